@@ -1,0 +1,35 @@
+"""The one type that every data format is read into."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo and its heads.
+
+    boxes:   (G, 4) float32 xyxy pixels of the photo, half-open; (0, 4) for a photo without heads.
+    width, height: pixels of the photo, after its EXIF turn; 0 where the file could not be read.
+    source:  the label file's own name for where the photo is from; "" if it names none.
+    session: one field on one day (GWHD 2021's "domain"); "" if unknown.
+    photo:   tiles cut from the same field photo share this name; "" if not known yet.
+    split:   "train", "val" or "" if not divided yet.
+    rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages.
+    """
+
+    path: Path
+    boxes: np.ndarray
+    width: int
+    height: int
+    source: str = ""
+    session: str = ""
+    photo: str = ""
+    split: str = ""
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def name(self) -> str:
+        """The photo's file name without its ending: Kaggle's image_id."""
+        return self.path.stem

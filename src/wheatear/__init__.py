@@ -1,0 +1,41 @@
+"""Find and count wheat heads in field photos.
+
+    from wheatear import load
+    heads = load().detect("photo.jpg")
+    print(len(heads), heads.boxes, heads.scores)
+
+The names below are the whole public API. Each is imported when it is first asked for, so that
+`import wheatear` costs nothing.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wheatear.detections import Detections
+    from wheatear.detector import Detector, load
+    from wheatear.evaluation import evaluate
+
+    __version__: str
+
+__all__ = ["Detections", "Detector", "__version__", "evaluate", "load"]
+
+_HOME = {
+    "Detections": "wheatear.detections",
+    "Detector": "wheatear.detector",
+    "evaluate": "wheatear.evaluation",
+    "load": "wheatear.detector",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("wheatear")
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

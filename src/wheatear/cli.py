@@ -1,0 +1,19 @@
+"""The command line, `wheatear …`. Each command lives with its job; what it needs is imported when it runs."""
+
+import typer
+
+from wheatear import cli_data
+from wheatear.cli_evaluate import evaluate_command
+from wheatear.cli_train import export_command, train_command
+from wheatear.count import count_command
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find and count wheat heads in field photos; train, evaluate and export the detector.",
+)
+app.command("count")(count_command)
+app.command("evaluate")(evaluate_command)
+app.command("train")(train_command)
+app.command("export")(export_command)
+app.add_typer(cli_data.app, name="data")

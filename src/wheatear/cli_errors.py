@@ -1,0 +1,32 @@
+"""What a user sees when something is wrong: one line, exit code 1, no traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from wheatear.errors import InputError
+
+
+@contextmanager
+def friendly_errors() -> Iterator[None]:
+    """Print InputError and OSError (no permission, disk full, …) as one line on stderr, and exit with code 1.
+
+    To be used as `with friendly_errors():` or as the decorator `@friendly_errors()`. A pipe that was
+    closed, as by `| head`, is nobody's mistake and passes through to typer, which exits without a word.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (InputError, OSError) as error:
+        typer.echo(f"wheatear: {_one_line(error)}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _one_line(error: InputError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())

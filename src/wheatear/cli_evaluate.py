@@ -1,0 +1,153 @@
+"""`wheatear evaluate`: a detector, or anybody's detections, against labelled photos."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.errors import InputError
+from wheatear.files import whole
+
+if TYPE_CHECKING:
+    from wheatear.data.sample import Sample
+    from wheatear.detections import Detections
+    from wheatear.detector import Detector
+    from wheatear.evaluation import Evaluation, Thresholds
+
+
+@friendly_errors()
+def evaluate_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, val or all.", show_default="val, or all where photos are not divided"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Judge these (image,xmin,ymin,xmax,ymax,score) instead of a model."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score threshold.", show_default="the model's; 0 for a CSV"),
+    ] = None,
+    choose_threshold: Annotated[
+        bool,
+        typer.Option("--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."),
+    ] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where figures and detections are saved.")] = Path(
+        "evaluation"
+    ),
+) -> None:
+    """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
+    from wheatear.data.formats import read_dataset
+    from wheatear.detections import read_csv
+    from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.evaluation import Thresholds, best_threshold, select
+
+    if detections and model:
+        raise InputError("--model and --detections: give one of the two")
+    known = read_dataset(folder, labels)
+    chosen = photos_of(known, split, folder)
+    detector = None if detections else load(model or DEFAULT_MODEL)
+    found = select(read_csv(detections), known, chosen) if detections else detect_all(detector, chosen)
+    if choose_threshold:
+        thresholds = best_threshold(chosen, found)
+    elif threshold is not None:
+        thresholds = Thresholds(threshold, threshold)
+    elif detector:
+        thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+    else:
+        thresholds = Thresholds(0.0, 0.0)
+    figures = judge(chosen, found, thresholds)
+    show(figures)
+    save(figures, found, out)
+    typer.echo(f"Saved in {out}")
+    if choose_threshold and model and Path(model).suffix == ".onnx":
+        keep(Path(model).with_suffix(".json"), figures, split or "val")
+
+
+def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "list[Sample]":
+    """The photos of a split; without one named, val, or all where the photos are not divided.
+
+    Raises InputError where the split has no photo.
+    """
+    splits = {sample.split for sample in samples} - {""}
+    wanted = split or ("val" if splits else "all")
+    chosen = [sample for sample in samples if wanted in ("all", sample.split)]
+    if not chosen:
+        there = ", ".join(sorted(splits)) or "none; run `wheatear data split` first"
+        raise InputError(f"{folder}: no photo is in the split '{wanted}'; there are: {there}")
+    return chosen
+
+
+def detect_all(detector: "Detector", samples: "Sequence[Sample]") -> "dict[str, Detections]":
+    """All that the model gives, down to its score floor, by file name."""
+    console = Console(stderr=True)
+    progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
+    return {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+
+
+def judge(
+    samples: "Sequence[Sample]", found: "Mapping[str, Detections]", thresholds: "Thresholds"
+) -> "dict[str, Evaluation]":
+    """Evaluations "at_score_threshold" and, where that for counting differs, "at_count_threshold"."""
+    from wheatear.evaluation import evaluate
+
+    figures = {"at_score_threshold": evaluate(samples, found, thresholds.kaggle)}
+    if thresholds.count != thresholds.kaggle:
+        figures["at_count_threshold"] = evaluate(samples, found, thresholds.count)
+    return figures
+
+
+def show(figures: "Mapping[str, Evaluation]") -> None:
+    """A table for each threshold."""
+    for name, evaluation in figures.items():
+        header, *rows = evaluation.table()
+        table = Table(title=f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}", title_justify="left")
+        for i, column in enumerate(header):
+            table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row, end_section=row is rows[-2] if len(rows) > 1 else False)
+        console = Console()
+        # A file or a pipe has no width: give the table what it needs rather than fold its numbers.
+        console.print(table, width=None if console.is_terminal else 140)
+
+
+def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]", out: Path) -> None:
+    """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
+    from wheatear.detections import HEADER, rows
+
+    out.mkdir(parents=True, exist_ok=True)
+    with whole(out / "evaluation.json") as part:
+        part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
+    with whole(out / "detections.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name, detections in found.items():
+            writer.writerows(rows(name, detections))
+
+
+def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:
+    """Write the chosen thresholds and their figures into a model's card."""
+    content = json.loads(card.read_text("utf-8"))
+    evaluations = list(figures.values())
+    content["score_threshold"], content["count_threshold"] = (e.score_threshold for e in (evaluations[0], evaluations[-1]))
+    content.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
+    with whole(card) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -1,0 +1,89 @@
+"""`wheatear train` and `wheatear export`: the commands that need torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.errors import InputError
+
+
+def need_torch() -> None:
+    """Raises InputError, saying what to install, where the training extra is not there."""
+    try:
+        import lightning  # noqa: F401
+        import torchvision  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"training needs more packages ({error}); run pip install 'wheatear[train]'") from None
+
+
+@friendly_errors()
+def train_command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+    ],
+    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")] = "seed",
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("runs/seed"),
+    stage: Annotated[str | None, typer.Option(help="Train this stage alone.", show_default="all in order")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Train on these labels of the same photos instead.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Lightning's precision; bf16-mixed is faster where the processor has it.")
+    ] = "32-true",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
+) -> None:
+    """Train a recipe's stages in order, each on the weights of those before it.
+
+    Photos that are not divided yet are divided as `wheatear data split` does. A run that was stopped goes on with
+    --resume at its last finished epoch.
+    """
+    need_torch()
+    from wheatear.data.formats import read_dataset
+    from wheatear.data.splits import split
+    from wheatear.train.recipe import load_recipe
+    from wheatear.train.run import open_run, train_run
+
+    settings = load_recipe(recipe)
+    samples = read_dataset(folder, labels)
+    if not all(sample.split for sample in samples):
+        samples = split(samples, seed=settings.seed)
+    run = open_run(out, settings, samples, precision=precision, resume=resume or stage is not None)
+    train_run(run, stage)
+    typer.echo(f"Done. Next: wheatear export {out}")
+
+
+@friendly_errors()
+def export_command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose stages are finished.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="RUN/model.onnx")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set.")
+    ] = None,
+) -> None:
+    """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
+    need_torch()
+    from wheatear.train.export import export_run
+
+    path = export_run(run, out)
+    typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if check:
+        check_export(run, path, check)
+
+
+def check_export(run: Path, path: Path, folder: Path) -> None:
+    """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
+    from wheatear.cli_evaluate import photos_of
+    from wheatear.data.formats import read_dataset
+    from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, compare
+
+    result = compare(run, path, photos_of(read_dataset(folder), None, folder))
+    typer.echo(
+        f"{result.photos} photos, {result.detections} detections: torch and onnxruntime differ "
+        f"by at most {result.box:.2g} px and {result.score:.2g} in score"
+    )
+    if result.box > BOX_TOLERANCE or result.score > SCORE_TOLERANCE:
+        raise InputError(f"{path}: that is more than {BOX_TOLERANCE} px or {SCORE_TOLERANCE}; do not use it")

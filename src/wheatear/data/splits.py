@@ -1,0 +1,94 @@
+"""Divide photos into train and val so that no field photo is on both sides."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from wheatear.data.photos import group_tiles
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+
+Groups = dict[str, list[Sample]]
+
+
+def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) -> list[Sample]:
+    """The samples, in their order, with `photo` and `split` filled in.
+
+    Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
+    each number of tiles go to val, at least one and never all. A split that is given stays, and the other
+    tiles of its photo follow it. Tiles are grouped by their edges, unless every sample names its photo
+    already. The order of the samples has no influence; no samples give [].
+
+    Raises InputError unless 0 < val_fraction < 1.
+    """
+    if not 0 < val_fraction < 1:
+        raise InputError(f"a val fraction of {val_fraction} leaves one side empty; give one between 0 and 1")
+    if not all(sample.photo for sample in samples):
+        ordered = sorted(samples, key=_name)
+        photos = dict(zip(map(_name, ordered), group_tiles(ordered), strict=True))
+        samples = [replace(sample, photo=photos[sample.name]) for sample in samples]
+    side = _divide(_by_photo(samples), val_fraction, np.random.default_rng(seed))
+    return [replace(sample, split=sample.split or side[sample.photo]) for sample in samples]
+
+
+def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
+    """Write images.csv (image_id, source, session, photo, split), whole or not at all."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("image_id", "source", "session", "photo", "split"))
+    rows.writerows((s.name, s.source, s.session, s.photo, s.split) for s in samples)
+    path = Path(path)
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        unfinished.write_text(text.getvalue(), encoding="utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _name(sample: Sample) -> str:
+    return sample.name
+
+
+def _by_photo(samples: Sequence[Sample]) -> Groups:
+    groups: Groups = {}
+    for sample in sorted(samples, key=_name):
+        groups.setdefault(sample.photo, []).append(sample)
+    return groups
+
+
+def _divide(groups: Groups, val_fraction: float, rng: np.random.Generator) -> dict[str, str]:
+    """The side of each field photo."""
+    side = {photo: _given_side(tiles) for photo, tiles in groups.items()}
+    undecided = sorted(photo for photo in groups if not side[photo])
+    luck = dict(zip(undecided, rng.random(len(undecided)), strict=True))
+    undecided.sort(key=lambda photo: (_stratum(groups[photo]), len(groups[photo]), luck[photo]))
+    for photo in undecided:
+        side[photo] = "train"
+    for place in _spread(len(undecided), val_fraction, rng.random()):
+        side[undecided[place]] = "val"
+    return side
+
+
+def _given_side(tiles: Sequence[Sample]) -> str:
+    """The side that some tiles of a photo have already; train where they have both, as val must be unseen."""
+    given = {tile.split for tile in tiles} - {""}
+    return "train" if "train" in given else min(given, default="")
+
+
+def _stratum(tiles: Sequence[Sample]) -> str:
+    return max(tile.session or tile.source for tile in tiles)
+
+
+def _spread(n: int, fraction: float, start: float) -> list[int]:
+    """About fraction * n places out of n, evenly spread from `start` in 0..1: at least one, at most n - 1.
+
+    Taking every so-many-th photo of a sorted list gives each stratum its share.
+    """
+    chosen = min(max(1, round(fraction * n)), n - 1)
+    return [int((k + start) * n / chosen) for k in range(chosen)]

@@ -1,0 +1,150 @@
+"""Detector: a trained model.onnx run by onnxruntime, without torch."""
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from wheatear.detections import Detections
+from wheatear.errors import InputError
+from wheatear.images import open_photo
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+
+DEFAULT_MODEL = "seed"
+
+
+class Card(BaseModel):
+    """What is known of a trained detector: the model.json beside each model.onnx. Further keys are kept.
+
+    score_threshold: detections below it are left out unless the caller asks for them; chosen on val.
+    score_floor:     the model itself returns nothing below it, whatever the caller asks for.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    format: Literal[1]
+    name: str
+    score_threshold: float = Field(ge=0, le=1)
+    score_floor: float = Field(default=0.0, ge=0, le=1)
+    recipe: dict[str, object] = {}
+    data: dict[str, object] = {}
+    figures: dict[str, object] = {}
+    licence: str = ""
+    citation: str = ""
+
+
+class Detector:
+    """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once."""
+
+    def __init__(self, session: "InferenceSession", card: Card) -> None:
+        self.card = card
+        self._session = session
+
+    def detect(self, photo: str | Path | np.ndarray, score_threshold: float | None = None) -> Detections:
+        """The heads in one photo, best first; a photo without heads gives Detections of length 0.
+
+        photo: a file (see images.open_photo), or (H, W, 3) uint8 RGB with H, W >= 1.
+        score_threshold: 0..1, the lowest score returned; None takes the card's. Below the card's score_floor
+        the model has nothing to add.
+
+        Boxes are xyxy pixels of the photo as given, after its EXIF turn. InputError for a file that cannot be
+        read or a photo the model cannot run on; TypeError for an array that is not uint8, ValueError for one
+        of another shape or a threshold outside 0..1.
+        """
+        threshold = self.card.score_threshold if score_threshold is None else score_threshold
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"score_threshold must lie in 0..1, got {threshold}")
+        image = open_photo(photo) if isinstance(photo, str | Path) else _checked(photo)
+        try:
+            boxes, scores = self._session.run(["boxes", "scores"], {"image": image})
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            where = f"{photo}: " if isinstance(photo, str | Path) else ""
+            message = f"{where}the model failed on this photo ({_first_line(error)}); try a smaller one"
+            raise InputError(message) from error
+        return Detections(boxes, scores, *image.shape[:2]).above(threshold)
+
+
+def load(model: str | Path = DEFAULT_MODEL, threads: int = 0) -> Detector:
+    """Load a shipped detector by name, or one of your own by the path of its model.onnx.
+
+    The card lies beside the model under the same name, ending in .json.
+    threads: processor threads for one photo; 0 takes all cores.
+
+    InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0.
+    """
+    if threads < 0:
+        raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
+    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    weights, card = _shipped(str(model)) if is_name else _own(Path(model))
+    return Detector(_session(weights, threads), _card(card))
+
+
+def _shipped(name: str) -> tuple[Traversable, Traversable]:
+    folder = files("wheatear") / "weights"
+    weights = folder / f"{name}.onnx"
+    if not weights.is_file():
+        entries = folder.iterdir() if folder.is_dir() else ()
+        shipped = ", ".join(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".onnx")))
+        raise InputError(
+            f"{name}: no shipped detector has this name; give {shipped or 'the path of a model.onnx'}"
+        )
+    return weights, folder / f"{name}.json"
+
+
+def _own(path: Path) -> tuple[Path, Path]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; give the model.onnx that `wheatear export` writes")
+    return path, path.with_suffix(".json")
+
+
+def _card(path: Traversable) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: the model's card cannot be read; it belongs beside the model") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole file"
+        raise InputError(f"{path}, {key}: {first['msg']}; export the model again") from error
+
+
+def _session(path: Traversable, threads: int) -> "InferenceSession":
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # failures come as exceptions; onnxruntime would print them a second time
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        message = f"{path}: not a model that can be loaded ({_first_line(error)}); export it again"
+        raise InputError(message) from error
+    _refuse_foreign(path, session)
+    return session
+
+
+def _refuse_foreign(path: Traversable, session: "InferenceSession") -> None:
+    inputs = [(entry.name, entry.type, len(entry.shape)) for entry in session.get_inputs()]
+    outputs = {entry.name for entry in session.get_outputs()}
+    if inputs != [("image", "tensor(uint8)", 3)] or not {"boxes", "scores"} <= outputs:
+        raise InputError(f"{path}: not a Wheatear detector; give a model that `wheatear export` wrote")
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(f"photo must be a path or a uint8 array, got {kind}")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"photo must be (H, W, 3) with H, W >= 1, got {image.shape}")
+    return np.ascontiguousarray(image)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,161 @@
+"""Open photos safely: one array of 8-bit RGB whatever the file holds, or one clear line of what is wrong."""
+
+import os
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from wheatear.errors import InputError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+
+# Above the 150 megapixels of the largest camera backs, and where Pillow itself refuses to go on.
+MAX_PIXELS = 178_956_970
+
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
+_WIDTH, _HEIGHT, _BITS, _PLANES = 256, 257, 258, 284  # TIFF 6.0, section 8
+_TURNED_SIDEWAYS = (5, 6, 7, 8)
+_CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+# Python keeps its warning filters per process, so only one thread at a time may swap them.
+_filters_in_use = threading.Lock()
+
+
+def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a JPEG, PNG, TIFF or WebP photo -> (H, W, 3) uint8 RGB, a writable array of its own.
+
+    The EXIF turn is obeyed, so H and W are those of the photo as a viewer shows it. Alpha is dropped, not
+    blended: a transparent pixel keeps the colour stored under it. 16-bit values keep their upper 8 bits,
+    grey becomes three equal channels, palettes and CMYK become RGB, and of several frames the first is read.
+
+    InputError, naming the file and what to do, where it is missing, empty, no such image, cut short,
+    damaged, of more than max_pixels pixels (refused before a pixel is decoded) or of pixels whose range is
+    not known (float, 32 bits, LAB).
+    """
+    path = Path(path)
+    with _opened(path, max_pixels) as image:
+        image.load()
+        _refuse_unknown_pixels(path, image)
+        with suppress(*_BROKEN_EXIF):
+            ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+
+
+def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of what open_photo would return, from the file's header; InputError likewise.
+
+    Pixels are not decoded, so a photo that is cut short is not noticed here. The exception is a PNG that is
+    not square: its EXIF may lie behind the pixels.
+    """
+    with _opened(Path(path), max_pixels) as image:
+        width, height = image.size
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Some versions of Pillow have turned `size` already, others not.
+            width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        sideways = width != height and _orientation(image) in _TURNED_SIDEWAYS
+        return (height, width) if sideways else (width, height)
+
+
+def find_photos(paths: Iterable[str | Path]) -> list[Path]:
+    """The photos at these paths, sorted, each once.
+
+    A file is taken as given, whatever its ending; a folder is searched with all its folders for files that
+    end in PHOTO_SUFFIXES (capitals too), hidden ones left out. A path that does not exist, or a folder that
+    may not be read, is kept, so that whoever opens it reports it. No paths, or empty folders: [].
+    """
+    photos: dict[str, Path] = {}
+    for path in map(Path, paths):
+        for photo in _in_folder(path) if path.is_dir() else [path]:
+            photos.setdefault(os.path.abspath(photo), photo)
+    return sorted(photos.values())
+
+
+# Pillow names no list of what broken EXIF can raise; these are what flipping its bytes brought up. A photo
+# whose EXIF cannot be read is taken as it lies.
+_BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
+
+
+def _orientation(image: Image.Image) -> int:
+    with suppress(*_BROKEN_EXIF):
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
+    """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
+    try:
+        with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise InputError(_too_large(path, f"{image.width:,} × {image.height:,}", max_pixels))
+            yield image
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(path, "more", max_pixels)) from error
+    except Exception as error:  # a damaged file can raise anything from Pillow's plug-ins
+        raise InputError(f"{path}: {_what_is_wrong(path, error)}") from error
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns of large photos and odd tags; our own limit and checks say what a user needs to know."""
+    with _filters_in_use, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _too_large(path: Path, size: str, max_pixels: int) -> str:
+    return f"{path}: {size} pixels where {max_pixels:,} are the limit; cut it into smaller photos"
+
+
+def _what_is_wrong(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file; check the name"
+    if isinstance(error, IsADirectoryError):
+        return "is a folder, not a photo; give one of the photos in it"
+    if isinstance(error, PermissionError):
+        return "may not be read; change its permissions"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror}); copy it again"
+    if path.stat().st_size == 0:
+        return "is empty (0 bytes); copy it again"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image, or cut short; give a whole JPEG, PNG, TIFF or WebP file"
+    return "is damaged or cut short; copy it again"
+
+
+def _refuse_unknown_pixels(path: Path, image: Image.Image) -> None:
+    is_16_bit_grey = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")
+    if image.mode not in _CONVERTIBLE and not is_16_bit_grey:
+        raise InputError(f"{path}: has pixels of kind {image.mode}, of no known range; save it as 8-bit RGB")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS, (1,))
+        if image.tag_v2.get(_PLANES) == 2 and len(bits) > 1 and max(bits) > 8:
+            # Pillow reads these without an error, and wrongly.
+            raise InputError(f"{path}: has 16-bit colours plane by plane; save them pixel by pixel")
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode in _CONVERTIBLE:
+        return np.array(image.convert("RGB"))
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(_BITS, (16,))[0]  # some cameras write 12
+    grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    unreadable: list[OSError] = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(PHOTO_SUFFIXES):
+                yield Path(parent, name)
+    yield from (Path(error.filename) for error in unreadable)

@@ -1,0 +1,76 @@
+"""Which detections find a head: greedy matching, done once for every score threshold.
+
+Shape letters: T IoU thresholds, N detections of a photo, G heads of a photo, P photos.
+
+Detections take their heads in descending score, so what the best k of them take does not depend on the rest.
+One pass over all detections therefore holds the matches for every score threshold: those of a prefix.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wheatear.boxes import iou
+from wheatear.detections import Detections
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """A photo's detections matched to its heads, at T IoU thresholds.
+
+    heads:  G, the heads in truth.
+    scores: (N,) float32, descending.
+    hits:   (T, N + 1) int64; hits[:, k] of the k best detections find a head.
+    """
+
+    heads: int
+    scores: np.ndarray
+    hits: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Heads, detections and hits of P photos at one score threshold: (P,), (P,), (T, P) int64."""
+
+    heads: np.ndarray
+    found: np.ndarray
+    hits: np.ndarray
+
+    def of(self, photos: np.ndarray) -> "Tally":
+        """The tally of some photos, by index or bool mask (P,)."""
+        return Tally(self.heads[photos], self.found[photos], self.hits[:, photos])
+
+    def accuracy(self) -> np.ndarray:
+        """TP / (TP + FP + FN) of each photo, (T, P) in 0..1; 1 where there is neither head nor detection."""
+        union = self.heads + self.found - self.hits
+        shares: np.ndarray = np.divide(self.hits, union, out=np.ones(union.shape), where=union > 0)
+        return shares
+
+
+def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray) -> Matches:
+    """Match a photo's detections to its heads (G, 4) at each of the IoU thresholds (T,), all above 0.
+
+    In descending score each detection takes the free head that it overlaps most, if their IoU is at least the
+    threshold; of equal IoUs the head listed first.
+    """
+    # float32 on both sides, so that an overlap of exactly 11/20 reaches the threshold 0.55.
+    thresholds = iou_thresholds.astype(np.float32)
+    overlaps = iou(detections.boxes, boxes)
+    free = np.ones((len(thresholds), len(boxes)), bool)
+    taken = np.zeros((len(thresholds), len(detections)), bool)
+    every = np.arange(len(thresholds))
+    for n in np.flatnonzero(overlaps.max(axis=1, initial=0) >= thresholds.min()):
+        reachable = np.where(free & (overlaps[n] >= thresholds[:, None]), overlaps[n], -1)
+        best = reachable.argmax(axis=1)
+        taken[:, n] = reachable[every, best] >= 0
+        free[every, best] &= ~taken[:, n]
+    hits = np.pad(taken.cumsum(axis=1), ((0, 0), (1, 0)))
+    return Matches(len(boxes), detections.scores, hits)
+
+
+def tally(matches: list[Matches], score_threshold: float) -> Tally:
+    """Count heads, detections with score >= score_threshold and their hits, in one photo or more."""
+    threshold = -np.float32(score_threshold)
+    found = [int(np.searchsorted(-photo.scores, threshold, side="right")) for photo in matches]
+    hits = [photo.hits[:, k] for photo, k in zip(matches, found, strict=True)]
+    return Tally(np.array([photo.heads for photo in matches]), np.array(found), np.stack(hits, axis=1))

@@ -1,0 +1,66 @@
+"""Which photos to count, and what each is called in the tables."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from wheatear.images import find_photos
+
+# The results of a run, below OUT.
+COUNTS = "counts.csv"
+PICTURES = "annotated"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo to count: its file, its name in the tables and its annotated picture's, each unique."""
+
+    path: Path
+    name: str
+    picture: str
+
+
+def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
+    """The photos at these files and folders with their names, sorted by path; [] where there are none.
+
+    A photo is named relative to the folder it was found in, a file given by itself is named without its
+    folder. If two photos would share a name, all are named relative to the folder that holds all of them.
+    What a run drew into `out`, or an earlier one elsewhere, is left out.
+    """
+    drawn = os.path.realpath(out / PICTURES)
+    photos = [photo for photo in find_photos(inputs) if not _was_drawn(photo, drawn)]
+    paths = [os.path.abspath(photo) for photo in photos]
+    folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    short_names = [_short_name(path, folders) for path in paths]
+    names = _distinct(short_names, [_relative(path, common) for path in paths])
+    places = _distinct([str(PurePath(name).with_suffix("")) for name in names], names)
+    return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
+
+
+def _was_drawn(photo: Path, drawn: str) -> bool:
+    """Whether it lies in this run's folder of pictures, or in another's, which has the counts beside it."""
+    folders = Path(os.path.realpath(photo)).parents
+    return any(
+        str(folder) == drawn or (folder.name == PICTURES and (folder.parent / COUNTS).exists())
+        for folder in folders
+    )
+
+
+def _distinct(short: list[str], long: list[str]) -> list[str]:
+    """The short names if no two of them agree, on disks that do not tell capitals apart either."""
+    return short if len({name.casefold() for name in short}) == len(short) else long
+
+
+def _short_name(path: str, folders: list[str]) -> str:
+    holders = [folder for folder in folders if _is_below(path, folder)]
+    return _relative(path, holders[0] if holders else os.path.dirname(path))
+
+
+def _relative(path: str, folder: str) -> str:
+    return PurePath(os.path.relpath(path, folder)).as_posix()
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return PurePath(path).is_relative_to(folder)

@@ -1,0 +1,73 @@
+"""Pictures of what was found: boxes and a count drawn over the photo."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from wheatear.detections import Detections
+
+# Sky blue of Okabe and Ito's colour-blind safe palette ("Color Universal Design", 2008): no plant or soil has
+# it. The dark rim keeps it visible on bleached straw and sky.
+BOX_COLOUR = (86, 180, 233)
+RIM_COLOUR = (10, 18, 28)
+TEXT_COLOUR = (255, 255, 255)
+
+
+def annotate(image: np.ndarray, detections: Detections, scores: bool = False) -> Image.Image:
+    """Draw the boxes and a banner with their number.
+
+    image: (H, W, 3) uint8 RGB, left as it is. detections: in pixels of that image. scores: write each head's
+    score on its box too.
+    Returns an RGB picture of the same size. Without detections it carries the banner "0 heads" alone.
+    """
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    width = _line_width(picture)
+    # The best last, so that where heads overlap the surest box lies on top.
+    for box in detections.boxes[::-1]:
+        _draw_box(draw, box, width)
+    if scores:
+        _draw_scores(draw, detections, width)
+    _draw_banner(picture, _heads(len(detections)))
+    return picture
+
+
+def _line_width(picture: Image.Image) -> int:
+    """2 pixels at 1024², 8 at 6000 × 4000: the same to the eye when the picture is fitted to a screen."""
+    return max(1, round(math.sqrt(picture.width * picture.height) / 600))
+
+
+def _heads(number: int) -> str:
+    return f"{number:,} head" if number == 1 else f"{number:,} heads"
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, width: int) -> None:
+    xmin, ymin, xmax, ymax = (round(float(edge)) for edge in box)
+    # Boxes are half-open, Pillow draws its corners too: the last pixel inside is one before the edge.
+    xmax, ymax = max(xmin, xmax - 1), max(ymin, ymax - 1)
+    rim = max(1, width // 2)
+    draw.rectangle(
+        (xmin - rim, ymin - rim, xmax + rim, ymax + rim), outline=RIM_COLOUR, width=width + 2 * rim
+    )
+    draw.rectangle((xmin, ymin, xmax, ymax), outline=BOX_COLOUR, width=width)
+
+
+def _draw_scores(draw: ImageDraw.ImageDraw, detections: Detections, width: int) -> None:
+    """Inside the upper left corner of each box, where the border of the photo cannot cut them off."""
+    font = ImageFont.load_default(max(9, 6 * width))
+    rim = max(1, width // 2)
+    for (xmin, ymin, _, _), score in zip(detections.boxes, detections.scores, strict=True):
+        corner = (float(xmin) + 2 * width, float(ymin) + 2 * width)
+        draw.text(corner, f"{score:.2f}", TEXT_COLOUR, font, "lt", stroke_width=rim, stroke_fill=RIM_COLOUR)
+
+
+def _draw_banner(picture: Image.Image, text: str) -> None:
+    """White text on a dark, half-transparent plate in the upper left corner."""
+    size = max(8, round(min(picture.size) / 28))  # large enough to read when the picture fills a screen
+    font = ImageFont.load_default(size)
+    left, _, right, _ = font.getbbox(text)
+    width, height = round(right - left) + size, round(1.5 * size)
+    corner = picture.crop((0, 0, width, height))
+    picture.paste(Image.blend(corner, Image.new("RGB", corner.size, RIM_COLOUR), 0.75))
+    ImageDraw.Draw(picture).text((size // 2, height // 2), text, TEXT_COLOUR, font, "lm")

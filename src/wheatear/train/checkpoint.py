@@ -1,0 +1,60 @@
+"""What a run folder holds, read and written.
+
+RUN/recipe.json    the whole recipe                RUN/run.json       versions, machine, amount of data
+RUN/images.csv     the split                       RUN/cache          frozen maps and proposals; may be deleted
+RUN/STAGE/         one folder a stage: weights.safetensors (the parts it trained), metrics.csv (an epoch a row),
+                   history.png, metrics.json (the last figures; written last, so it marks a finished stage), last.ckpt,
+                   tensorboard
+RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from wheatear.errors import InputError
+from wheatear.files import whole
+
+WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Indented JSON, written whole or not at all."""
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Raises InputError where the file is missing or no JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); is this a run folder?") from None
+
+
+def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None:
+    """Write the parameters and buffers of `parts` under the names they have in `model`."""
+    wanted = {t.data_ptr() for part in parts for t in part.state_dict().values()}
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if v.data_ptr() in wanted}
+    with whole(path) as part:
+        save_file(tensors, part)
+
+
+def load_parts(model: nn.Module, path: Path) -> None:
+    """Read what `save_parts` wrote into `model`; other parts stay as they are. Raises InputError where they differ."""
+    tensors: dict[str, Tensor] = load_file(path)
+    try:
+        result = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{path}: does not fit the recipe ({str(error).splitlines()[-1].strip()})") from None
+    if result.unexpected_keys:
+        raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
+
+
+def finished(run: Path, stage: str) -> bool:
+    """Whether this stage of the run is done."""
+    return (run / stage / METRICS).exists()

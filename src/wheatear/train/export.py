@@ -1,0 +1,165 @@
+"""From a run folder to model.onnx and its card, model.json.
+
+The weights are stored as float16 and widened when the model is loaded: half the file, and arithmetic in float32 still.
+torch, too, is given the rounded weights wherever the two are compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.detector import Card, load
+from wheatear.errors import InputError
+from wheatear.files import whole
+from wheatear.images import open_photo
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.recipe import Recipe
+
+DATA_LICENCE = "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
+CITATION = (
+    "E. David et al., Global Wheat Head Detection (GWHD) dataset, Plant Phenomics 2020, 3521852; "
+    "Global Wheat Head Detection 2021, Plant Phenomics 2021, 9846158."
+)
+BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
+SMALLEST_STORED_AS_HALF = 1024  # values; smaller tensors weigh nothing and may be indices or limits
+
+
+class OneImage(nn.Module):
+    """The detector as it is exported: one photo in, its boxes and scores out."""
+
+    def __init__(self, model: FasterRCNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(H, W, 3) uint8 RGB -> boxes (N, 4) xyxy pixels, scores (N,), descending."""
+        ((boxes, scores),) = self.model(image.permute(2, 0, 1)[None])
+        return boxes, scores
+
+
+def load_run(run: Path) -> FasterRCNN:
+    """The model of a run whose stages are all finished, in evaluation mode. Raises InputError if one is not."""
+    recipe = Recipe.model_validate(read_json(run / "recipe.json"))
+    model = FasterRCNN(recipe)
+    for stage in recipe.stages:
+        if not finished(run, stage.stage):
+            raise InputError(f"{run}: stage {stage.stage} is not finished; go on with `wheatear train … --resume`")
+        load_parts(model, run / stage.stage / WEIGHTS)
+    return model.eval()
+
+
+def round_weights(model: FasterRCNN) -> FasterRCNN:
+    """Round, in place, the tensors that are stored as float16 to what float16 can hold."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point() and tensor.numel() >= SMALLEST_STORED_AS_HALF:
+            tensor.copy_(tensor.half())
+    return model
+
+
+def export_run(run: Path, out: Path | None = None) -> Path:
+    """Write model.onnx and model.json of a finished run, into the run folder or to the path `out`. -> the model's path."""
+    path = out or run / "model.onnx"
+    model = round_weights(load_run(run))
+    with whole(path) as part:
+        export_onnx(model, part)
+    card = describe_run(run, model.recipe)
+    write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
+    return path
+
+
+def export_onnx(model: FasterRCNN, path: Path) -> None:
+    """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
+    example = torch.zeros(256, 320, 3, dtype=torch.uint8)
+    # A map of one cell would be traced as something special (33 px are two cells); the graph runs on it nonetheless.
+    sides = {0: torch.export.Dim("height", min=33), 1: torch.export.Dim("width", min=33)}
+    program = torch.export.export(
+        OneImage(model).eval(), (example,), dynamic_shapes=(sides,), prefer_deferred_runtime_asserts_over_guards=True
+    )
+    exported = torch.onnx.export(program, input_names=["image"], output_names=["boxes", "scores"], verbose=False)
+    assert exported is not None
+    onnx.save(halve(exported.model_proto), path)
+
+
+def halve(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store large float32 tensors as float16, each with a Cast that widens it when the model is loaded."""
+    graph, casts = model.graph, []
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST_STORED_AS_HALF:
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]  # the exporter's notes hold this machine's paths and outweigh a small graph
+        node.doc_string = ""
+    return model
+
+
+def describe_run(run: Path, recipe: Recipe) -> Card:
+    """The card of a run, with its stages' figures; the thresholds are chosen later, on val."""
+    figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
+    return Card(
+        format=1,
+        name=recipe.name,
+        score_threshold=0.5,
+        score_floor=recipe.detection.score_floor,
+        recipe=recipe.model_dump(mode="json"),
+        data=read_json(run / "run.json"),
+        figures={"stages": figures},
+        licence=DATA_LICENCE,
+        citation=CITATION,
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest differences between torch and onnxruntime over some photos, in pixels and in score."""
+
+    photos: int
+    detections: int
+    box: float
+    score: float
+
+
+@torch.inference_mode()
+def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
+    """Run torch and onnxruntime on every photo, and pair what they find."""
+    model, detector = OneImage(round_weights(load_run(run))), load(onnx_path)
+    gaps, detections = [np.zeros((1, 2))], 0
+    for sample in samples:
+        image = open_photo(sample.path)
+        boxes, scores = (t.numpy() for t in model(torch.from_numpy(image.copy())))
+        theirs = Detections(boxes, scores, *image.shape[:2])
+        ours = detector.detect(image, score_threshold=0.0)
+        gaps += [gap(theirs, ours, detector.card.score_floor), gap(ours, theirs, detector.card.score_floor)]
+        detections += len(ours)
+    box, score = np.concatenate(gaps).max(0)
+    return Agreement(len(samples), detections, float(box), float(score))
+
+
+def gap(one: Detections, other: Detections, score_floor: float) -> np.ndarray:
+    """(N, 2): how far each detection of `one` is from its nearest in `other`, in pixels and in score.
+
+    Paired by nearness, as rounding may swap two detections of the same score; those within SCORE_TOLERANCE of the
+    floor are left out, as rounding may drop them. Infinite where `other` is empty.
+    """
+    one = one.above(score_floor + SCORE_TOLERANCE)
+    if not len(one) or not len(other):
+        return np.full((len(one), 2), np.inf)
+    box = np.abs(one.boxes[:, None] - other.boxes).max(2)
+    score = np.abs(one.scores[:, None] - other.scores)
+    nearest = np.maximum(box / BOX_TOLERANCE, score / SCORE_TOLERANCE).argmin(1)
+    rows = np.arange(len(one))
+    return np.stack([box[rows, nearest], score[rows, nearest]], 1)

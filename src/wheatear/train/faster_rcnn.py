@@ -1,0 +1,121 @@
+"""The two-stage detector (Faster R-CNN, Ren et al. 2015), whole.
+
+Shapes: B images of H×W pixels, C channels, R proposals, D detections.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from wheatear.train.anchors import AnchorLevel
+from wheatear.train.backbone import NotesCNN
+from wheatear.train.recipe import CNNStage, Recipe, RoIRecipe, RPNRecipe
+from wheatear.train.roi import RoIHead, detect, to_rois
+from wheatear.train.rpn import RPN, ProposalSettings
+from wheatear.train.targets import TargetSettings
+
+# Where smooth L1 turns from square to line. An IoU of 0.9 is an error of about 0.1 of a side, so the RPN's deltas are
+# quadratic only when nearly right (1/9, Faster R-CNN's own code); the R-CNN's are weighted to unit variance (Fast R-CNN §2.3).
+RPN_BETA, RCNN_BETA = 1 / 9, 1.0
+
+
+class FasterRCNN(nn.Module):
+    """Backbone, region proposal network and RoI head, and the snip classifier that the notes train the backbone with.
+
+    `snip_head` is None in a recipe without a cnn stage.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.backbone = NotesCNN(recipe.backbone)
+        channels = self.backbone.out_channels
+        self.snip_head = snip_head(recipe, channels)
+        self.rpn = build_rpn(recipe.rpn, channels[recipe.rpn.stride], recipe.detection.min_size)
+        roi = recipe.roi
+        self.roi_head = RoIHead(channels[roi.stride], roi.size, roi.channels, roi.pool, roi.stride)
+        self.to(memory_format=torch.channels_last)
+
+    def classify(self, snips: Tensor) -> Tensor:
+        """(B, 3, S, S) RGB in 0..255 -> (B, 2) logits of background and head."""
+        assert self.snip_head is not None
+        maps = self.backbone(snips)
+        logits: Tensor = self.snip_head(maps[max(maps)].flatten(1))
+        return logits
+
+    def propose(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+        """The backbone's maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
+        features = [maps[level.stride] for level in self.rpn.levels]
+        objectness, deltas = self.rpn(features)
+        anchors = self.rpn.anchors([(f.shape[2], f.shape[3]) for f in features], features[0].device)
+        return self.rpn.proposals(objectness, deltas, anchors, image_size)
+
+    def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """(B, 3, H, W) RGB in 0..255 -> for each image, boxes (D, 4) xyxy pixels and scores (D,), descending."""
+        image_size = (images.shape[2], images.shape[3])
+        maps = self.backbone(images)
+        per_image = zip(*(m.split(1) for m in maps.values()), strict=True)
+        return [self.detect(dict(zip(maps, image_maps, strict=True)), image_size) for image_maps in per_image]
+
+    def detect(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """One image's maps, (1, C, H, W) each -> boxes (D, 4) xyxy pixels and scores (D,), descending."""
+        ((proposals, _),) = self.propose(maps, image_size)
+        logits, deltas = self.roi_head(maps[self.roi_head.stride], to_rois([proposals]))
+        return self.postprocess(logits, deltas, proposals, image_size)
+
+    def postprocess(
+        self, logits: Tensor, deltas: Tensor, proposals: Tensor, image_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """One image's (R, 2) logits, (R, 4) deltas and (R, 4) proposals -> boxes (D, 4), scores (D,), descending."""
+        settings = self.recipe.detection
+        return detect(
+            logits,
+            deltas,
+            proposals,
+            image_size,
+            score_thresh=settings.score_floor,
+            nms_thresh=settings.nms_thresh,
+            detections_per_img=settings.detections_per_img,
+            min_size=settings.min_size,
+            weights=self.recipe.roi.box_weights,
+        )
+
+
+def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
+    """The layer before the 2-way softmax, over the flattened last map of a snip."""
+    sizes = [stage.snip_size for stage in recipe.stages if isinstance(stage, CNNStage)]
+    if not sizes:
+        return None
+    stride = max(channels)
+    return nn.Linear(channels[stride] * (sizes[0] // stride) ** 2, 2)
+
+
+def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float) -> RPN:
+    """The RPN of a recipe on a map of `in_channels`; proposals thinner than `min_size` pixels are dropped."""
+    sizes = tuple(scale * recipe.stride for scale in recipe.scales)
+    return RPN(
+        in_channels,
+        recipe.channels,
+        [AnchorLevel(recipe.stride, sizes, tuple(recipe.ratios))],
+        TargetSettings(
+            recipe.fg_iou_thresh,
+            recipe.bg_iou_thresh,
+            recipe.batch_size_per_image,
+            recipe.positive_fraction,
+            allow_low_quality=True,
+        ),
+        ProposalSettings(recipe.pre_nms_top_n, recipe.post_nms_top_n, recipe.nms_thresh, min_size),
+        beta=RPN_BETA,
+        inside_only=True,
+    )
+
+
+def roi_targets(recipe: RoIRecipe) -> TargetSettings:
+    """How the R-CNN's proposals become training examples."""
+    return TargetSettings(
+        recipe.fg_iou_thresh,
+        recipe.bg_iou_thresh,
+        recipe.batch_size_per_image,
+        recipe.positive_fraction,
+        allow_low_quality=False,
+        weights=recipe.box_weights,
+    )

@@ -1,0 +1,29 @@
+"""A photo at the size a recipe works at: its longer side scaled to `image_size` pixels."""
+
+import numpy as np
+from PIL import Image
+
+from wheatear.data.sample import Sample
+from wheatear.images import open_photo
+
+
+def scaled_size(sample: Sample, image_size: int) -> tuple[int, int]:
+    """(width, height) in pixels after scaling."""
+    scale = image_size / max(sample.width, sample.height)
+    return max(1, round(sample.width * scale)), max(1, round(sample.height * scale))
+
+
+def scaled_boxes(sample: Sample, image_size: int) -> np.ndarray:
+    """(G, 4) float32 xyxy boxes in pixels of the scaled photo."""
+    width, height = scaled_size(sample, image_size)
+    factor = np.array([width / sample.width, height / sample.height] * 2, np.float32)
+    return sample.boxes.astype(np.float32) * factor
+
+
+def scaled_photo(sample: Sample, image_size: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    image = open_photo(sample.path)
+    size = scaled_size(sample, image_size)
+    if image.shape[1::-1] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -1,0 +1,147 @@
+"""The second stage: is this region a head, and where exactly? (Fast R-CNN; Faster R-CNN §3.2)
+
+B images, C H W features, R regions of interest of a batch (image index, then xyxy pixels), G ground truth.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+import torchvision.ops
+from torch import Tensor, nn
+
+from wheatear.train.targets import TargetSettings, Weights, decode, sample_targets
+
+Pool = Literal["crop_and_resize", "roi_align"]
+
+
+def to_rois(boxes: Sequence[Tensor]) -> Tensor:
+    """Join the (R_i, 4) boxes of images 0, 1, … into (R, 5): index of the image, then the box."""
+    return torch.cat([F.pad(image_boxes, (1, 0), value=image) for image, image_boxes in enumerate(boxes)])
+
+
+def crop_and_resize(features: Tensor, rois: Tensor, stride: int, size: int = 7) -> Tensor:
+    """Cut the (R, 5) rois out of (B, C, H, W) features and resize each to (C, size, size), bilinearly.
+
+    This is TensorFlow's tf.image.crop_and_resize, which the notes use. A box is normalised by the size of
+    the image (as padded for the backbone: H·stride × W·stride pixels) and sampled at size ≥ 2 points from
+    edge to edge, both edges included: row i at y1·(H-1) + i·(y2-y1)·(H-1)/(size-1), with 0 ≤ y1 ≤ y2 ≤ 1,
+    in cells counted from the centre of the first. Rois lie within the image; R may be 0.
+
+    So the centres of the outermost cells stand for the edges of the image: samples lie half a cell too far
+    inwards at the edges and right only in the middle, a bias that `roi_align` does not have.
+    """
+    if features.shape[0] == 1:
+        return _crops(features, rois[:, 1:], stride, size)
+    crops = rois.new_zeros(len(rois), features.shape[1], size, size)
+    for image, one in enumerate(features[:, None]):
+        chosen = rois[:, 0] == image
+        crops[chosen] = _crops(one, rois[chosen, 1:], stride, size)
+    return crops
+
+
+def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampling_ratio: int = 2) -> Tensor:
+    """Average sampling_ratio² bilinear samples in each of size × size bins of (R, 5) rois (Mask R-CNN §3).
+
+    Maps (B, C, H, W) features to (R, C, size, size). "Aligned": what is at pixel x is at x/stride - 0.5
+    cells, counted from the centre of the first. R may be 0.
+    """
+    pooled: Tensor = torchvision.ops.roi_align(
+        features.to(rois.dtype), rois, size, 1 / stride, sampling_ratio, aligned=True
+    )
+    return pooled
+
+
+class RoIHead(nn.Module):
+    """Pool each region to size × size, look at it with one hidden layer, score and move it.
+
+    in_channels C of a map of the given stride; channels of the hidden layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        size: int = 7,
+        channels: int = 1024,
+        pool: Pool = "crop_and_resize",
+        stride: int = 16,
+    ) -> None:
+        super().__init__()
+        self.pool = {"crop_and_resize": crop_and_resize, "roi_align": roi_align}[pool]
+        self.size = size
+        self.stride = stride
+        self.hidden = nn.Linear(in_channels * size * size, channels)
+        self.norm = nn.BatchNorm1d(channels)
+        self.scores = nn.Linear(channels, 2)
+        self.deltas = nn.Linear(channels, 4)
+
+    def forward(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (B, C, H, W) features and (R, 5) rois to class_logits (R, 2) background, head; deltas (R, 4).
+
+        In training mode R = 1 is an error: one region has no variance to normalise by.
+        """
+        seen = self.pool(features, rois, self.stride, self.size).flatten(1)
+        seen = self.norm(self.hidden(seen).relu())
+        return self.scores(seen), self.deltas(seen)
+
+
+def label_proposals(
+    proposals: Tensor,
+    gt_boxes: Tensor,
+    settings: TargetSettings,
+    generator: torch.Generator,
+    *,
+    append_gt: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw the training regions of one image from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
+
+    Returns boxes (S, 4), foreground first; labels (S,) int64 1 or 0; target_deltas (S, 4), 0 for background.
+    With append_gt the heads join the proposals, so that there is foreground before the RPN finds any.
+    """
+    candidates = torch.cat([proposals, gt_boxes]) if append_gt else proposals
+    index, labels, target_deltas = sample_targets(candidates, gt_boxes, settings, generator)
+    return candidates[index], labels, target_deltas
+
+
+def detect(
+    class_logits: Tensor,
+    deltas: Tensor,
+    proposals: Tensor,
+    image_size: tuple[int, int],
+    *,
+    score_thresh: float,
+    nms_thresh: float,
+    detections_per_img: int,
+    min_size: float,
+    weights: Weights = (1.0, 1.0, 1.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    """Turn what the RoI head says of one image's proposals into detections.
+
+    class_logits (R, 2) background, head; deltas (R, 4); proposals (R, 4); image_size (height, width).
+    Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
+    descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
+    score goes.
+    """
+    boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
+    scores = class_logits.to(boxes.dtype).softmax(dim=1)[:, 1]
+    thick = torchvision.ops.remove_small_boxes(boxes, min_size)
+    boxes, scores = boxes[thick], scores[thick]
+    likely = torch.where(scores >= score_thresh)[0]
+    boxes, scores = boxes[likely], scores[likely]
+    kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
+    return boxes[kept], scores[kept]
+
+
+def _crops(features: Tensor, boxes: Tensor, stride: int, size: int) -> Tensor:
+    """Cut (R, 4) boxes out of (1, C, H, W) features as one column of crops; return (R, C, size, size)."""
+    channels, height, width = features.shape[1:]
+    x1, y1, x2, y2 = (boxes[:, :, None] / stride).unbind(dim=1)
+    steps = torch.linspace(0, 1, size, dtype=boxes.dtype, device=boxes.device)
+    x, y = (x1 + (x2 - x1) * steps) / width, (y1 + (y2 - y1) * steps) / height
+    points = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
+    # With align_corners, -1 is the centre of the first cell and 1 that of the last: TensorFlow's way.
+    grid = 2 * points.reshape(1, -1, size, 2) - 1
+    # In the dtype of the boxes: bfloat16 would move a sample by up to a quarter of a cell.
+    column = F.grid_sample(features.to(boxes.dtype), grid, padding_mode="border", align_corners=True)
+    return column.reshape(channels, -1, size, size).transpose(0, 1)

@@ -1,0 +1,153 @@
+"""The region proposal network: where might a head be? (Faster R-CNN §3.1)
+
+B images, C H W features, A anchors per cell, K all anchors of one image, R proposals, G ground truth.
+Flattened outputs are in the order level, row, column, anchor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
+
+from wheatear.train.anchors import AnchorLevel, inside
+from wheatear.train.losses import rpn_losses
+from wheatear.train.targets import TargetSettings, decode, sample_targets
+
+
+@dataclass(frozen=True)
+class ProposalSettings:
+    """Which anchors become proposals.
+
+    pre_nms_top_n:  highest scores of each level that go into the NMS.
+    post_nms_top_n: proposals of an image.
+    nms_thresh:     of two boxes of one level with a higher IoU the lower score goes.
+    min_size:       boxes thinner than this, in pixels after clipping, go.
+    """
+
+    pre_nms_top_n: int
+    post_nms_top_n: int
+    nms_thresh: float
+    min_size: float
+
+
+class RPNHead(nn.Module):
+    """A 3×3 window over each map, and from it the scores and deltas of the anchors at its centre."""
+
+    def __init__(self, in_channels: int, channels: int, anchors_per_cell: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, kernel_size=3, padding=1)
+        self.objectness = nn.Conv2d(channels, anchors_per_cell, kernel_size=1)
+        self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, kernel_size=1)
+        for layer in (self.conv, self.objectness, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)  # Faster R-CNN §3.1.3
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map the levels' (B, C, H, W) to objectness (B, K) logits and deltas (B, K, 4)."""
+        objectness, deltas = [], []
+        for feature in features:
+            seen = self.conv(feature).relu()
+            objectness.append(self.objectness(seen).permute(0, 2, 3, 1).flatten(1))
+            deltas.append(self.deltas(seen).permute(0, 2, 3, 1).reshape(feature.shape[0], -1, 4))
+        return torch.cat(objectness, dim=1), torch.cat(deltas, dim=1)
+
+
+class RPN(nn.Module):
+    """The head, its anchors, its proposals and its loss.
+
+    All levels share the head, so they must have the same number of anchors per cell. With inside_only,
+    anchors that cross the border are left out of the training, though not of the proposals. beta is that of
+    the smooth L1 loss.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        levels: Sequence[AnchorLevel],
+        target_settings: TargetSettings,
+        proposal_settings: ProposalSettings,
+        *,
+        beta: float,
+        inside_only: bool,
+    ) -> None:
+        super().__init__()
+        (anchors_per_cell,) = {level.per_cell() for level in levels}
+        self.head = RPNHead(in_channels, channels, anchors_per_cell)
+        self.levels = tuple(levels)
+        self.target_settings = target_settings
+        self.proposal_settings = proposal_settings
+        self.beta = beta
+        self.inside_only = inside_only
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map the levels' (B, C, H, W) to objectness (B, K) logits and deltas (B, K, 4)."""
+        scored: tuple[Tensor, Tensor] = self.head(features)
+        return scored
+
+    def anchors(self, shapes: Sequence[tuple[int, int]], device: torch.device) -> list[Tensor]:
+        """Return the anchors of each level, (H·W·A, 4), for maps of the given (height, width)."""
+        return [level.grid(h, w, device) for level, (h, w) in zip(self.levels, shapes, strict=True)]
+
+    def proposals(
+        self, objectness: Tensor, deltas: Tensor, anchors: Sequence[Tensor], image_size: tuple[int, int]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return, for each image, boxes (R, 4) within it and their scores (R,), 0 to 1 and descending.
+
+        objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, image_size height and
+        width in pixels. R may be 0. No gradient flows back through the boxes.
+        """
+        sizes = [level.shape[0] for level in anchors]
+        found = []
+        for scores, moves in zip(objectness.detach().unbind(), deltas.detach().unbind(), strict=True):
+            levels = zip(scores.split_with_sizes(sizes), moves.split_with_sizes(sizes), anchors, strict=True)
+            found.append(self._best([self._propose(*level, image_size) for level in levels]))
+        return found
+
+    def loss(
+        self,
+        objectness: Tensor,
+        deltas: Tensor,
+        anchors: Sequence[Tensor],
+        gt_boxes: Sequence[Tensor],
+        image_size: tuple[int, int],
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Return loss_objectness and loss_rpn_box_reg of anchors that the generator draws from each image.
+
+        objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, gt_boxes B times (G, 4),
+        image_size height and width in pixels. An image without heads gives background only.
+        """
+        every = torch.cat(list(anchors))
+        usable = inside(every, *image_size) if self.inside_only else slice(None)
+        candidates = every[usable]
+        batch = []
+        for scores, moves, gt in zip(objectness[:, usable], deltas[:, usable], gt_boxes, strict=True):
+            index, labels, target_deltas = sample_targets(candidates, gt, self.target_settings, generator)
+            batch.append((scores[index], moves[index], labels, target_deltas))
+        scores, moves, labels, target_deltas = (torch.cat(parts) for parts in zip(*batch, strict=True))
+        loss_objectness, loss_rpn_box_reg = rpn_losses(scores, moves, labels, target_deltas, self.beta)
+        return {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_rpn_box_reg}
+
+    def _propose(
+        self, objectness: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
+        settings = self.proposal_settings
+        # A sort and a slice, not topk: a slice may ask for more than there is, in an exported graph too.
+        top = objectness.argsort(descending=True)[: settings.pre_nms_top_n]
+        boxes = decode(deltas[top], anchors[top], self.target_settings.weights)
+        boxes = clip_boxes_to_image(boxes, image_size)
+        scores = objectness[top].to(boxes.dtype).sigmoid()
+        thick = remove_small_boxes(boxes, settings.min_size)
+        boxes, scores = boxes[thick], scores[thick]
+        kept = nms(boxes, scores, settings.nms_thresh)
+        return boxes[kept], scores[kept]
+
+    def _best(self, level_results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Join the levels of one image and keep the highest scores."""
+        boxes, scores = map(torch.cat, zip(*level_results, strict=True))
+        best = scores.argsort(descending=True)[: self.proposal_settings.post_nms_top_n]
+        return boxes[best], scores[best]

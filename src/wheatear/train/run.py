@@ -1,0 +1,159 @@
+"""A recipe's stages, run in order into one run folder."""
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from wheatear.data.check import clean
+from wheatear.data.sample import Sample
+from wheatear.data.splits import write_images_csv
+from wheatear.errors import InputError
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, save_parts, write_json
+from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.fit import fit, loader
+from wheatear.train.plots import plot_history
+from wheatear.train.recipe import CNNStage, RCNNStage, Recipe, RPNStage
+from wheatear.train.snips import SnipDataset, write_snips
+from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
+
+PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what all of its stages share."""
+
+    folder: Path
+    recipe: Recipe
+    train: list[Sample]
+    val: list[Sample]
+    precision: str
+    resume: bool
+
+
+def open_run(
+    folder: Path, recipe: Recipe, samples: Sequence[Sample], *, precision: str = "32-true", resume: bool = False
+) -> Run:
+    """Make a run folder, or go on with one, and write down what is about to be trained on what.
+
+    samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
+    Raises InputError for a folder that holds another recipe, or holds a run already without `resume`.
+    """
+    unreadable = [s.path for s in samples if not s.width]
+    if unreadable:
+        raise InputError(f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)")
+    kept = folder / "recipe.json"
+    if kept.exists():
+        if not resume:
+            raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
+        if read_json(kept) != recipe.model_dump(mode="json"):
+            raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
+    by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
+    for split, chosen in by_split.items():
+        if not chosen:
+            raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(kept, recipe.model_dump(mode="json"))
+    write_images_csv(samples, folder / "images.csv")
+    write_json(folder / "run.json", describe(by_split, precision))
+    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume)
+
+
+def describe(by_split: dict[str, list[Sample]], precision: str) -> dict[str, object]:
+    """What a reader needs to judge the figures of a run: data, versions, machine."""
+    return {
+        "photos": {split: len(samples) for split, samples in by_split.items()},
+        "heads": {split: sum(len(s.boxes) for s in samples) for split, samples in by_split.items()},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+    }
+
+
+def train_run(run: Run, only: str | None = None) -> None:
+    """Run the stages that are not finished yet, or just the one named `only`, each on the weights of those before it.
+
+    Raises InputError when `only` is no stage of the recipe or an earlier stage is not finished.
+    """
+    names = [stage.stage for stage in run.recipe.stages]
+    if only is not None and only not in names:
+        raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(names)}")
+    torch.manual_seed(run.recipe.seed)
+    model = FasterRCNN(run.recipe)
+    for name in names:
+        if finished(run.folder, name) and (only != name or run.resume):
+            load_parts(model, run.folder / name / WEIGHTS)
+        elif only in (None, name):
+            train_stage(run, model, name)
+        else:
+            raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
+        if name == only:
+            return
+
+
+def train_stage(run: Run, model: FasterRCNN, name: str) -> None:
+    """Train one stage and write its weights, loss plot and figures."""
+    (stage,) = [s for s in run.recipe.stages if s.stage == name]
+    folder, seed = run.folder / name, run.recipe.seed
+    facts: dict[str, int] = {}
+    match stage:
+        case CNNStage():
+            facts = write_snips(run.train, folder / "snips", stage, run.recipe.image_size, seed)
+            module: StageModule = SnipClassification(model, stage, seed)
+            train, val = (SnipDataset(folder / "snips", val=held) for held in (False, True))
+            collate = None
+        case RPNStage():
+            module = RegionProposal(model, stage, seed)
+            train, val = frozen_photos(run, model, run.recipe.rpn.stride, proposals=False)
+            collate = list
+        case RCNNStage():
+            module = RegionClassification(model, stage, seed)
+            train, val = frozen_photos(run, model, run.recipe.roi.stride, proposals=True)
+            collate = list
+    rows = fit(
+        module,
+        loader(train, stage.batch_size, seed, collate),
+        loader(val, stage.batch_size, None, collate),
+        name=name,
+        folder=folder,
+        epochs=stage.epochs,
+        precision=run.precision,
+        resume=run.resume,
+    )
+    save_parts(model, module.parts, folder / WEIGHTS)
+    plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")
+    write_json(folder / METRICS, rows[-1] | {f"snips_{k}": v for k, v in facts.items()})
+
+
+def frozen_photos(
+    run: Run, model: FasterRCNN, stride: int, *, proposals: bool
+) -> tuple[FrozenPhotos, FrozenPhotos]:
+    """The train and val photos through the frozen parts; computed anew when these parts have changed."""
+    maps = cache_folder(run.folder, "cnn")
+    write_maps(model, [*run.train, *run.val], maps, (run.recipe.rpn.stride, run.recipe.roi.stride))
+    regions = None
+    if proposals:
+        regions = cache_folder(run.folder, "rpn")
+        write_proposals(model, [*run.train, *run.val], maps, regions)
+    train, val = (FrozenPhotos(part, maps, run.recipe.image_size, stride, regions) for part in (run.train, run.val))
+    return train, val
+
+
+def cache_folder(run: Path, stage: str) -> Path:
+    """RUN/cache/STAGE-DIGEST, named by the stage's weights, so that a cache never outlives them; older ones are removed."""
+    digest = hashlib.sha256((run / stage / WEIGHTS).read_bytes()).hexdigest()[:12]
+    folder = run / "cache" / f"{stage}-{digest}"
+    for stale in run.glob(f"cache/{stage}-*"):
+        if stale != folder:
+            shutil.rmtree(stale)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

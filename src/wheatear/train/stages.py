@@ -1,0 +1,151 @@
+"""What each stage trains, with which loss, as Lightning modules around one FasterRCNN.
+
+Shapes: B images, K anchors, R RoIs.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import box_iou
+
+from wheatear.train.dataset import FrozenPhoto
+from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
+from wheatear.train.fit import epoch_seed
+from wheatear.train.losses import rcnn_losses
+from wheatear.train.recipe import Stage
+from wheatear.train.roi import label_proposals, to_rois
+
+
+class StageModule(L.LightningModule):
+    """The optimiser and the falling rate that all stages share; `parts` are what this stage trains."""
+
+    def __init__(self, model: FasterRCNN, stage: Stage, seed: int, parts: list[nn.Module]) -> None:
+        super().__init__()
+        self.model, self.stage, self.seed = model, stage, seed
+        model.requires_grad_(False)
+        self.parts = parts
+        for part in parts:
+            part.requires_grad_(True)
+        self.generator = torch.Generator()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """L2 falls on the kernels alone, as Keras's kernel_regularizer: its l2·w² is a weight decay of 2·l2."""
+        params = [p for part in self.parts for p in part.parameters()]
+        groups = [
+            {"params": [p for p in params if p.ndim > 1], "weight_decay": 2 * self.stage.l2},
+            {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        if self.stage.optimizer == "rmsprop":
+            return torch.optim.RMSprop(groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7)  # Keras's defaults
+        return torch.optim.Adam(groups, lr=self.stage.lr_at(0))
+
+    def on_train_epoch_start(self) -> None:
+        """Everything random in this epoch follows from the seed and its number; frozen parts stay as at detection."""
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        self.generator.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.stage.lr_at(self.current_epoch)
+        self.model.eval()
+        for part in self.parts:
+            part.train()
+
+    def on_validation_epoch_start(self) -> None:
+        """The same samples are drawn from the validation photos each epoch, so that epochs compare."""
+        self.generator.manual_seed(self.seed)
+
+    def log_means(self, prefix: str, values: dict[str, Tensor], batch_size: int) -> None:
+        """Log the epoch's mean of each value."""
+        named = {f"{prefix}_{name}": value for name, value in values.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
+
+
+class SnipClassification(StageModule):
+    """Stage cnn: is there a head in this snip? Batches are ((B, 3, S, S) uint8, (B,) labels)."""
+
+    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+        assert model.snip_head is not None
+        super().__init__(model, stage, seed, [model.backbone, model.snip_head])
+
+    def losses(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """-> cross-entropy, accuracy."""
+        snips, labels = batch
+        logits = self.model.classify(snips.contiguous(memory_format=torch.channels_last)).float()
+        return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        loss, accuracy = self.losses(batch)
+        self.log_means("train", {"cross_entropy": loss.detach(), "accuracy": accuracy}, len(batch[1]))
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        loss, accuracy = self.losses(batch)
+        self.log_means("val", {"cross_entropy": loss, "accuracy": accuracy}, len(batch[1]))
+
+
+class RegionProposal(StageModule):
+    """Stage rpn: score and move the anchors, on frozen maps. Batches are lists of photos."""
+
+    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+        super().__init__(model, stage, seed, [model.rpn])
+
+    def losses(self, photo: FrozenPhoto) -> dict[str, Tensor]:
+        rpn = self.model.rpn
+        objectness, deltas = rpn([photo.features])
+        anchors = rpn.anchors([photo.features.shape[2:]], photo.features.device)
+        return rpn.loss(objectness, deltas, anchors, [photo.gt_boxes], photo.image_size, self.generator)
+
+    def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
+        losses = mean_losses([self.losses(photo) for photo in batch])
+        self.log_means("train", {k: v.detach() for k, v in losses.items()}, len(batch))
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: list[FrozenPhoto], batch_idx: int) -> None:
+        self.log_means("val", mean_losses([self.losses(photo) for photo in batch]), len(batch))
+        for photo in batch:
+            ((boxes, _),) = self.model.propose({self.model.rpn.levels[0].stride: photo.features}, photo.image_size)
+            if len(photo.gt_boxes):
+                found = covered(photo.gt_boxes, boxes).float().mean()
+                self.log("val_recall", found, on_epoch=True, batch_size=len(photo.gt_boxes))
+
+
+class RegionClassification(StageModule):
+    """Stage rcnn: score and move the frozen RPN's proposals, on frozen maps. Batches are lists of photos."""
+
+    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+        super().__init__(model, stage, seed, [model.roi_head])
+        self.targets = roi_targets(model.recipe.roi)
+
+    def losses(self, batch: list[FrozenPhoto]) -> tuple[dict[str, Tensor], Tensor]:
+        """-> the losses over all sampled regions of the batch, and the share of them put in the right class."""
+        maps, regions, labels, target_deltas = [], [], [], []
+        for photo in batch:
+            drawn = label_proposals(photo.proposals, photo.gt_boxes, self.targets, self.generator, append_gt=True)
+            maps.append(photo.features)
+            for kept, part in zip((regions, labels, target_deltas), drawn, strict=True):
+                kept.append(part)
+        logits, deltas = self.model.roi_head(torch.cat(maps), to_rois(regions))
+        truth = torch.cat(labels)
+        classifier, box_reg = rcnn_losses(logits, deltas, truth, torch.cat(target_deltas), RCNN_BETA)
+        return {"loss_classifier": classifier, "loss_box_reg": box_reg}, (logits.argmax(1) == truth).float().mean()
+
+    def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
+        losses, accuracy = self.losses(batch)
+        logged = {k: v.detach() for k, v in losses.items()} | {"accuracy": accuracy}
+        self.log_means("train", logged, len(batch))
+        return torch.stack(list(losses.values())).sum()
+
+    def validation_step(self, batch: list[FrozenPhoto], batch_idx: int) -> None:
+        losses, accuracy = self.losses(batch)
+        self.log_means("val", losses | {"accuracy": accuracy}, len(batch))
+
+
+def mean_losses(photos: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean over the photos of each named loss."""
+    return {name: torch.stack([losses[name] for losses in photos]).mean() for name in photos[0]}
+
+
+def covered(gt_boxes: Tensor, proposals: Tensor, iou_thresh: float = 0.5) -> Tensor:
+    """(G,) bool: some proposal has at least this IoU with the head. No proposals, none covered."""
+    best = torch.cat([box_iou(gt_boxes, proposals), gt_boxes.new_zeros(len(gt_boxes), 1)], dim=1).amax(1)
+    return best >= iou_thresh

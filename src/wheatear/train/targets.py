@@ -1,0 +1,137 @@
+"""What the RPN and the RoI head shall learn: which boxes are heads, and how to move them there.
+
+N boxes (anchors or proposals), G ground truth, S ≤ N of the boxes drawn for training.
+Labels: 1 foreground, 0 background, -1 ignored. Boxes are xyxy pixels, half-open.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+Weights = tuple[float, float, float, float]
+
+# exp(dw) of an untrained network may overflow. 62.5 lets an anchor of 16 px grow to 1000 px.
+MAX_LOG_SCALE = math.log(1000 / 16)
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """How boxes become training examples; the fields are the parameters of `match`, `sample` and `encode`."""
+
+    fg_iou_thresh: float
+    bg_iou_thresh: float
+    batch_size_per_image: int
+    positive_fraction: float
+    allow_low_quality: bool
+    bg_low: float = 0.0
+    weights: Weights = (1.0, 1.0, 1.0, 1.0)
+
+
+def encode(gt: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Return the (N, 4) deltas dx, dy, dw, dh that turn (N, 4) anchors into (N, 4) gt (Faster R-CNN eq. 2).
+
+    dx, dy in anchor widths and heights; dw, dh logarithms of ratios; each multiplied by its weight.
+    Both boxes of a pair must have an area: the logarithm of nothing is no number.
+    """
+    x, y, w, h = _centre_size(gt)
+    xa, ya, wa, ha = _centre_size(anchors)
+    deltas = torch.stack([(x - xa) / wa, (y - ya) / ha, (w / wa).log(), (h / ha).log()], dim=-1)
+    return deltas * deltas.new_tensor(weights)
+
+
+def decode(deltas: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Return the (N, 4) boxes that (N, 4) deltas make of (N, 4) anchors: the inverse of `encode`.
+
+    A side grows at most 62.5-fold (MAX_LOG_SCALE). The result has the dtype of the anchors: in the
+    bfloat16 of mixed precision a coordinate of 1000 px would be off by up to 2 px.
+    """
+    dx, dy, dw, dh = (deltas.to(anchors.dtype) / anchors.new_tensor(weights)).unbind(dim=-1)
+    xa, ya, wa, ha = _centre_size(anchors)
+    x, y = xa + dx * wa, ya + dy * ha
+    half_w = dw.clamp(max=MAX_LOG_SCALE).exp() * wa / 2
+    half_h = dh.clamp(max=MAX_LOG_SCALE).exp() * ha / 2
+    return torch.stack([x - half_w, y - half_h, x + half_w, y + half_h], dim=-1)
+
+
+def match(
+    iou: Tensor, fg_iou_thresh: float, bg_iou_thresh: float, bg_low: float = 0.0, *, allow_low_quality: bool
+) -> tuple[Tensor, Tensor]:
+    """Label N boxes by their (G, N) IoU with the heads (Faster R-CNN §3.1.2).
+
+    Returns labels (N,) int64 and matched_idxs (N,) int64: the head that a box overlaps most, the first of
+    equals; of meaning for label 1 only.
+    1:  best IoU ≥ fg_iou_thresh; with allow_low_quality also the best box of each head (all of them where
+        several are equal), however low the IoU, and nothing overwrites that. As in torchvision, such a box
+        belongs to the head that *it* overlaps most, which need not be the one that chose it.
+    0:  bg_low ≤ best IoU ≤ bg_iou_thresh (torchvision leaves out the upper limit itself).
+    -1: the others.
+    A head that no box touches chooses none. (In torchvision its best IoU is 0, and every box with an IoU
+    of 0 becomes foreground.) Without heads (G = 0) every box is background.
+    """
+    if iou.numel() == 0:
+        none = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
+        return none, none.clone()
+    best_iou, matched_idxs = iou.max(dim=0)
+    labels = torch.full_like(matched_idxs, -1)
+    labels[(best_iou >= bg_low) & (best_iou <= bg_iou_thresh)] = 0
+    labels[best_iou >= fg_iou_thresh] = 1
+    if allow_low_quality:
+        labels[_best_of_a_head(iou)] = 1
+    return labels, matched_idxs
+
+
+def sample(
+    labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw training examples from (N,) labels, at random and without repetition (Faster R-CNN §3.1.3).
+
+    Returns fg_idx and bg_idx, int64 indices into labels: at most batch_size_per_image · positive_fraction
+    foreground; background fills the rest of the batch as far as it goes. Ignored boxes are never drawn.
+    """
+    foreground, background = torch.where(labels == 1)[0], torch.where(labels == 0)[0]
+    fg_idx = _draw(foreground, int(batch_size_per_image * positive_fraction), generator)
+    bg_idx = _draw(background, batch_size_per_image - fg_idx.numel(), generator)
+    return fg_idx, bg_idx
+
+
+def sample_targets(
+    boxes: Tensor, gt_boxes: Tensor, settings: TargetSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Match (N, 4) boxes of one image to its (G, 4) heads, draw a batch and say what it should learn.
+
+    Returns index (S,) into boxes, foreground first; labels (S,) int64 1 or 0; target_deltas (S, 4), 0 for
+    background.
+    """
+    labels, matched_idxs = match(
+        box_iou(gt_boxes, boxes),
+        settings.fg_iou_thresh,
+        settings.bg_iou_thresh,
+        settings.bg_low,
+        allow_low_quality=settings.allow_low_quality,
+    )
+    fg_idx, bg_idx = sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
+    index = torch.cat([fg_idx, bg_idx])
+    target_deltas = boxes.new_zeros(len(index), 4)
+    target_deltas[: len(fg_idx)] = encode(gt_boxes[matched_idxs[fg_idx]], boxes[fg_idx], settings.weights)
+    return index, labels[index], target_deltas
+
+
+def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Split (…, 4) xyxy into centre x, centre y, width and height."""
+    x1, y1, x2, y2 = boxes.unbind(dim=-1)
+    return (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+
+
+def _best_of_a_head(iou: Tensor) -> Tensor:
+    """Return an (N,) bool: no box overlaps some head more than this one does."""
+    best = iou.amax(dim=1, keepdim=True)
+    return ((iou == best) & (best > 0)).any(dim=0)
+
+
+def _draw(candidates: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw up to n candidates, on the generator's device, so that a seed means the same on every other."""
+    order = torch.randperm(candidates.numel(), generator=generator, device=generator.device)
+    return candidates[order[:n].to(candidates.device)]

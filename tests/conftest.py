@@ -1,0 +1,23 @@
+"""A drawn field for every test that needs photos: quick, seeded, in Kaggle's own layout."""
+
+from pathlib import Path
+
+import pytest
+
+from wheatear.data.synth import draw_dataset
+
+SEED_WITH_AN_EMPTY_PHOTO = 1  # its fourth photo
+
+
+@pytest.fixture(scope="session")
+def field_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Kaggle-layout folder of 8 drawn photos of 256 px, one without heads. For reading only."""
+    folder = tmp_path_factory.mktemp("field")
+    draw_dataset(folder, 8, size=256, seed=SEED_WITH_AN_EMPTY_PHOTO)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def field_photo(field_dir: Path) -> Path:
+    """One photo with heads."""
+    return field_dir / "train" / "field_00000.jpg"

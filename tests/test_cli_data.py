@@ -1,0 +1,121 @@
+"""The commands as a user meets them: what they print, write and return."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from wheatear.cli_data import app
+from wheatear.cli_errors import friendly_errors
+from wheatear.data.formats import read_dataset
+from wheatear.errors import InputError
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def folder(field_dir: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own to write into."""
+    return Path(shutil.copytree(field_dir, tmp_path / "field"))
+
+
+def test_check_counts_and_finds(folder: Path) -> None:
+    with (folder / "train.csv").open("a") as file:
+        file.write('field_00000,256,256,"[0, 0, 300, 10]",drawn\n')
+    result = runner.invoke(app, ["check", str(folder)])
+    line = len((folder / "train.csv").read_text().splitlines())
+    assert result.exit_code == 0
+    assert f"field_00000.jpg, row {line}: outside the photo: 300 × 10 px at (0, 0)" in result.stdout
+    assert "outside the photo: 1" in result.stdout
+    assert "drawn" in result.stdout
+
+
+def test_check_of_a_sound_folder(folder: Path) -> None:
+    (folder / "train.csv").write_text("image_id,bbox\n")
+    result = runner.invoke(app, ["check", str(folder)])
+    assert result.exit_code == 0
+    assert "no problems found" in result.stdout
+
+
+def test_check_fails_on_an_unreadable_photo(folder: Path) -> None:
+    (folder / "train" / "field_00001.jpg").write_bytes(b"no photo")
+    result = runner.invoke(app, ["check", str(folder)])
+    assert result.exit_code == 1
+    assert "field_00001.jpg: unreadable photo: " in result.stdout
+
+
+def test_split_writes_into_the_folder(folder: Path) -> None:
+    result = runner.invoke(app, ["split", str(folder), "--val", "0.4"])
+    assert result.exit_code == 0
+    sides = [sample.split for sample in read_dataset(folder)]
+    assert (sides.count("train"), sides.count("val")) == (5, 3)
+    assert "8 tiles of 8 field photos; 0 pairs of tiles share one." in result.stdout
+
+
+def test_split_writes_elsewhere(folder: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "here.csv"), "--seed", "1"])
+    assert result.exit_code == 0
+    assert (tmp_path / "here.csv").read_text().startswith("image_id,source,session,photo,split\n")
+    assert not (folder / "images.csv").exists()
+
+
+def test_split_counts_the_tiles_of_a_photo(folder: Path) -> None:
+    rows = "".join(f"field_0000{k},,,{k // 3},\n" for k in range(8))
+    (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)
+    result = runner.invoke(app, ["split", str(folder)])
+    assert "8 tiles of 3 field photos; 7 pairs of tiles share one." in result.stdout
+
+
+def test_draw_draws_what_check_accepts(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["draw", str(tmp_path / "new"), "-n", "2", "--size", "128", "--seed", "3"])
+    assert result.exit_code == 0
+    samples = read_dataset(tmp_path / "new")
+    assert [(sample.width, sample.height) for sample in samples] == [(128, 128)] * 2
+
+
+@pytest.mark.parametrize("command", [["check"], ["split"]])
+def test_a_wrong_folder_is_one_line_on_stderr(command: list[str], tmp_path: Path) -> None:
+    result = runner.invoke(app, [*command, str(tmp_path / "nowhere")])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == f"wheatear: {tmp_path / 'nowhere'}: no such folder\n"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
+    result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "no" / "images.csv")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("wheatear: ")
+    assert result.stderr.endswith("No such file or directory\n")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_tells_the_exit_code() -> None:
+    assert "exit code is 1 if a photo cannot be read" in " ".join(
+        runner.invoke(app, ["check", "--help"]).stdout.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("a.csv, line 2:\nbad"), "wheatear: a.csv, line 2: bad\n"),
+        (PermissionError(13, "Permission denied", "/x"), "wheatear: /x: Permission denied\n"),
+        (OSError(28, "No space left on device"), "wheatear: No space left on device\n"),
+        (OSError(), "wheatear: OSError\n"),
+    ],
+)
+def test_friendly_errors_print_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as exit_, friendly_errors():
+        raise error
+    assert exit_.value.exit_code == 1
+    assert capsys.readouterr().err == line
+
+
+def test_friendly_errors_hide_no_mistake_of_ours_and_no_closed_pipe() -> None:
+    for mistake in (ValueError, BrokenPipeError):
+        with pytest.raises(mistake), friendly_errors():
+            raise mistake

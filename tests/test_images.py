@@ -1,0 +1,372 @@
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from wheatear.errors import InputError
+from wheatear.images import PHOTO_SUFFIXES, find_photos, open_photo, photo_size
+
+LOSSLESS = [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})]
+RNG = np.random.default_rng(0)
+# Flat blocks of 8 pixels, which JPEG keeps nearly as they are.
+COLOURS = np.kron(RNG.integers(0, 256, (3, 5, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+DEEP = RNG.integers(0, 65536, (4, 6, 3), dtype=np.uint16)
+
+
+def save(path: Path, image: Image.Image | np.ndarray, **options: object) -> Path:
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    image.save(path, **options)
+    return path
+
+
+def encoded(kind: str, image: np.ndarray = COLOURS, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(image: np.ndarray, colour_type: int) -> bytes:
+    """A PNG of 16 bits, which Pillow writes for grey alone; colour type 0 grey, 2 RGB, 4 grey and alpha."""
+    height, width = image.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    )
+
+
+def tiff(image: np.ndarray, order: str = "<", planes: int = 1, kind: int = 1, bits: int = 16) -> bytes:
+    """An uncompressed TIFF by TIFF 6.0. planes 2: colour after colour; kind 1: integers, 3: floats."""
+    height, width = image.shape[:2]
+    channels = image.shape[2] if image.ndim == 3 else 1
+    pixels = np.moveaxis(image, -1, 0) if planes == 2 else image
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    start = 8 + 2 + 11 * 12 + 4
+    tags = [(256, [width]), (257, [height]), (258, [bits] * channels), (259, [1])]
+    tags += [(262, [2 if channels == 3 else 1]), (273, [start + 12]), (277, [channels]), (278, [height])]
+    tags += [(279, [len(data)]), (284, [planes]), (339, [kind] * channels)]
+    extra, entries = b"", b""
+    for tag, values in tags:
+        packed = struct.pack(f"{order}{len(values)}H", *values).ljust(4, b"\0")
+        if len(packed) > 4:
+            place, extra = struct.pack(order + "I", start + len(extra)), extra + packed
+            packed = place
+        entries += struct.pack(order + "HHI", tag, 3, len(values)) + packed
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
+    return head + entries + struct.pack(order + "I", 0) + extra.ljust(12, b"\0") + data
+
+
+def written(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def complaint(path: Path) -> str:
+    """What open_photo says of a bad file: one line that names it and says what to do."""
+    with pytest.raises(InputError) as caught:
+        open_photo(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "; " in message
+    assert "\n" not in message
+    return message.removeprefix(f"{path}: ")
+
+
+def turned(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixel by pixel from the EXIF 2.3 table of where row 0 and column 0 of the file are seen."""
+    height, width = image.shape[:2]
+    seen = np.zeros((width, height, 3) if orientation > 4 else (height, width, 3), np.uint8)
+    for y in range(seen.shape[0]):
+        for x in range(seen.shape[1]):
+            row, column = {
+                1: (y, x),
+                2: (y, width - 1 - x),
+                3: (height - 1 - y, width - 1 - x),
+                4: (height - 1 - y, x),
+                5: (x, y),
+                6: (height - 1 - x, y),
+                7: (height - 1 - x, width - 1 - y),
+                8: (x, width - 1 - y),
+            }[orientation]
+            seen[y, x] = image[row, column]
+    return seen
+
+
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_lossless_files_come_back_as_they_are(tmp_path, kind, options):
+    path = written(tmp_path / "photo", encoded(kind, **options))
+    photo = open_photo(path)
+    assert photo.dtype == np.uint8
+    assert photo.flags.writeable
+    np.testing.assert_array_equal(photo, COLOURS)
+
+
+def test_jpeg_comes_back_nearly_as_it_is(tmp_path):
+    path = save(tmp_path / "photo.jpg", COLOURS, quality=100, subsampling=0)
+    assert np.abs(open_photo(path).astype(int) - COLOURS).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_exif_turn_is_obeyed(tmp_path, kind, options, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = written(tmp_path / "photo", encoded(kind, exif=exif, **options))
+    expected = turned(COLOURS, orientation)
+    np.testing.assert_array_equal(open_photo(path), expected)
+    assert photo_size(path) == (expected.shape[1], expected.shape[0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turn_of_a_jpeg_is_obeyed(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = written(tmp_path / "photo", encoded("JPEG", exif=exif, quality=100, subsampling=0))
+    expected = turned(COLOURS, orientation)
+    assert np.abs(open_photo(path).astype(int) - expected).max() <= 2
+    assert photo_size(path) == (expected.shape[1], expected.shape[0])
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"Exif\0\0"])
+def test_a_photo_with_broken_exif_is_taken_as_it_lies(tmp_path, exif):
+    path = written(tmp_path / "photo", encoded("JPEG", exif=exif))
+    assert open_photo(path).shape == COLOURS.shape
+    assert photo_size(path) == (40, 24)
+
+
+def test_alpha_is_dropped_not_blended(tmp_path):
+    alpha = np.zeros((24, 40, 1), np.uint8)
+    path = save(tmp_path / "photo.png", np.concatenate([COLOURS, alpha], axis=2))
+    np.testing.assert_array_equal(open_photo(path), COLOURS)
+
+
+def test_grey_becomes_three_equal_channels(tmp_path):
+    grey = COLOURS[..., 0]
+    photo = open_photo(save(tmp_path / "grey.png", grey))
+    np.testing.assert_array_equal(photo, np.stack([grey] * 3, axis=2))
+
+
+def test_black_and_white_becomes_0_and_255(tmp_path):
+    path = save(tmp_path / "fax.png", Image.fromarray(np.array([[True, False]])))
+    assert open_photo(path).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize("transparency", [None, 0, b"\0\x80\xff"])
+def test_palette_becomes_its_colours(tmp_path, transparency):
+    image = Image.fromarray(np.array([[0, 1, 2, 1]], np.uint8), "P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    options = {} if transparency is None else {"transparency": transparency}
+    photo = open_photo(save(tmp_path / "palette.png", image, **options))
+    assert photo.tolist() == [[[10, 20, 30], [40, 50, 60], [70, 80, 90], [40, 50, 60]]]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+def test_cmyk_becomes_rgb(tmp_path, suffix):
+    red = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    photo = open_photo(save(tmp_path / f"print.{suffix}", red))
+    assert np.abs(photo.astype(int) - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png(DEEP, 2), tiff(DEEP), tiff(DEEP, ">")],
+    ids=["png", "tiff", "tiff of the other byte order"],
+)
+def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path, data):
+    path = written(tmp_path / "deep", data)
+    np.testing.assert_array_equal(open_photo(path), (DEEP >> 8).astype(np.uint8))
+    assert photo_size(path) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [png(DEEP[..., 0], 0), png(DEEP[..., :2], 4), tiff(DEEP[..., 0]), tiff(DEEP[..., 0], ">")],
+    ids=["png", "png with alpha", "tiff", "tiff of the other byte order"],
+)
+def test_16_bit_grey_keeps_its_upper_8_bits(tmp_path, data):
+    grey = (DEEP[..., 0] >> 8).astype(np.uint8)
+    photo = open_photo(written(tmp_path / "deep", data))
+    np.testing.assert_array_equal(photo, np.stack([grey] * 3, axis=2))
+
+
+def test_16_bit_grey_is_turned_too(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = save(tmp_path / "deep.png", DEEP[..., 0], exif=exif)
+    np.testing.assert_array_equal(open_photo(path)[..., 0], np.rot90(DEEP[..., 0] >> 8, -1))
+
+
+def test_12_bit_grey_keeps_its_upper_8_bits(tmp_path):
+    packed = np.array([[0xFF, 0xF8, 0x00]], np.uint8)  # two pixels: 0xFFF, 0x800
+    data = bytearray(tiff(packed, bits=12))
+    data[18:20] = struct.pack("<H", 2)  # the width, which is not the number of bytes
+    assert open_photo(written(tmp_path / "deep.tif", bytes(data)))[..., 0].tolist() == [[255, 128]]
+
+
+def test_16_bit_colour_plane_by_plane_is_refused(tmp_path):
+    path = written(tmp_path / "planes.tif", tiff(DEEP, planes=2))
+    assert complaint(path) == "has 16-bit colours plane by plane; save them pixel by pixel"
+
+
+def test_values_of_unknown_range_are_refused(tmp_path):
+    path = written(tmp_path / "float.tif", tiff(DEEP[..., 0].astype(np.float32), kind=3, bits=32))
+    assert complaint(path) == "has pixels of kind F, of no known range; save it as 8-bit RGB"
+    path = save(tmp_path / "lab.tif", Image.new("LAB", (4, 4)))
+    assert "pixels of kind LAB" in complaint(path)
+
+
+def test_a_missing_file(tmp_path):
+    assert complaint(tmp_path / "missing.jpg") == "no such file; check the name"
+
+
+def test_a_folder(tmp_path):
+    assert complaint(tmp_path) == "is a folder, not a photo; give one of the photos in it"
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = save(tmp_path / "photo.jpg", COLOURS)
+    monkeypatch.setattr(Path, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Denied")))
+    assert complaint(path) == "may not be read; change its permissions"
+
+
+def test_an_empty_file(tmp_path):
+    assert complaint(written(tmp_path / "photo.jpg", b"")) == "is empty (0 bytes); copy it again"
+
+
+@pytest.mark.parametrize("data", [b"image,heads\n", b"\x89PNG\r\n\x1a\n", b"GIF89a\1\0\1\0\0\0\0;", b"II*\0"])
+def test_not_an_image(tmp_path, data):
+    assert complaint(written(tmp_path / "photo.jpg", data)).startswith("is not an image, or cut short; ")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_photo_cut_short(tmp_path, kind):
+    data = encoded(kind)
+    message = complaint(written(tmp_path / "photo", data[: len(data) * 3 // 4]))
+    assert message == "is damaged or cut short; copy it again"
+
+
+def bomb(kind: str) -> bytes:
+    """A file that claims 60,000 × 60,000 pixels and holds next to none."""
+    if kind == "PNG":
+        header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+        chunk = b"IHDR" + header
+        return b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0\0\0\0IDAT"
+    if kind == "JPEG":
+        data = encoded("JPEG")
+        return data.replace(struct.pack(">HH", *COLOURS.shape[:2]), struct.pack(">HH", 60_000, 60_000), 1)
+    return tiff(DEEP).replace(struct.pack("<HHIHH", 256, 3, 1, 6, 0), struct.pack("<HHII", 256, 4, 1, 2**31))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_bomb_is_refused_by_its_header(tmp_path, kind):
+    path = written(tmp_path / "bomb", bomb(kind))
+    assert complaint(path) == "more pixels where 178,956,970 are the limit; cut it into smaller photos"
+    with pytest.raises(InputError, match="178,956,970"):
+        photo_size(path)
+
+
+def test_the_limit_is_the_callers(tmp_path):
+    path = save(tmp_path / "photo.png", COLOURS)
+    assert open_photo(path, max_pixels=24 * 40).shape == (24, 40, 3)
+    with pytest.raises(InputError, match=r"photo.png: 40 × 24 pixels where 959 are the limit; "):
+        open_photo(path, max_pixels=24 * 40 - 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_pillows_own_warning_of_large_photos_does_not_leak(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 40 - 1)
+    path = written(tmp_path / "photo", encoded(kind))
+    assert open_photo(path).shape == (24, 40, 3)
+    assert photo_size(path) == (40, 24)
+
+
+def test_size_needs_the_header_only(tmp_path):
+    data = encoded("JPEG", np.zeros((64, 64, 3), np.uint8))
+    assert photo_size(written(tmp_path / "photo.jpg", data[:-20])) == (64, 64)
+
+
+@given(kind=st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP"]), share=st.floats(0, 1, exclude_max=True))
+def test_no_half_photo_is_ever_returned(tmp_path_factory, kind, share):
+    data = encoded(kind)
+    folder = tmp_path_factory.mktemp("cut")
+    whole = open_photo(written(folder / "whole", data))
+    try:
+        photo = open_photo(written(folder / "cut", data[: int(len(data) * share)]))
+    except InputError:
+        return
+    np.testing.assert_array_equal(photo, whole)
+
+
+@given(
+    kind=st.sampled_from(["JPEG", "PNG", "WEBP"]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
+)
+def test_a_damaged_file_gives_a_photo_or_one_clear_line(tmp_path_factory, kind, changes):
+    exif = Image.Exif()
+    exif[274], exif[271] = 6, "a camera"
+    data = bytearray(encoded(kind, exif=exif))
+    for place, value in changes:
+        data[place % len(data)] = value
+    path = written(tmp_path_factory.mktemp("damaged") / "photo", bytes(data))
+    try:
+        photo = open_photo(path, max_pixels=100_000)
+    except InputError:
+        return
+    assert photo.dtype == np.uint8
+    assert photo_size(path) == (photo.shape[1], photo.shape[0])
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_are_searched_for_photos(tmp_path):
+    touch(tmp_path, "b.JPG", "a.png", "c.webp", "notes.txt", ".hidden.jpg", ".cache/d.jpg", "sub/e.tiff")
+    names = [path.relative_to(tmp_path).as_posix() for path in find_photos([tmp_path])]
+    assert names == ["a.png", "b.JPG", "c.webp", "sub/e.tiff"]
+
+
+def test_every_photo_is_found_once(tmp_path):
+    touch(tmp_path, "a.jpg", "sub/b.jpg")
+    twice = [tmp_path, tmp_path / "sub", tmp_path / "a.jpg", tmp_path / "sub" / ".." / "a.jpg"]
+    assert find_photos(twice) == [tmp_path / "a.jpg", tmp_path / "sub" / "b.jpg"]
+
+
+def test_files_are_taken_as_given(tmp_path):
+    touch(tmp_path, "photo.dat", ".hidden.jpg")
+    given_files = [tmp_path / ".hidden.jpg", tmp_path / "missing.jpg", tmp_path / "photo.dat"]
+    assert find_photos(given_files) == given_files
+
+
+def test_nothing_to_find(tmp_path):
+    assert find_photos([]) == []
+    assert find_photos([tmp_path]) == []
+
+
+def test_a_folder_that_may_not_be_read_is_reported_by_whoever_opens_it(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "locked/b.jpg")
+    scan = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert find_photos([tmp_path]) == [tmp_path / "a.jpg", tmp_path / "locked"]
+    assert "is a folder" in complaint(tmp_path / "locked")
+
+
+def test_suffixes_are_lower_case_with_their_dot():
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in PHOTO_SUFFIXES)

@@ -1,0 +1,160 @@
+"""No field photo on two sides, shares kept, nothing given changed."""
+
+import itertools
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import split, write_images_csv
+from wheatear.errors import InputError
+
+
+def tile(name: str, photo: str, session: str = "", side: str = "") -> Sample:
+    return Sample(Path(f"{name}.jpg"), np.zeros((0, 4), np.float32), 9, 9, "s", session, photo, side)
+
+
+@st.composite
+def data_sets(draw: st.DrawFn) -> list[Sample]:
+    sizes = draw(st.lists(st.integers(1, 5), max_size=20))
+    samples = []
+    for photo, size in enumerate(sizes):
+        session = draw(st.sampled_from(["", "x", "y"]))
+        sides = st.sampled_from(["", "", "train", "val", "test"])
+        samples += [tile(f"{photo}-{k}", str(photo), session, draw(sides)) for k in range(size)]
+    return samples
+
+
+@given(samples=data_sets(), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
+def test_given_sides_stay_and_no_other_photo_is_divided(
+    samples: list[Sample], fraction: float, seed: int
+) -> None:
+    divided = split(samples, fraction, seed)
+    assert [sample.name for sample in divided] == [sample.name for sample in samples]
+    for before, after in zip(samples, divided, strict=True):
+        assert after.split in ("train", "val", "test")
+        assert before.split in ("", after.split)
+    for _, tiles in itertools.groupby(zip(samples, divided, strict=True), key=lambda pair: pair[1].photo):
+        befores, afters = zip(*tiles, strict=True)
+        given_sides = {before.split for before in befores} - {""}
+        assert {after.split for after in afters} == given_sides or len(given_sides) != 1
+        assert given_sides or len({after.split for after in afters}) == 1
+
+
+@given(samples=data_sets(), seed=st.integers(0, 9), order=st.randoms(use_true_random=False))
+def test_the_order_has_no_influence(samples: list[Sample], seed: int, order) -> None:  # type: ignore[no-untyped-def]
+    sides = {sample.name: sample.split for sample in split(samples, 0.3, seed)}
+    order.shuffle(samples)
+    assert {sample.name: sample.split for sample in split(samples, 0.3, seed)} == sides
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), fraction=st.sampled_from([0.1, 0.2, 0.5]))
+def test_each_session_and_size_gets_its_share(seed: int, fraction: float) -> None:
+    samples = [
+        tile(f"{session}{photo}-{k}", f"{session}{photo}", session)
+        for session, photos in (("x", 100), ("y", 20))
+        for photo in range(photos)
+        for k in range(1 + photo % 2)
+    ]
+    val = [sample for sample in split(samples, fraction, seed) if sample.split == "val"]
+    for session, photos in (("x", 100), ("y", 20)):
+        chosen = Counter(sample.photo for sample in val if sample.session == session)
+        for tiles in (1, 2):
+            count = sum(number == tiles for number in chosen.values())
+            assert abs(count - fraction * photos / 2) <= 1
+
+
+def test_another_seed_draws_other_photos() -> None:
+    samples = [tile(str(k), str(k)) for k in range(100)]
+    draws = [tuple(sample.split for sample in split(samples, 0.13, seed)) for seed in range(20)]
+    assert len(set(draws)) == 20
+    assert draws[0] == tuple(sample.split for sample in split(samples, 0.13))
+    assert all(side.count("val") == 13 for side in draws)
+
+
+def test_every_photo_is_drawn_equally_often() -> None:
+    """Many-tiled photos must not crowd into one side: 10 photos, val 0.2, so each is val in 2 of 10 draws."""
+    samples = [tile(f"{photo}-{k}", str(photo)) for photo in range(10) for k in range(1 + photo)]
+    draws = 1000
+    val = Counter(
+        sample.photo
+        for seed in range(draws)
+        for sample in split(samples, 0.2, seed)
+        if sample.name.endswith("-0") and sample.split == "val"
+    )
+    # Three and a half standard deviations of a binomial with p = 0.2.
+    assert all(abs(val[str(photo)] - 0.2 * draws) < 45 for photo in range(10))
+
+
+def test_small_data_sets_have_photos_on_both_sides() -> None:
+    assert split([]) == []
+    assert [sample.split for sample in split([tile("a", "0")], 0.9)] == ["train"]
+    for fraction in (0.01, 0.99):
+        assert {sample.split for sample in split([tile("a", "0"), tile("b", "1")], fraction)} == {
+            "train",
+            "val",
+        }
+
+
+def test_a_half_given_photo_is_completed_as_it_was_begun() -> None:
+    samples = [
+        tile("a", "0", side="val"),
+        tile("b", "0"),
+        tile("c", "1", side="train"),
+        tile("d", "1", side="val"),
+    ]
+    samples += [tile("e", "1")]
+    assert [sample.split for sample in split(samples)] == ["val", "val", "train", "val", "train"]
+
+
+def test_photos_are_found_where_they_are_not_given(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = (
+        rng.integers(0, 255, (1024, 8, 3)).repeat(2, axis=1).astype(np.uint8)
+    )  # columns 2k and 2k + 1 are equal
+    samples = []
+    for k, (left, right) in enumerate(((0, 5), (5, 11), (11, 16))):  # the tiles meet within equal columns
+        Image.fromarray(picture[:, left:right]).save(tmp_path / f"t{k}.png")
+        samples.append(replace(tile(f"t{k}", ""), path=tmp_path / f"t{k}.png"))
+    assert {sample.photo for sample in split(samples)} == {"t0"}
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_senseless_fraction_is_refused(fraction: float) -> None:
+    with pytest.raises(InputError, match="give one between 0 and 1"):
+        split([tile("a", "0")], fraction)
+
+
+def test_what_is_written_is_read_again(field_dir: Path, tmp_path: Path) -> None:
+    samples = [replace(s, photo=f"p,{k % 3}", session="ü") for k, s in enumerate(read_dataset(field_dir))]
+    divided = split(samples, 0.4)
+    (tmp_path / "train").symlink_to(field_dir / "train")
+    (tmp_path / "train.csv").symlink_to(field_dir / "train.csv")
+    write_images_csv(divided, tmp_path / "images.csv")
+    again = read_dataset(tmp_path)
+    for one, two in zip(divided, again, strict=True):
+        assert (one.name, one.photo, one.split) == (two.name, two.photo, two.split)
+        assert (one.source, one.session) == (two.source, two.session)
+    assert [sample.split for sample in split(again, 0.9, seed=5)] == [sample.split for sample in divided]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("old")
+
+    def disk_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        write_images_csv([tile("a", "0")], path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

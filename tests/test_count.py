@@ -143,7 +143,7 @@ def test_bad_files_are_named_and_the_others_done(model, photos, tmp_path):
     assert [line.split(": ")[:2] for line in said] == [
         ["wheatear", str(photos / name)] for name in ("bomb.png", "cut.jpg", "empty.jpg", "text.png")
     ]
-    whats_wrong = ("pixels where 178,956,970", "cut short", "0 bytes", "not an image")
+    whats_wrong = ("more than 178,956,970 pixels", "cut short", "0 bytes", "not an image")
     for reason, line in zip(whats_wrong, said, strict=True):
         assert reason in line
     assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}

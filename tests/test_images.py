@@ -268,7 +268,7 @@ def bomb(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_a_bomb_is_refused_by_its_header(tmp_path, kind):
     path = written(tmp_path / "bomb", bomb(kind))
-    assert complaint(path) == "more pixels where 178,956,970 are the limit; cut it into smaller photos"
+    assert complaint(path) == "has more than 178,956,970 pixels; cut it into smaller photos"
     with pytest.raises(InputError, match="178,956,970"):
         photo_size(path)
 
@@ -276,7 +276,7 @@ def test_a_bomb_is_refused_by_its_header(tmp_path, kind):
 def test_the_limit_is_the_callers(tmp_path):
     path = save(tmp_path / "photo.png", COLOURS)
     assert open_photo(path, max_pixels=24 * 40).shape == (24, 40, 3)
-    with pytest.raises(InputError, match=r"photo.png: 40 × 24 pixels where 959 are the limit; "):
+    with pytest.raises(InputError, match=r"photo\.png: has more than 959 pixels; "):
         open_photo(path, max_pixels=24 * 40 - 1)
 
 

@@ -62,8 +62,8 @@ def test_no_tiles_and_one_tile(tmp_path: Path) -> None:
 
 
 def test_a_gap_between_tiles_keeps_them_apart(tmp_path: Path) -> None:
-    first, *_, last = cut(tmp_path, "a", seed=1, tiles=10)
-    assert group_tiles([first, last]) == ["a0", "a9"]
+    tiles = cut(tmp_path, "a", seed=1, tiles=12)
+    assert group_tiles([tiles[0], tiles[6]]) == ["a0", "a6"]
 
 
 def test_sessions_are_never_mixed(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_finds_the_photos_of_the_real_tiles() -> None:
     folder = SHARED / "gwd"
     if not folder.is_dir():
         pytest.skip("needs the Kaggle photos in ../shared/gwd")
-    part = ("Arvalis_1", "Arvalis_2", "Arvalis_4", "Arvalis_6")
+    part = ("Arvalis_4", "Arvalis_6")
     samples = [sample for sample in read_dataset(folder) if sample.session in part]
     truth = pairs([sample.photo for sample in samples])
     found = pairs(group_tiles([replace(sample, photo="", session="", source="") for sample in samples]))

@@ -32,6 +32,7 @@ def data_sets(draw: st.DrawFn) -> list[Sample]:
     return samples
 
 
+@settings(max_examples=50, deadline=None)
 @given(samples=data_sets(), fraction=st.floats(0.01, 0.99), seed=st.integers(0, 99))
 def test_given_sides_stay_and_no_other_photo_is_divided(
     samples: list[Sample], fraction: float, seed: int
@@ -48,6 +49,7 @@ def test_given_sides_stay_and_no_other_photo_is_divided(
         assert given_sides or len({after.split for after in afters}) == 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(samples=data_sets(), seed=st.integers(0, 9), order=st.randoms(use_true_random=False))
 def test_the_order_has_no_influence(samples: list[Sample], seed: int, order) -> None:  # type: ignore[no-untyped-def]
     sides = {sample.name: sample.split for sample in split(samples, 0.3, seed)}
@@ -55,7 +57,7 @@ def test_the_order_has_no_influence(samples: list[Sample], seed: int, order) -> 
     assert {sample.name: sample.split for sample in split(samples, 0.3, seed)} == sides
 
 
-@settings(max_examples=30)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10_000), fraction=st.sampled_from([0.1, 0.2, 0.5]))
 def test_each_session_and_size_gets_its_share(seed: int, fraction: float) -> None:
     samples = [

@@ -76,6 +76,7 @@ def test_decode_limits_growth_and_keeps_the_anchors_precision():
     assert (grown[2] - grown[0]).item() == pytest.approx(1000, rel=1e-5)
     half = decode(torch.zeros(1, 4, dtype=torch.bfloat16), torch.tensor([[1001.5, 1, 1017.5, 17]]))
     assert half.tolist() == [[1001.5, 1, 1017.5, 17]]
+    assert decode(torch.zeros(1, 4).double(), anchor).dtype == anchor.dtype
 
 
 def test_coder_of_nothing():

@@ -29,8 +29,8 @@ Folder = Annotated[
 def check(folder: Folder) -> None:
     """Count photos, heads and box sizes, and list what is wrong by photo and row.
 
-    The exit code is 1 if a photo cannot be read. Other findings (boxes outside the photo or of no area,
-    specks, giants, duplicates) leave it at 0, as training drops such boxes.
+    The exit code is 1 if a photo cannot be read. Other findings (boxes outside
+    the photo or of no area, specks, giants, duplicates) leave it at 0.
     """
     from wheatear.data.check import check
     from wheatear.data.formats import read_dataset
@@ -49,14 +49,14 @@ def check(folder: Folder) -> None:
 @friendly_errors()
 def split(
     folder: Folder,
-    out: Annotated[Path | None, typer.Option(help="Where to write it.  [default: DIR/images.csv]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; DIR/images.csv if not given.")] = None,
     val: Annotated[float, typer.Option(help="Share of the field photos that goes to val.")] = 0.13,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos.")] = 0,
 ) -> None:
     """Divide the photos into train and val so that no field photo is on both sides, and write images.csv.
 
-    Tiles that were cut from one field photo are found by their edges. A split that DIR/images.csv gives
-    already is kept.
+    Tiles that were cut from one field photo are found by their edges. A split
+    that DIR/images.csv gives already is kept.
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import split, write_images_csv

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from wheatear.evaluation import Evaluation, Thresholds
 
 
+TABLE_WIDTH = 132  # characters of the table's 14 columns
+
+
 @friendly_errors()
 def evaluate_command(
     folder: Annotated[
@@ -33,7 +37,9 @@ def evaluate_command(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"),
+        typer.Option(
+            metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
+        ),
     ] = None,
     detections: Annotated[
         Path | None,
@@ -48,7 +54,9 @@ def evaluate_command(
     ] = None,
     choose_threshold: Annotated[
         bool,
-        typer.Option("--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."),
+        typer.Option(
+            "--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."
+        ),
     ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where figures and detections are saved.")] = Path(
         "evaluation"
@@ -64,16 +72,17 @@ def evaluate_command(
         raise InputError("--model and --detections: give one of the two")
     known = read_dataset(folder, labels)
     chosen = photos_of(known, split, folder)
-    detector = None if detections else load(model or DEFAULT_MODEL)
-    found = select(read_csv(detections), known, chosen) if detections else detect_all(detector, chosen)
+    if detections:
+        found = select(read_csv(detections), known, chosen)
+        thresholds = Thresholds(0.0, 0.0)
+    else:
+        detector = load(model or DEFAULT_MODEL)
+        found = detect_all(detector, chosen)
+        thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
         thresholds = Thresholds(threshold, threshold)
-    elif detector:
-        thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
-    else:
-        thresholds = Thresholds(0.0, 0.0)
     figures = judge(chosen, found, thresholds)
     show(figures)
     save(figures, found, out)
@@ -117,16 +126,22 @@ def judge(
 
 def show(figures: "Mapping[str, Evaluation]") -> None:
     """A table for each threshold."""
+    console = Console()
+    if (
+        console.width < TABLE_WIDTH
+    ):  # lines that the terminal folds still show every digit; narrow columns do not
+        console = Console(width=TABLE_WIDTH)
     for name, evaluation in figures.items():
+        title = f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}".capitalize()
         header, *rows = evaluation.table()
-        table = Table(title=f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}", title_justify="left")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
         for i, column in enumerate(header):
-            table.add_column(column, justify="right" if i else "left", no_wrap=True)
-        for row in rows:
-            table.add_row(*row, end_section=row is rows[-2] if len(rows) > 1 else False)
-        console = Console()
-        # A file or a pipe has no width: give the table what it needs rather than fold its numbers.
-        console.print(table, width=None if console.is_terminal else 140)
+            table.add_column(column, justify="right" if i else "left")
+        for row in rows[:-1]:
+            table.add_row(*row)
+        table.add_section()
+        table.add_row(*rows[-1], style="bold")
+        console.print(table)
 
 
 def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]", out: Path) -> None:
@@ -147,7 +162,9 @@ def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:
     """Write the chosen thresholds and their figures into a model's card."""
     content = json.loads(card.read_text("utf-8"))
     evaluations = list(figures.values())
-    content["score_threshold"], content["count_threshold"] = (e.score_threshold for e in (evaluations[0], evaluations[-1]))
+    content["score_threshold"], content["count_threshold"] = (
+        e.score_threshold for e in (evaluations[0], evaluations[-1])
+    )
     content.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
     with whole(card) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

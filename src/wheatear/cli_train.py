@@ -15,7 +15,9 @@ def need_torch() -> None:
         import lightning  # noqa: F401
         import torchvision  # noqa: F401
     except ImportError as error:
-        raise InputError(f"training needs more packages ({error}); run pip install 'wheatear[train]'") from None
+        raise InputError(
+            f"training needs more packages ({error}); run pip install 'wheatear[train]'"
+        ) from None
 
 
 @friendly_errors()
@@ -23,9 +25,13 @@ def train_command(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
     ],
-    recipe: Annotated[str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")] = "seed",
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
+    ] = "seed",
     out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("runs/seed"),
-    stage: Annotated[str | None, typer.Option(help="Train this stage alone.", show_default="all in order")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Train on these labels of the same photos instead.")
     ] = None,
@@ -61,7 +67,8 @@ def export_command(
         Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="RUN/model.onnx")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set."),
     ] = None,
 ) -> None:
     """Write the detector as model.onnx, to be run without torch, and its card as model.json."""

@@ -13,6 +13,7 @@ import typer
 
 from wheatear.cli_errors import friendly_errors
 from wheatear.errors import InputError
+from wheatear.files import whole
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
     from PIL.Image import Image
@@ -70,7 +71,7 @@ def count_photos(
 
 
 def count_command(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO|DIR…", help="Photos, or folders of photos.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
     model: Annotated[
         str | None,
@@ -92,8 +93,10 @@ def count_command(
 ) -> None:
     """Count the wheat heads in photos.
 
-    Writes counts.csv, detections.csv and annotated pictures into the folder --out. A photo that cannot
-    be read is named and left out. Exit code 0: all photos counted; 1: some could not be; 2: none found.
+    Writes counts.csv, detections.csv and annotated pictures into --out.
+    A photo that cannot be read is named and left out.
+
+    Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
     from wheatear.photo_names import name_photos
 
@@ -113,6 +116,8 @@ def _run(photos: list["Photo"], out: Path, model: str | None, threshold: float |
     from wheatear.detector import DEFAULT_MODEL, load
 
     detector = load(model or DEFAULT_MODEL)
+    if threshold is None:
+        threshold = detector.card.threshold_to_count()
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
@@ -154,7 +159,7 @@ class Summary:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, show_footer=False)
+        table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
         for count in self.first:
@@ -221,9 +226,8 @@ def _count_one(
 
 def _save(picture: "Image", path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name("picture.part")
-    picture.save(part, "JPEG", quality=90)
-    os.replace(part, path)
+    with whole(path) as part:
+        picture.save(part, "JPEG", quality=90)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from wheatear.errors import InputError
 from wheatear.images import open_photo
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession  # type: ignore[import-untyped]
+    from onnxruntime import InferenceSession
 
 DEFAULT_MODEL = "seed"
 
@@ -21,7 +21,9 @@ DEFAULT_MODEL = "seed"
 class Card(BaseModel):
     """What is known of a trained detector: the model.json beside each model.onnx. Further keys are kept.
 
-    score_threshold: detections below it are left out unless the caller asks for them; chosen on val.
+    score_threshold: detections below it are left out unless the caller asks for them; chosen on val for the
+                     Kaggle metric.
+    count_threshold: the same, chosen for the smallest counting error; None where it was not chosen apart.
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     """
 
@@ -30,12 +32,17 @@ class Card(BaseModel):
     format: Literal[1]
     name: str
     score_threshold: float = Field(ge=0, le=1)
+    count_threshold: float | None = Field(default=None, ge=0, le=1)
     score_floor: float = Field(default=0.0, ge=0, le=1)
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
     licence: str = ""
     citation: str = ""
+
+    def threshold_to_count(self) -> float:
+        """The score threshold that counts best, as far as is known."""
+        return self.score_threshold if self.count_threshold is None else self.count_threshold
 
 
 class Detector:

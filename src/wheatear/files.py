@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the name `path` when the block ends well and is removed when it does not.
+    """Give a path to write to; it takes the name `path` when the block ends well, and is removed when it does not.
 
-    The file written is either the old one or all of the new one, whenever the program is killed.
+    So `path` is either the old file or all of the new one, whenever the program is killed.
     """
     part = path.with_name(f"{path.name}.part")
     try:

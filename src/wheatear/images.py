@@ -92,12 +92,12 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     try:
         with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > max_pixels:
-                raise InputError(_too_large(path, f"{image.width:,} × {image.height:,}", max_pixels))
+                raise InputError(_too_large(path, max_pixels))
             yield image
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(path, "more", max_pixels)) from error
+        raise InputError(_too_large(path, max_pixels)) from error
     except Exception as error:  # a damaged file can raise anything from Pillow's plug-ins
         raise InputError(f"{path}: {_what_is_wrong(path, error)}") from error
 
@@ -110,8 +110,8 @@ def _quiet_pillow() -> Iterator[None]:
         yield
 
 
-def _too_large(path: Path, size: str, max_pixels: int) -> str:
-    return f"{path}: {size} pixels where {max_pixels:,} are the limit; cut it into smaller photos"
+def _too_large(path: Path, max_pixels: int) -> str:
+    return f"{path}: has more than {max_pixels:,} pixels; cut it into smaller photos"
 
 
 def _what_is_wrong(path: Path, error: Exception) -> str:

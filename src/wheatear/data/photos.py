@@ -70,18 +70,15 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
 def find_seams(edges: Sequence[Edges | None]) -> list[Seam]:
     """Find the edges that meet; None stands for a tile that cannot be read. No tile meets itself."""
     seams: list[Seam] = []
-    for ending, starting in (("right", "left"), ("bottom", "top")):
-        by_length: dict[int, list[int]] = {}
-        for tile, of_tile in enumerate(edges):
-            if of_tile is not None:
-                by_length.setdefault(len(getattr(of_tile, ending)), []).append(tile)
-        for length, tiles in by_length.items():
-            ends = np.stack([getattr(edges[tile], ending) for tile in tiles])
-            starts = np.stack([getattr(edges[tile], starting) for tile in tiles])
-            seams += [
-                Seam(score, tiles[first], tiles[second])
-                for score, first, second in _match(_describe(ends), _describe(starts), _min_score(length))
-            ]
+    seen = [(tile, of_tile) for tile, of_tile in enumerate(edges) if of_tile is not None]
+    for ends, starts in (
+        ({tile: edge.right for tile, edge in seen}, {tile: edge.left for tile, edge in seen}),
+        ({tile: edge.bottom for tile, edge in seen}, {tile: edge.top for tile, edge in seen}),
+    ):
+        for length in {len(end) for end in ends.values()}:
+            tiles = [tile for tile, end in ends.items() if len(end) == length]
+            described = (_describe(np.stack([side[tile] for tile in tiles])) for side in (ends, starts))
+            seams += [Seam(s, tiles[i], tiles[j]) for s, i, j in _match(*described, _min_score(length))]
     return seams
 
 

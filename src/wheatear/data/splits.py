@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
+from wheatear.files import whole
 
 Groups = dict[str, list[Sample]]
 
@@ -42,13 +42,8 @@ def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("image_id", "source", "session", "photo", "split"))
     rows.writerows((s.name, s.source, s.session, s.photo, s.split) for s in samples)
-    path = Path(path)
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(Path(path)) as part:
+        part.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _name(sample: Sample) -> str:

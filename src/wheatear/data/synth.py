@@ -6,7 +6,6 @@ head that each pixel shows (0: none), and the boxes come from it. Letters: S the
 """
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from wheatear.data.synth_leaves import (
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
 from wheatear.errors import InputError
+from wheatear.files import whole
 
 EMPTY_SHARE = 0.015  # of Kaggle's training photos, 1-2 % have no heads
 MIN_VISIBLE = 0.25  # labellers leave out a head of which less is seen, behind others or beyond the edge
@@ -78,12 +78,10 @@ def _refuse_strangers(folder: Path, names: list[str]) -> None:
 
 
 def _write_csv(path: Path, rows: list[tuple[str, int, int, str, str]]) -> None:
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("image_id", "width", "height", "bbox", "source"))
         writer.writerows(rows)
-    os.replace(partial, path)
 
 
 def paint_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,7 +24,9 @@ from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, re
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe
 
-DATA_LICENCE = "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
+DATA_LICENCE = (
+    "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
+)
 CITATION = (
     "E. David et al., Global Wheat Head Detection (GWHD) dataset, Plant Phenomics 2020, 3521852; "
     "Global Wheat Head Detection 2021, Plant Phenomics 2021, 9846158."
@@ -52,7 +54,9 @@ def load_run(run: Path) -> FasterRCNN:
     model = FasterRCNN(recipe)
     for stage in recipe.stages:
         if not finished(run, stage.stage):
-            raise InputError(f"{run}: stage {stage.stage} is not finished; go on with `wheatear train … --resume`")
+            raise InputError(
+                f"{run}: stage {stage.stage} is not finished; go on with `wheatear train … --resume`"
+            )
         load_parts(model, run / stage.stage / WEIGHTS)
     return model.eval()
 
@@ -82,9 +86,14 @@ def export_onnx(model: FasterRCNN, path: Path) -> None:
     # A map of one cell would be traced as something special (33 px are two cells); the graph runs on it nonetheless.
     sides = {0: torch.export.Dim("height", min=33), 1: torch.export.Dim("width", min=33)}
     program = torch.export.export(
-        OneImage(model).eval(), (example,), dynamic_shapes=(sides,), prefer_deferred_runtime_asserts_over_guards=True
+        OneImage(model).eval(),
+        (example,),
+        dynamic_shapes=(sides,),
+        prefer_deferred_runtime_asserts_over_guards=True,
     )
-    exported = torch.onnx.export(program, input_names=["image"], output_names=["boxes", "scores"], verbose=False)
+    exported = torch.onnx.export(
+        program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
+    )
     assert exported is not None
     onnx.save(halve(exported.model_proto), path)
 
@@ -95,14 +104,18 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST_STORED_AS_HALF:
             name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))
+            tensor.CopyFrom(
+                numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half")
+            )
             casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.metadata_props[:]
     for node in graph.node:
-        del node.metadata_props[:]  # the exporter's notes hold this machine's paths and outweigh a small graph
+        del node.metadata_props[
+            :
+        ]  # the exporter's notes hold this machine's paths and outweigh a small graph
         node.doc_string = ""
     return model
 

@@ -6,7 +6,6 @@ Shapes: B images of H×W pixels, C channels, R proposals, D detections.
 import torch
 from torch import Tensor, nn
 
-from wheatear.train.anchors import AnchorLevel
 from wheatear.train.backbone import NotesCNN
 from wheatear.train.recipe import CNNStage, Recipe, RoIRecipe, RPNRecipe
 from wheatear.train.roi import RoIHead, detect, to_rois
@@ -91,11 +90,10 @@ def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
 
 def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float) -> RPN:
     """The RPN of a recipe on a map of `in_channels`; proposals thinner than `min_size` pixels are dropped."""
-    sizes = tuple(scale * recipe.stride for scale in recipe.scales)
     return RPN(
         in_channels,
         recipe.channels,
-        [AnchorLevel(recipe.stride, sizes, tuple(recipe.ratios))],
+        [recipe.anchors()],
         TargetSettings(
             recipe.fg_iou_thresh,
             recipe.bg_iou_thresh,

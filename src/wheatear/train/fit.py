@@ -5,7 +5,9 @@ seeds torch and shuffles from (seed, epoch), and the history travels in the chec
 """
 
 import csv
+import logging
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,13 +111,16 @@ class StageProgress(Callback):
         numbers = "  ".join(f"{k} {float(v):.4f}" for k, v in trainer.callback_metrics.items())
         minutes = "" if left is None else f"  {left / 60:.0f} min left"
         self.progress.console.print(
-            f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}{minutes}", highlight=False
+            f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}{minutes}",
+            highlight=False,
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.progress.stop()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         self.progress.stop()
 
 
@@ -131,6 +136,20 @@ class StopOnNonFinite(Callback):
             )
 
 
+def hush() -> None:
+    """Silence what Lightning says of things that are meant to be so; our own lines say how the training goes."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    meant = (
+        "Checkpoint directory .* exists",  # the folder of a stage, made before
+        "Found .* module.* in eval mode",  # frozen parts
+        "The number of training batches",  # few photos
+        "The '.*_dataloader' does not have many workers",  # see `loader`
+        ".*treespec, LeafSpec",  # Lightning's own use of torch
+    )
+    for message in meant:
+        warnings.filterwarnings("ignore", message)
+
+
 def fit(
     module: L.LightningModule,
     train: DataLoader[Any],
@@ -144,9 +163,13 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train `module` for `epochs`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
     folder.mkdir(parents=True, exist_ok=True)
+    hush()
     history = History(folder)
     checkpoint = ModelCheckpoint(
-        folder, filename=CHECKPOINT.removesuffix(".ckpt"), enable_version_counter=False, save_on_train_epoch_end=True
+        folder,
+        filename=CHECKPOINT.removesuffix(".ckpt"),
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
     )
     trainer = L.Trainer(
         max_epochs=epochs,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from wheatear.errors import InputError
+from wheatear.train.anchors import AnchorLevel, check_reach
 
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -46,6 +47,12 @@ class RPNRecipe(Part):
     post_nms_top_n: Count
     nms_thresh: Fraction
 
+    def anchors(self) -> AnchorLevel:
+        """The anchors of the one map that the RPN looks at."""
+        return AnchorLevel(
+            self.stride, tuple(scale * self.stride for scale in self.scales), tuple(self.ratios)
+        )
+
 
 class RoIRecipe(Part):
     """How proposals are cut out of the map, labelled and sampled."""
@@ -67,7 +74,9 @@ class DetectionRecipe(Part):
     score_floor: Fraction
     nms_thresh: Fraction
     min_size: Positive
-    detections_per_img: Annotated[int, Field(ge=500)]  # fields with 150 heads a photo are common; never cap a count
+    detections_per_img: Annotated[
+        int, Field(ge=500)
+    ]  # fields with 150 heads a photo are common; never cap a count
 
 
 class Stage(Part):
@@ -126,17 +135,20 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _anchors_fit_the_window(self) -> "Recipe":
-        longest = max(s * max(r**0.5, r**-0.5) for s in self.rpn.scales for r in self.rpn.ratios)
-        if longest > 3:
-            raise ValueError(
-                f"rpn: the longest anchor is {longest:.2f} strides, but the 3×3 window sees 3; use smaller scales or ratios"
-            )
+        try:
+            check_reach(self.rpn.anchors().cell(), self.rpn.stride)
+        except InputError as error:
+            raise ValueError(f"rpn: {error}") from None
         return self
 
 
 def shipped() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(p.name.removesuffix(".toml") for p in resources.files("wheatear.recipes").iterdir() if p.name.endswith(".toml"))
+    return sorted(
+        p.name.removesuffix(".toml")
+        for p in resources.files("wheatear.recipes").iterdir()
+        if p.name.endswith(".toml")
+    )
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -147,7 +159,9 @@ def load_recipe(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix != ".toml":
         if str(name) not in shipped():
-            raise InputError(f"recipe {name}: not one of {', '.join(shipped())}; give one of these or a .toml file")
+            raise InputError(
+                f"recipe {name}: not one of {', '.join(shipped())}; give one of these or a .toml file"
+            )
         text = resources.files("wheatear.recipes").joinpath(f"{name}.toml").read_text("utf-8")
     else:
         try:

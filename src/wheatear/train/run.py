@@ -4,23 +4,33 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils.data import Dataset
 
 from wheatear.data.check import clean
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, save_parts, write_json
+from wheatear.train.checkpoint import (
+    METRICS,
+    WEIGHTS,
+    finished,
+    load_parts,
+    read_json,
+    save_parts,
+    write_json,
+)
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import fit, loader
 from wheatear.train.plots import plot_history
-from wheatear.train.recipe import CNNStage, RCNNStage, Recipe, RPNStage
+from wheatear.train.recipe import CNNStage, RCNNStage, Recipe, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 
@@ -40,7 +50,12 @@ class Run:
 
 
 def open_run(
-    folder: Path, recipe: Recipe, samples: Sequence[Sample], *, precision: str = "32-true", resume: bool = False
+    folder: Path,
+    recipe: Recipe,
+    samples: Sequence[Sample],
+    *,
+    precision: str = "32-true",
+    resume: bool = False,
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
@@ -49,11 +64,15 @@ def open_run(
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
-        raise InputError(f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)")
+        raise InputError(
+            f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
+        )
     kept = folder / "recipe.json"
     if kept.exists():
         if not resume:
-            raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
+            raise InputError(
+                f"{folder}: holds a run already; go on with it by --resume or choose another folder"
+            )
         if read_json(kept) != recipe.model_dump(mode="json"):
             raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
     by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
@@ -84,54 +103,67 @@ def train_run(run: Run, only: str | None = None) -> None:
 
     Raises InputError when `only` is no stage of the recipe or an earlier stage is not finished.
     """
-    names = [stage.stage for stage in run.recipe.stages]
-    if only is not None and only not in names:
-        raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(names)}")
+    stages = {stage.stage: stage for stage in run.recipe.stages}
+    if only is not None and only not in stages:
+        raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(stages)}")
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
-    for name in names:
+    for name, stage in stages.items():
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
         elif only in (None, name):
-            train_stage(run, model, name)
+            train_stage(run, model, stage, name)
         else:
             raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
         if name == only:
             return
 
 
-def train_stage(run: Run, model: FasterRCNN, name: str) -> None:
-    """Train one stage and write its weights, loss plot and figures."""
-    (stage,) = [s for s in run.recipe.stages if s.stage == name]
-    folder, seed = run.folder / name, run.recipe.seed
-    facts: dict[str, int] = {}
+@dataclass(frozen=True)
+class StageParts:
+    """A stage ready to be trained: what learns, from what, and facts about the data worth keeping."""
+
+    module: StageModule
+    train: Dataset[Any]
+    val: Dataset[Any]
+    collate: Callable[[list[Any]], Any] | None
+    facts: dict[str, int]
+
+
+def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
+    """Make, or find on disk, what the stage learns from."""
+    seed, folder = run.recipe.seed, run.folder / "cnn" / "snips"
     match stage:
         case CNNStage():
-            facts = write_snips(run.train, folder / "snips", stage, run.recipe.image_size, seed)
-            module: StageModule = SnipClassification(model, stage, seed)
-            train, val = (SnipDataset(folder / "snips", val=held) for held in (False, True))
-            collate = None
+            facts = write_snips(run.train, folder, stage, run.recipe.image_size, seed)
+            train, val = SnipDataset(folder, val=False), SnipDataset(folder, val=True)
+            return StageParts(SnipClassification(model, stage, seed), train, val, None, facts)
         case RPNStage():
-            module = RegionProposal(model, stage, seed)
-            train, val = frozen_photos(run, model, run.recipe.rpn.stride, proposals=False)
-            collate = list
+            photos = frozen_photos(run, model, run.recipe.rpn.stride, proposals=False)
+            return StageParts(RegionProposal(model, stage, seed), *photos, list, {})
         case RCNNStage():
-            module = RegionClassification(model, stage, seed)
-            train, val = frozen_photos(run, model, run.recipe.roi.stride, proposals=True)
-            collate = list
+            photos = frozen_photos(run, model, run.recipe.roi.stride, proposals=True)
+            return StageParts(RegionClassification(model, stage, seed), *photos, list, {})
+    raise AssertionError(stage)
+
+
+def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
+    """Train one stage and write its weights, loss plot and, last, its figures."""
+    folder = run.folder / name
+    parts = prepare(run, model, stage)
     rows = fit(
-        module,
-        loader(train, stage.batch_size, seed, collate),
-        loader(val, stage.batch_size, None, collate),
+        parts.module,
+        loader(parts.train, stage.batch_size, run.recipe.seed, parts.collate),
+        loader(parts.val, stage.batch_size, None, parts.collate),
         name=name,
         folder=folder,
         epochs=stage.epochs,
         precision=run.precision,
         resume=run.resume,
     )
-    save_parts(model, module.parts, folder / WEIGHTS)
+    save_parts(model, parts.module.parts, folder / WEIGHTS)
     plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")
-    write_json(folder / METRICS, rows[-1] | {f"snips_{k}": v for k, v in facts.items()})
+    write_json(folder / METRICS, rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()})
 
 
 def frozen_photos(
@@ -144,7 +176,9 @@ def frozen_photos(
     if proposals:
         regions = cache_folder(run.folder, "rpn")
         write_proposals(model, [*run.train, *run.val], maps, regions)
-    train, val = (FrozenPhotos(part, maps, run.recipe.image_size, stride, regions) for part in (run.train, run.val))
+    train, val = (
+        FrozenPhotos(part, maps, run.recipe.image_size, stride, regions) for part in (run.train, run.val)
+    )
     return train, val
 
 

@@ -21,17 +21,18 @@ from wheatear.train.recipe import CNNStage
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
     """Top-left corners (M, 2) int64 xy of the snips centred on heads; those that leave the photo are dropped."""
-    corners = np.round((boxes[:, :2] + boxes[:, 2:]) / 2 - size / 2).astype(np.int64)
-    inside = (corners >= 0).all(1) & (corners + size <= [width, height]).all(1)
-    return corners[inside]
+    corners: np.ndarray = np.round((boxes[:, :2] + boxes[:, 2:]) / 2 - size / 2).astype(np.int64)
+    inside: np.ndarray = (corners >= 0) & (corners + size <= [width, height])
+    return corners[inside.all(axis=1)]
 
 
 def background_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
     """Top-left corners (M, 2) int64 xy of the grid's windows that touch no box."""
     x, y = np.meshgrid(np.arange(0, width - size + 1, size), np.arange(0, height - size + 1, size))
     corners = np.stack([x.ravel(), y.ravel()], 1)
-    apart = (boxes[None, :, :2] >= corners[:, None] + size) | (boxes[None, :, 2:] <= corners[:, None])
-    return corners[apart.any(2).all(1)]
+    corner = corners[:, None]
+    apart: np.ndarray = (boxes[:, :2] >= corner + size) | (boxes[:, 2:] <= corner)
+    return corners[apart.any(axis=2).all(axis=1)]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def hold_out(samples: Sequence[Sample], fraction: float, rng: np.random.Generato
     return np.array([(s.photo or s.name) in held for s in samples])
 
 
-def write_snips(samples: Sequence[Sample], folder: Path, stage: CNNStage, image_size: int, seed: int) -> dict[str, int]:
+def write_snips(
+    samples: Sequence[Sample], folder: Path, stage: CNNStage, image_size: int, seed: int
+) -> dict[str, int]:
     """Cut the snips of a stage and write them to `folder`; does nothing where they already are. -> counts."""
     done = folder / "snips.json"
     if done.exists():
@@ -96,7 +99,10 @@ def write_snips(samples: Sequence[Sample], folder: Path, stage: CNNStage, image_
     np.save(folder / "photos.npy", np.array([w.photo for w in kept], np.int64))
     (folder / "photos.txt").write_text("".join(f"{s.name}\n" for s in samples), "utf-8")
     counts = {"heads": sum(w.label for w in found), "backgrounds": sum(1 - w.label for w in found)}
-    counts |= {"kept_per_class": len(kept) // 2, "val": int(held[[w.photo for w in kept]].sum()) if kept else 0}
+    counts |= {
+        "kept_per_class": len(kept) // 2,
+        "val": int(held[[w.photo for w in kept]].sum()) if kept else 0,
+    }
     done.write_text(json.dumps(counts), "utf-8")
     return counts
 

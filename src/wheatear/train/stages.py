@@ -37,7 +37,9 @@ class StageModule(L.LightningModule):
             {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
         ]
         if self.stage.optimizer == "rmsprop":
-            return torch.optim.RMSprop(groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7)  # Keras's defaults
+            return torch.optim.RMSprop(
+                groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7
+            )  # Keras's defaults
         return torch.optim.Adam(groups, lr=self.stage.lr_at(0))
 
     def on_train_epoch_start(self) -> None:
@@ -92,7 +94,7 @@ class RegionProposal(StageModule):
     def losses(self, photo: FrozenPhoto) -> dict[str, Tensor]:
         rpn = self.model.rpn
         objectness, deltas = rpn([photo.features])
-        anchors = rpn.anchors([photo.features.shape[2:]], photo.features.device)
+        anchors = rpn.anchors([(photo.features.shape[2], photo.features.shape[3])], photo.features.device)
         return rpn.loss(objectness, deltas, anchors, [photo.gt_boxes], photo.image_size, self.generator)
 
     def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
@@ -103,7 +105,9 @@ class RegionProposal(StageModule):
     def validation_step(self, batch: list[FrozenPhoto], batch_idx: int) -> None:
         self.log_means("val", mean_losses([self.losses(photo) for photo in batch]), len(batch))
         for photo in batch:
-            ((boxes, _),) = self.model.propose({self.model.rpn.levels[0].stride: photo.features}, photo.image_size)
+            ((boxes, _),) = self.model.propose(
+                {self.model.rpn.levels[0].stride: photo.features}, photo.image_size
+            )
             if len(photo.gt_boxes):
                 found = covered(photo.gt_boxes, boxes).float().mean()
                 self.log("val_recall", found, on_epoch=True, batch_size=len(photo.gt_boxes))
@@ -118,16 +122,17 @@ class RegionClassification(StageModule):
 
     def losses(self, batch: list[FrozenPhoto]) -> tuple[dict[str, Tensor], Tensor]:
         """-> the losses over all sampled regions of the batch, and the share of them put in the right class."""
-        maps, regions, labels, target_deltas = [], [], [], []
-        for photo in batch:
-            drawn = label_proposals(photo.proposals, photo.gt_boxes, self.targets, self.generator, append_gt=True)
-            maps.append(photo.features)
-            for kept, part in zip((regions, labels, target_deltas), drawn, strict=True):
-                kept.append(part)
-        logits, deltas = self.model.roi_head(torch.cat(maps), to_rois(regions))
+        drawn = [
+            label_proposals(photo.proposals, photo.gt_boxes, self.targets, self.generator, append_gt=True)
+            for photo in batch
+        ]
+        regions, labels, target_deltas = zip(*drawn, strict=True)
+        features = torch.cat([photo.features for photo in batch])
+        logits, deltas = self.model.roi_head(features, to_rois(regions))
         truth = torch.cat(labels)
         classifier, box_reg = rcnn_losses(logits, deltas, truth, torch.cat(target_deltas), RCNN_BETA)
-        return {"loss_classifier": classifier, "loss_box_reg": box_reg}, (logits.argmax(1) == truth).float().mean()
+        accuracy = (logits.argmax(1) == truth).float().mean()
+        return {"loss_classifier": classifier, "loss_box_reg": box_reg}, accuracy
 
     def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
         losses, accuracy = self.losses(batch)

@@ -126,9 +126,9 @@ def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _best_of_a_head(iou: Tensor) -> Tensor:
-    """Return an (N,) bool: no box overlaps some head more than this one does."""
+    """Return an (N,) bool: some head overlaps this box, and no other box more."""
     best = iou.amax(dim=1, keepdim=True)
-    return ((iou == best) & (best > 0)).any(dim=0)
+    return (iou == torch.where(best > 0, best, torch.inf)).any(dim=0)
 
 
 def _draw(candidates: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -77,8 +77,8 @@ def find_seams(edges: Sequence[Edges | None]) -> list[Seam]:
     ):
         for length in {len(end) for end in ends.values()}:
             tiles = [tile for tile, end in ends.items() if len(end) == length]
-            described = (_describe(np.stack([side[tile] for tile in tiles])) for side in (ends, starts))
-            seams += [Seam(s, tiles[i], tiles[j]) for s, i, j in _match(*described, _min_score(length))]
+            end, start = (_describe(np.stack([side[tile] for tile in tiles])) for side in (ends, starts))
+            seams += [Seam(s, tiles[i], tiles[j]) for s, i, j in _match(end, start, _min_score(length))]
     return seams
 
 

@@ -1,7 +1,8 @@
 """What the frozen parts of the detector make of each photo, computed once and kept on disk.
 
-MAPS/NAME.mapS.npy is the backbone's map of stride S, (C, H, W) float16; REGIONS/NAME.proposals.npy holds the frozen
-RPN's proposals, (R, 4) float32. Each file is written whole or not at all, so a killed run goes on with the photos that are missing.
+MAPS/NAME.mapS.npy is the backbone's map of stride S, (C, H, W) float16; REGIONS/NAME.proposals.npy holds the
+frozen RPN's proposals, (R, 4) float32. Each file is written whole or not at all, so a killed run goes on with the
+photos that are missing.
 """
 
 from collections.abc import Sequence

@@ -70,7 +70,7 @@ def round_weights(model: FasterRCNN) -> FasterRCNN:
 
 
 def export_run(run: Path, out: Path | None = None) -> Path:
-    """Write model.onnx and model.json of a finished run, into the run folder or to the path `out`. -> the model's path."""
+    """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path."""
     path = out or run / "model.onnx"
     model = round_weights(load_run(run))
     with whole(path) as part:

@@ -12,8 +12,8 @@ from wheatear.train.roi import RoIHead, detect, to_rois
 from wheatear.train.rpn import RPN, ProposalSettings
 from wheatear.train.targets import TargetSettings
 
-# Where smooth L1 turns from square to line. An IoU of 0.9 is an error of about 0.1 of a side, so the RPN's deltas are
-# quadratic only when nearly right (1/9, Faster R-CNN's own code); the R-CNN's are weighted to unit variance (Fast R-CNN §2.3).
+# Where smooth L1 turns from square to line. The RPN's deltas are shares of a side, so they are quadratic only when
+# nearly right (1/9, Faster R-CNN's own code); the R-CNN's are weighted to unit variance (Fast R-CNN §2.3).
 RPN_BETA, RCNN_BETA = 1 / 9, 1.0
 
 

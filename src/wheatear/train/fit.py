@@ -132,7 +132,8 @@ class StopOnNonFinite(Callback):
     ) -> None:
         if not torch.isfinite(outputs["loss"]):
             raise InputError(
-                f"epoch {trainer.current_epoch + 1}, step {batch_idx}: the loss is {outputs['loss'].item()}; lower the learning rate"
+                f"epoch {trainer.current_epoch + 1}, step {batch_idx + 1}: the loss is {outputs['loss'].item()}; "
+                "lower the learning rate"
             )
 
 

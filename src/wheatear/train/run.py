@@ -183,7 +183,7 @@ def frozen_photos(
 
 
 def cache_folder(run: Path, stage: str) -> Path:
-    """RUN/cache/STAGE-DIGEST, named by the stage's weights, so that a cache never outlives them; older ones are removed."""
+    """RUN/cache/STAGE-DIGEST, named by the stage's weights so that it never outlives them; others are removed."""
     digest = hashlib.sha256((run / stage / WEIGHTS).read_bytes()).hexdigest()[:12]
     folder = run / "cache" / f"{stage}-{digest}"
     for stale in run.glob(f"cache/{stage}-*"):

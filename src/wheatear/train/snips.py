@@ -32,7 +32,7 @@ def background_corners(boxes: np.ndarray, width: int, height: int, size: int) ->
     corners = np.stack([x.ravel(), y.ravel()], 1)
     corner = corners[:, None]
     apart: np.ndarray = (boxes[:, :2] >= corner + size) | (boxes[:, 2:] <= corner)
-    return corners[apart.any(axis=2).all(axis=1)]
+    return corners[np.all(apart.any(axis=2), axis=1)]
 
 
 @dataclass(frozen=True)

@@ -101,12 +101,17 @@ class Stage(Part):
 
 
 class CNNStage(Stage):
-    """The snip classifier: head or background."""
+    """The snip classifier: head or background.
+
+    val_by: what `val_fraction` is drawn from: field photos, so that validation snips are of plants never seen in
+    training, or single snips, as the notes did; these claim more, as snips of one photo overlap and look alike.
+    """
 
     stage: Literal["cnn"]
     snip_size: Count
     max_per_class: Count
     val_fraction: Fraction
+    val_by: Literal["photo", "snip"] = "photo"
 
 
 class RPNStage(Stage):

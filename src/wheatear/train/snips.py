@@ -5,6 +5,7 @@ bool; photos.npy (N,) index into photos.txt. `snips.json` is written last, so a 
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+from wheatear.train.checkpoint import write_json
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe import CNNStage
 
@@ -63,21 +66,35 @@ def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator
     return sorted(kept, key=lambda w: (w.photo, w.label, w.y, w.x))
 
 
-def hold_out(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """(len(samples),) bool: the validation photos, whole field photos at a time, about `fraction` of the photos."""
-    groups = sorted({s.photo or s.name for s in samples})
-    sizes = {g: sum((s.photo or s.name) == g for s in samples) for g in groups}
+def hold_out(
+    kept: Sequence[Window], samples: Sequence[Sample], stage: CNNStage, rng: np.random.Generator
+) -> np.ndarray:
+    """(N,) bool: the snips for validation, `val_fraction` of the field photos or, with val_by "snip", of the snips."""
+    held: np.ndarray = rng.permutation(len(kept)) < stage.val_fraction * len(kept)
+    if stage.val_by == "photo":
+        held = hold_out_photos(samples, stage.val_fraction, rng)[[w.photo for w in kept]]
+    return held
+
+
+def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """(len(samples),) bool: whole field photos at a time, until they are `fraction` of the samples."""
+    groups = [s.photo or s.name for s in samples]
+    sizes = Counter(groups)
+    order = sorted(sizes)
     held: set[str] = set()
-    for i in rng.permutation(len(groups)):
-        if sum(sizes[g] for g in held) < fraction * len(samples):
-            held.add(groups[i])
-    return np.array([(s.photo or s.name) in held for s in samples])
+    for i in rng.permutation(len(order)):
+        if sum(sizes[group] for group in held) < fraction * len(samples):
+            held.add(order[i])
+    return np.array([group in held for group in groups])
 
 
 def write_snips(
     samples: Sequence[Sample], folder: Path, stage: CNNStage, image_size: int, seed: int
 ) -> dict[str, int]:
-    """Cut the snips of a stage and write them to `folder`; does nothing where they already are. -> counts."""
+    """Cut the snips of a stage and write them to `folder`; does nothing where they already are. -> counts.
+
+    Raises InputError where the photos give no snips of both kinds for training and for validation.
+    """
     done = folder / "snips.json"
     if done.exists():
         return dict(json.loads(done.read_text("utf-8")))
@@ -85,26 +102,32 @@ def write_snips(
     rng = np.random.default_rng(seed)
     found = windows(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
-    held = hold_out(samples, stage.val_fraction, rng)
-    size = stage.snip_size
-    snips = np.lib.format.open_memmap(folder / "snips.npy", "w+", np.uint8, (len(kept), size, size, 3))
+    held = hold_out(kept, samples, stage, rng)
+    if len({(w.label, val) for w, val in zip(kept, held.tolist(), strict=True)}) < 4:
+        raise InputError(
+            f"{len(samples)} photos give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
+            "and validation; add photos with heads and with ground between them"
+        )
+    cut(kept, samples, image_size, stage.snip_size, folder / "snips.npy")
+    np.save(folder / "labels.npy", np.array([w.label for w in kept], np.int64))
+    np.save(folder / "val.npy", held)
+    np.save(folder / "photos.npy", np.array([w.photo for w in kept], np.int64))
+    (folder / "photos.txt").write_text("".join(f"{s.name}\n" for s in samples), "utf-8")
+    heads = sum(w.label for w in found)
+    counts = {"heads": heads, "backgrounds": len(found) - heads, "kept": len(kept), "val": int(held.sum())}
+    write_json(done, counts)
+    return counts
+
+
+def cut(kept: Sequence[Window], samples: Sequence[Sample], image_size: int, size: int, path: Path) -> None:
+    """Write the snips, sorted by photo, as one (N, size, size, 3) uint8 array, a photo at a time in memory."""
+    snips = np.lib.format.open_memmap(path, "w+", np.uint8, (len(kept), size, size, 3))
     photo, image = -1, np.zeros((0, 0, 3), np.uint8)
     for i, w in enumerate(kept):
         if w.photo != photo:
             photo, image = w.photo, scaled_photo(samples[w.photo], image_size)
         snips[i] = image[w.y : w.y + size, w.x : w.x + size]
     snips.flush()
-    np.save(folder / "labels.npy", np.array([w.label for w in kept], np.int64))
-    np.save(folder / "val.npy", held[[w.photo for w in kept]] if kept else np.zeros(0, bool))
-    np.save(folder / "photos.npy", np.array([w.photo for w in kept], np.int64))
-    (folder / "photos.txt").write_text("".join(f"{s.name}\n" for s in samples), "utf-8")
-    counts = {"heads": sum(w.label for w in found), "backgrounds": sum(1 - w.label for w in found)}
-    counts |= {
-        "kept_per_class": len(kept) // 2,
-        "val": int(held[[w.photo for w in kept]].sum()) if kept else 0,
-    }
-    done.write_text(json.dumps(counts), "utf-8")
-    return counts
 
 
 class SnipDataset(Dataset[tuple[Tensor, int]]):

@@ -1,0 +1,46 @@
+"""What a split by snip claims for the snip classifier, beside the split by field photo.
+
+    python bench/snip_split.py DIR [--max-per-class 3000] [--epochs 10] [--runs runs/snip_split]
+
+Trains the seed recipe's cnn stage twice, alike but for what its validation snips are drawn from, and prints the
+validation accuracy and cross-entropy of both.
+"""
+
+import argparse
+from pathlib import Path
+
+from wheatear.data.formats import read_dataset
+from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.recipe import CNNStage, Recipe, load_recipe
+from wheatear.train.run import open_run, train_run
+
+
+def shortened(val_by: str, max_per_class: int, epochs: int) -> Recipe:
+    recipe = load_recipe("seed")
+    (stage,) = [s for s in recipe.stages if isinstance(s, CNNStage)]
+    changes = {"val_by": val_by, "max_per_class": max_per_class, "epochs": epochs}
+    return recipe.model_copy(update={"stages": [stage.model_copy(update=changes)]})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--max-per-class", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--runs", type=Path, default=Path("runs/snip_split"))
+    given = parser.parse_args()
+    samples = read_dataset(given.folder)
+    for val_by in ("photo", "snip"):
+        recipe = shortened(val_by, given.max_per_class, given.epochs)
+        folder = given.runs / val_by
+        train_run(open_run(folder, recipe, samples, precision=given.precision, resume=True))
+        figures = read_json(folder / "cnn" / METRICS)
+        accuracy, loss = figures["val_accuracy"], figures["val_cross_entropy"]
+        print(f"validation by {val_by}: accuracy {100 * accuracy:.2f} %, cross-entropy {loss:.4f}")
+
+
+if __name__ == "__main__":
+    main()

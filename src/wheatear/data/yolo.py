@@ -111,7 +111,7 @@ def _split(photo: Path) -> str:
 
 
 def _yaml(splits: set[str]) -> str:
-    """What Ultralytics train from. They want train and val, so photos that are not divided are no use there."""
+    """What Ultralytics train from. Without `path` they look beside data.yaml, and they want train and val."""
     folders = [f"{split}: {PHOTOS}/{split}" for split in ("train", "val", "test") if split in splits]
     undivided = [f"# not divided: {PHOTOS}/{UNDIVIDED}"] if "" in splits else []
-    return "\n".join(["path: .", *folders, *undivided, "names:", f"  0: {HEAD}", ""])
+    return "\n".join([*folders, *undivided, "names:", f"  0: {HEAD}", ""])

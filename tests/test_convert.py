@@ -109,9 +109,7 @@ def test_yolo_by_hand(samples: list[Sample], tmp_path: Path) -> None:
     )
     assert (tmp_path / "labels" / "val" / "b b.txt").read_text() == ""
     assert (tmp_path / "images" / "all" / "d.png").is_file()
-    yaml = (
-        "train: images/train\nval: images/val\n# not divided: images/all\nnames:\n  0: wheat head\n"
-    )
+    yaml = "train: images/train\nval: images/val\n# not divided: images/all\nnames:\n  0: wheat head\n"
     assert (tmp_path / "data.yaml").read_text() == yaml
 
 

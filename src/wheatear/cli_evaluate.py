@@ -1,6 +1,5 @@
 """`wheatear evaluate`: a detector, or anybody's detections, against labelled photos."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -146,16 +145,12 @@ def show(figures: "Mapping[str, Evaluation]") -> None:
 
 def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]", out: Path) -> None:
     """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
-    from wheatear.detections import HEADER, rows
+    from wheatear.detections import write_csv
 
     out.mkdir(parents=True, exist_ok=True)
     with whole(out / "evaluation.json") as part:
         part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
-    with whole(out / "detections.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for name, detections in found.items():
-            writer.writerows(rows(name, detections))
+    write_csv(out / "detections.csv", found.items())
 
 
 def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:

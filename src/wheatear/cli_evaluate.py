@@ -28,7 +28,7 @@ TABLE_WIDTH = 132  # characters of the table's 14 columns
 @friendly_errors()
 def evaluate_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+        Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
     ],
     split: Annotated[
         str | None,
@@ -44,6 +44,10 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="CSV", help="Judge these (image,xmin,ymin,xmax,ymax,score) instead of a model."),
     ] = None,
+    other_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Judge this second labelling of the photos instead of a model."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
     ] = None,
@@ -57,6 +61,9 @@ def evaluate_command(
             "--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."
         ),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also save report.html: curves, errors by size, worst mistakes.")
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where figures and detections are saved.")] = Path(
         "evaluation"
     ),
@@ -67,13 +74,15 @@ def evaluate_command(
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.evaluation import Thresholds, best_threshold, select
 
-    if detections and model:
-        raise InputError("--model and --detections: give one of the two")
+    if sum(bool(given) for given in (model, detections, other_labels)) > 1:
+        raise InputError("--model, --detections and --other-labels: give one of them")
     known = read_dataset(folder, labels)
     chosen = photos_of(known, split, folder)
+    thresholds = Thresholds(0.0, 0.0)
     if detections:
         found = select(read_csv(detections), known, chosen)
-        thresholds = Thresholds(0.0, 0.0)
+    elif other_labels:
+        chosen, found = second_labelling(other_labels, known, chosen)
     else:
         detector = load(model or DEFAULT_MODEL)
         found = detect_all(detector, chosen)
@@ -85,6 +94,12 @@ def evaluate_command(
     figures = judge(chosen, found, thresholds)
     show(figures)
     save(figures, found, out)
+    if report:
+        from wheatear.evaluation_report import write_evaluation_report
+
+        judged = detections or other_labels or model or DEFAULT_MODEL
+        title = f"{Path(judged).name} on {len(chosen):,} photos of {folder.resolve().name}"
+        write_evaluation_report(out / "report.html", chosen, found, figures, title)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         keep(Path(model).with_suffix(".json"), figures, split or "val")
@@ -109,6 +124,19 @@ def detect_all(detector: "Detector", samples: "Sequence[Sample]") -> "dict[str, 
     console = Console(stderr=True)
     progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
     return {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+
+
+def second_labelling(
+    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "tuple[list[Sample], dict[str, Detections]]":
+    """The chosen photos that a second label file covers too, and its boxes; says how many there are."""
+    from wheatear.data.formats import read_labels
+    from wheatear.labellers import compare
+
+    both, found = compare(chosen, read_labels(file, {sample.name for sample in known}))
+    left_out = len(chosen) - len(both)
+    typer.echo(f"{len(both):,} photos are in both labellings; {left_out:,} without a second one are left out")
+    return both, found
 
 
 def judge(

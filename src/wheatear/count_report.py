@@ -113,11 +113,7 @@ def _settings(settings: Mapping[str, object]) -> str:
     lines = "".join(
         f"<tr>{cell(_title(name))}<td>{escape(str(value))}</td></tr>\n" for name, value in settings.items()
     )
-    return (
-        f"<h2>Settings</h2>\n<table><tbody>\n{lines}{END_OF_TABLE.removesuffix('</div>\n')}\n"
-        if lines
-        else ""
-    )
+    return f'<h2>Settings</h2>\n<div class="scroll"><table><tbody>\n{lines}{END_OF_TABLE}' if lines else ""
 
 
 def _card(card: "Card") -> str:

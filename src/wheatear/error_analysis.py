@@ -5,6 +5,7 @@ All at IoU 0.5, the first threshold of the matches. Shape letters: P photos, N d
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -154,7 +155,8 @@ def _found(matches: Matches, threshold: float) -> np.ndarray:
 
 
 def _sizes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    return np.sqrt(area(np.concatenate(boxes)))
+    sizes: np.ndarray = np.sqrt(area(np.concatenate(boxes)))
+    return sizes
 
 
 def _edges(values: np.ndarray) -> list[tuple[float, float]]:
@@ -165,7 +167,7 @@ def _edges(values: np.ndarray) -> list[tuple[float, float]]:
     low, high = np.floor(values.min()), np.ceil(values.max())
     inner = limits[(limits > low) & (limits < high)]
     edges = [low, *inner, high]
-    return [(float(a), float(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(float(a), float(b)) for a, b in pairwise(edges)]
 
 
 def _members(values: np.ndarray, edges: Sequence[tuple[float, float]]) -> list[np.ndarray]:

@@ -134,8 +134,7 @@ def second_labelling(
     from wheatear.labellers import compare
 
     both, found = compare(chosen, read_labels(file, {sample.name for sample in known}))
-    left_out = len(chosen) - len(both)
-    typer.echo(f"{len(both):,} photos are in both labellings; {left_out:,} without a second one are left out")
+    typer.echo(f"{len(both):,} of {len(chosen):,} photos are in both labellings; the others are left out")
     return both, found
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from wheatear.detector import Card
 
 # What opens fills a phone and shows each box; 1,000 of them make a page of about 100 MB.
-SIDE = 640
+SIDE = 512
 MOST_BARS = 24
 
 Value = str | float | None

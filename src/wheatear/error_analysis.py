@@ -24,14 +24,14 @@ NEAR = (
 class SizeBin:
     """Heads and detections whose √area lies in low <= size < high pixels (the last bin includes high).
 
-    recall: the share of the heads that are found; precision: the share of the detections that find one, by their
-    own size. None where there are none.
+    recall: the share of the heads that are found. precision: the share of the detections that find one, by their
+    own size; None where there are none.
     """
 
     low: float
     high: float
     heads: int
-    recall: float | None
+    recall: float
     precision: float | None
 
 
@@ -88,7 +88,7 @@ def by_head_size(
     hits = np.concatenate([each.taken[0, : _kept(each, threshold)] >= 0 for each in matches])
     edges = _edges(head_sizes)
     return [
-        SizeBin(low, high, int(mine.sum()), _share(head_found[mine]), _share(hits[theirs]))
+        SizeBin(low, high, int(mine.sum()), float(head_found[mine].mean()), _share(hits[theirs]))
         for (low, high), mine, theirs in zip(
             edges, _members(head_sizes, edges), _members(sizes, edges), strict=True
         )
@@ -160,10 +160,11 @@ def _sizes(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _edges(values: np.ndarray) -> list[tuple[float, float]]:
-    """Limits of at most BINS bins of about equal numbers, at whole numbers; one bin where all are equal."""
+    """Limits of at most BINS bins of about equal numbers, at whole numbers; no bin is empty."""
     if not len(values):
         return []
-    limits = np.unique(np.quantile(values, np.arange(1, BINS) / BINS).round())
+    fifths = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
+    limits = np.unique(np.floor(fifths))  # a limit just below a value, so that its bin holds that value
     low, high = np.floor(values.min()), np.ceil(values.max())
     inner = limits[(limits > low) & (limits < high)]
     edges = [low, *inner, high]

@@ -39,7 +39,7 @@ def threshold_charts(figures: Sweep, threshold: float) -> list[str]:
     best = float(figures.thresholds[figures.kaggle.argmax()])
     fewest = float(figures.thresholds[figures.count_mae.argmin()])
     metric = _over_threshold(figures.thresholds, figures.kaggle, "Kaggle metric", 1.0, threshold)
-    # An error of twice what counting nothing costs would squeeze the part that matters.
+    # Near a threshold of 1 nothing is counted; an axis up to that error would squeeze the part that matters.
     top = max(1.0, min(float(figures.count_mae.max()), 6 * float(figures.count_mae.min()) + 1))
     count = _over_threshold(figures.thresholds, figures.count_mae, "count MAE, heads", top, threshold)
     now = key(VERMILLION, f"the threshold, {threshold:.2f}")
@@ -52,8 +52,9 @@ def threshold_charts(figures: Sweep, threshold: float) -> list[str]:
 def _over_threshold(
     thresholds: np.ndarray, values: np.ndarray, name: str, top: float, threshold: float
 ) -> str:
+    points = [(x, y) for x, y in zip(thresholds.tolist(), values.tolist(), strict=True) if y <= top]
     marks = [
-        line(zip(thresholds.tolist(), values.tolist(), strict=True), BLUE),
+        line(points, BLUE),
         line([(threshold, 0), (threshold, top)], VERMILLION, dashed=True),
     ]
     return chart(f"{name} over score threshold", Axis("score threshold", *SHARE), Axis(name, 0, top), marks)
@@ -92,7 +93,7 @@ def size_charts(
     if not bins:
         return []
     x = _bin_axis("√area, pixels", [(each.low, each.high) for each in bins])
-    recall = [(k - 0.4, k + 0.4, each.recall or 0) for k, each in enumerate(bins)]
+    recall = [(k - 0.4, k + 0.4, each.recall) for k, each in enumerate(bins)]
     precision = [(k - 0.4, k + 0.4, each.precision or 0) for k, each in enumerate(bins)]
     heads = f"{min(each.heads for each in bins):,} to {max(each.heads for each in bins):,} heads a bar"
     return [

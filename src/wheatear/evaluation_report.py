@@ -89,8 +89,8 @@ def _mistakes(
 ) -> str:
     kept = [each.above(threshold) for each in found]
     kinds = {
-        "False alarms with the highest scores": worst_false_alarms(found, matches, threshold, MISTAKES),
-        "Heads that were missed by most": worst_misses(samples, found, matches, threshold, MISTAKES),
+        "False alarms, the highest scores first": worst_false_alarms(found, matches, threshold, MISTAKES),
+        "Missed heads, the least suspected first": worst_misses(samples, found, matches, threshold, MISTAKES),
     }
     colours = (
         (HEAD, "a head as labelled"),
@@ -116,10 +116,11 @@ def _picture(sample: Sample, found: Detections, mistake: Mistake) -> str:
 
 
 def _crop(photo: Image.Image, sample: Sample, found: Detections, mistake: Mistake) -> Image.Image:
-    """The mistake in the middle of a square of SIDE pixels, its neighbours around it; black beyond the photo."""
+    """A square of SIDE pixels with the mistake in its middle, or nearer an edge where the photo ends."""
     xmin, ymin, xmax, ymax = mistake.box.tolist()
     side = AROUND * max(xmax - xmin, ymax - ymin, 1)
-    left, top, scale = (xmin + xmax - side) / 2, (ymin + ymax - side) / 2, SIDE / side
+    left = min(max((xmin + xmax - side) / 2, 0), max(0, photo.width - side))
+    top = min(max((ymin + ymax - side) / 2, 0), max(0, photo.height - side))
     area = (left, top, left + side, top + side)
     crop = photo.transform((SIDE, SIDE), Image.Transform.EXTENT, area, Image.Resampling.BILINEAR)
     draw = ImageDraw.Draw(crop)
@@ -129,6 +130,6 @@ def _crop(photo: Image.Image, sample: Sample, found: Detections, mistake: Mistak
         (found.boxes, FOUND, 2),
         (mistake.box[None], colour, 4),
     ):
-        for box in (boxes - np.array([left, top, left, top], np.float32)) * scale:
+        for box in (boxes - np.array([left, top, left, top], np.float32)) * (SIDE / side):
             draw.rectangle(tuple(box.tolist()), outline=line, width=width)
     return crop

@@ -25,11 +25,11 @@ Found = Iterable[tuple[str, Detections]]
 
 
 @contextmanager
-def open_coco(path: Path) -> Iterator[Add]:
+def open_coco(path: str | Path) -> Iterator[Add]:
     """One JSON of images, annotations with scores and categories, as COCO() and labelling programs read it."""
     images: list[dict[str, object]] = []
     numbers = count(1)
-    with whole(path) as part, part.open("w", encoding="utf-8") as file:
+    with whole(Path(path)) as part, part.open("w", encoding="utf-8") as file:
         file.write(f'{{"categories": {json.dumps(coco.CATEGORIES)},\n"annotations": [')
 
         def add(name: str, detections: Detections) -> None:
@@ -45,9 +45,9 @@ def open_coco(path: Path) -> Iterator[Add]:
 
 
 @contextmanager
-def open_yolo(folder: Path) -> Iterator[Add]:
+def open_yolo(folder: str | Path) -> Iterator[Add]:
     """FOLDER/<name>.txt a photo, a line a head, the score last, as Ultralytics write predictions."""
-    place = _places(folder, ".txt")
+    place = _places(Path(folder), ".txt")
 
     def add(name: str, detections: Detections) -> None:
         _require_size(name, detections)
@@ -60,9 +60,9 @@ def open_yolo(folder: Path) -> Iterator[Add]:
 
 
 @contextmanager
-def open_voc(folder: Path) -> Iterator[Add]:
+def open_voc(folder: str | Path) -> Iterator[Add]:
     """FOLDER/<name>.xml a photo, with a <score> in each object."""
-    place = _places(folder, ".xml")
+    place = _places(Path(folder), ".xml")
 
     def add(name: str, detections: Detections) -> None:
         _require_size(name, detections)
@@ -76,10 +76,10 @@ def open_voc(folder: Path) -> Iterator[Add]:
 
 
 @contextmanager
-def open_submission(path: Path) -> Iterator[Add]:
+def open_submission(path: str | Path) -> Iterator[Add]:
     """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads."""
     with (
-        whole(path) as part,
+        whole(Path(path)) as part,
         part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
@@ -109,22 +109,22 @@ def open_export(name: str, out: Path) -> AbstractContextManager[Add]:
     return opened(out / place)
 
 
-def write_coco(path: Path, found: Found) -> None:
+def write_coco(path: str | Path, found: Found) -> None:
     with open_coco(path) as add:
         _add_all(add, found)
 
 
-def write_yolo(folder: Path, found: Found) -> None:
+def write_yolo(folder: str | Path, found: Found) -> None:
     with open_yolo(folder) as add:
         _add_all(add, found)
 
 
-def write_voc(folder: Path, found: Found) -> None:
+def write_voc(folder: str | Path, found: Found) -> None:
     with open_voc(folder) as add:
         _add_all(add, found)
 
 
-def write_submission(path: Path, found: Found) -> None:
+def write_submission(path: str | Path, found: Found) -> None:
     with open_submission(path) as add:
         _add_all(add, found)
 

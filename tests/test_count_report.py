@@ -1,5 +1,7 @@
 """report.html of a count run: whole, without anything from elsewhere, and right."""
 
+import base64
+import io
 import re
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 from html_checks import check_page
-from wheatear.count_report import SIDE, write_report
+from wheatear.count_report import MANY, SIDE, SMALL_SIDE, write_report
 from wheatear.detector import Card
 from wheatear.page import thumbnail
 
@@ -58,6 +60,23 @@ def test_one_photo_and_none(tmp_path: Path) -> None:
     assert "12 heads</strong> in 1 photo: mean 12.0" in check_page(tmp_path / "one.html")
     write_report(tmp_path / "none.html", [], {}, CARD, {})
     assert "No photo was counted." in check_page(tmp_path / "none.html")
+
+
+def test_of_many_photos_the_pictures_are_smaller(pictures: dict[str, Path], tmp_path: Path) -> None:
+    for number in (MANY, MANY + 1):
+        rows = [
+            ROWS[0],
+            *(
+                {"image": f"{k}.jpg", "heads": k, "heads_per_m2": 1, "warnings": ""}
+                for k in range(number - 1)
+            ),
+        ]
+        write_report(tmp_path / f"{number}.html", rows, pictures, CARD, {})
+    sizes = []
+    for number in (MANY, MANY + 1):
+        data = check_page(tmp_path / f"{number}.html").split("data:image/jpeg;base64,")[1].split('"')[0]
+        sizes.append(max(Image.open(io.BytesIO(base64.b64decode(data))).size))
+    assert sizes == [SIDE, SMALL_SIDE]
 
 
 def test_a_picture_elsewhere_opens_but_is_not_linked(pictures: dict[str, Path], tmp_path: Path) -> None:

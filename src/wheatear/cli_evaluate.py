@@ -18,7 +18,6 @@ from wheatear.files import whole
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
     from wheatear.detections import Detections
-    from wheatear.detector import Detector
     from wheatear.evaluation import Evaluation, Thresholds
 
 
@@ -70,9 +69,8 @@ def evaluate_command(
 ) -> None:
     """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
     from wheatear.data.formats import read_dataset
-    from wheatear.detections import read_csv
-    from wheatear.detector import DEFAULT_MODEL, load
-    from wheatear.evaluation import Thresholds, best_threshold, select
+    from wheatear.detector import DEFAULT_MODEL
+    from wheatear.evaluation import Thresholds, best_threshold
 
     if sum(bool(given) for given in (model, detections, other_labels)) > 1:
         raise InputError("--model, --detections and --other-labels: give one of them")
@@ -80,13 +78,11 @@ def evaluate_command(
     chosen = photos_of(known, split, folder)
     thresholds = Thresholds(0.0, 0.0)
     if detections:
-        found = select(read_csv(detections), known, chosen)
+        found = read_detections(detections, known, chosen)
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        detector = load(model or DEFAULT_MODEL)
-        found = detect_all(detector, chosen)
-        thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+        found, thresholds = run_model(model or DEFAULT_MODEL, chosen)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -95,11 +91,10 @@ def evaluate_command(
     show(figures)
     save(figures, found, out)
     if report:
-        from wheatear.evaluation_report import write_evaluation_report
-
-        judged = detections or other_labels or model or DEFAULT_MODEL
-        title = f"{Path(judged).name} on {len(chosen):,} photos of {folder.resolve().name}"
-        write_evaluation_report(out / "report.html", chosen, found, figures, title)
+        judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        save_report(
+            f"{judged} on {len(chosen):,} photos of {folder.resolve().name}", chosen, found, figures, out
+        )
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         keep(Path(model).with_suffix(".json"), figures, split or "val")
@@ -119,11 +114,26 @@ def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "
     return chosen
 
 
-def detect_all(detector: "Detector", samples: "Sequence[Sample]") -> "dict[str, Detections]":
-    """All that the model gives, down to its score floor, by file name."""
+def run_model(model: str, samples: "Sequence[Sample]") -> "tuple[dict[str, Detections], Thresholds]":
+    """All that a detector gives, down to its score floor, by file name; and the thresholds of its card."""
+    from wheatear.detector import load
+    from wheatear.evaluation import Thresholds
+
+    detector = load(model)
     console = Console(stderr=True)
     progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
-    return {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+    found = {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+    return found, Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+
+
+def read_detections(
+    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "dict[str, Detections]":
+    """The detections of the chosen photos from a CSV that may have those of all that are known."""
+    from wheatear.detections import read_csv
+    from wheatear.evaluation import select
+
+    return select(read_csv(file), known, chosen)
 
 
 def second_labelling(
@@ -178,6 +188,19 @@ def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]",
     with whole(out / "evaluation.json") as part:
         part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
     write_csv(out / "detections.csv", found.items())
+
+
+def save_report(
+    title: str,
+    samples: "Sequence[Sample]",
+    found: "Mapping[str, Detections]",
+    figures: "Mapping[str, Evaluation]",
+    out: Path,
+) -> None:
+    """OUT/report.html."""
+    from wheatear.evaluation_report import write_evaluation_report
+
+    write_evaluation_report(out / "report.html", samples, found, figures, title)
 
 
 def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:

@@ -16,8 +16,9 @@ from wheatear.svg import BLUE, Axis, bars, chart
 if TYPE_CHECKING:
     from wheatear.detector import Card
 
-# What opens fills a phone and shows each box; 1,000 of them make a page of about 100 MB.
-SIDE = 512
+# Pixels of what opens: it shows each box and is 85 kB. Of many photos it is smaller, so that the page of 1,000
+# still opens on a phone.
+SIDE, SMALL_SIDE, MANY = 512, 256, 200
 MOST_BARS = 24
 
 Value = str | float | None
@@ -81,22 +82,22 @@ def _binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_table(write: Write, rows: Sequence[Row], pictures: Mapping[str, Path], folder: Path) -> None:
-    columns = list(rows[0])
+    columns, side = list(rows[0]), SIDE if len(rows) <= MANY else SMALL_SIDE
     numeric = [any(_numbers(rows, name)) or name == "heads" for name in columns]
     write(header(["", *map(_title, columns)], [False, *numeric]))
     for row in rows:
         name = str(row["image"])
-        write(f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder)}</td>")
+        write(f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder, side)}</td>")
         write("".join(_cell(row[column], number) for column, number in zip(columns, numeric, strict=True)))
         write("</tr>\n")
     write(END_OF_TABLE)
 
 
-def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path) -> str:
+def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: int) -> str:
     if picture is None or not picture.is_file():
         return ""
     with Image.open(picture) as image:
-        data = thumbnail(image, SIDE)
+        data = thumbnail(image, side)
     near = picture.resolve().is_relative_to(folder.resolve())
     link = quote(picture.resolve().relative_to(folder.resolve()).as_posix(), errors="replace") if near else ""
     return opening(data, f"{name}: {_text(row['heads'])} heads", link)

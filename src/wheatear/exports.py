@@ -110,21 +110,25 @@ def open_export(name: str, out: Path) -> AbstractContextManager[Add]:
 
 
 def write_coco(path: str | Path, found: Found) -> None:
+    """open_coco for an iterable of (name, Detections)."""
     with open_coco(path) as add:
         _add_all(add, found)
 
 
 def write_yolo(folder: str | Path, found: Found) -> None:
+    """open_yolo for an iterable of (name, Detections)."""
     with open_yolo(folder) as add:
         _add_all(add, found)
 
 
 def write_voc(folder: str | Path, found: Found) -> None:
+    """open_voc for an iterable of (name, Detections)."""
     with open_voc(folder) as add:
         _add_all(add, found)
 
 
 def write_submission(path: str | Path, found: Found) -> None:
+    """open_submission for an iterable of (name, Detections)."""
     with open_submission(path) as add:
         _add_all(add, found)
 

@@ -16,6 +16,7 @@ from wheatear.svg import BLUE, GREEN, ORANGE, VERMILLION, Axis, bars, chart, dot
 
 GREY = "#888888"
 SHARE = (0.0, 1.0)
+SMALL = (220, 200)  # two of them side by side on a phone
 
 
 def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
@@ -78,7 +79,7 @@ def _scatter(name: str, samples: Sequence[Sample], counts: Tally, top: float) ->
         for sample, found, heads in zip(samples, counts.found, counts.heads, strict=True)
     ]
     marks = [line([(0, 0), (top, top)], GREY, dashed=True), dots(points, BLUE, names)]
-    drawn = chart(f"Counts, {name}", Axis("labelled", 0, top), Axis("counted", 0, top), marks, 300, 260)
+    drawn = chart(f"Counts, {name}", Axis("labelled", 0, top), Axis("counted", 0, top), marks, *SMALL)
     errors = count_errors(counts.heads, counts.found)
     r2 = "–" if errors.r2 is None else f"{errors.r2:.2f}"
     photos = f"{len(samples)} photo{'' if len(samples) == 1 else 's'}"

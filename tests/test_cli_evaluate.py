@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from html_checks import check_page
+from tiny_model import red_cells, write_tiny_model
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.data.formats import read_dataset
 from wheatear.detections import Detections, write_csv
@@ -62,6 +64,19 @@ def test_two_things_to_judge_are_refused(field_dir: Path, second: Path) -> None:
         1,
         "wheatear: --model, --detections and --other-labels: give one of them\n",
     )
+
+
+def test_a_model_and_the_thresholds_in_its_card(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    Image.fromarray(red_cells([(0, 0), (2, 1)])).save(tmp_path / "train" / "a.png")
+    (tmp_path / "train.csv").write_text('image_id,bbox\na,"[0, 0, 30, 20]"\na,"[30, 40, 30, 20]"\n')
+    model = write_tiny_model(tmp_path)
+    result = run(tmp_path, "--model", model, "--choose-threshold", "--report", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert (overall(tmp_path / "out")["kaggle"], overall(tmp_path / "out")["found"]) == (1, 2)
+    card = json.loads(model.with_suffix(".json").read_text())
+    assert card["score_threshold"] == card["count_threshold"] == 0.02
+    assert "<h1>tiny.onnx on 1 photo of" in check_page(tmp_path / "out" / "report.html")
 
 
 def test_the_known_limit_of_the_labels(tmp_path: Path) -> None:

@@ -239,6 +239,11 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
         ("labels/z.txt", "", "no photo for labels/z.txt; add or unlist"),
         ("Annotations/a.xml", "<annotation>", r"a.xml: not an XML file"),
         ("Annotations/a.xml", "<annotation><object/></annotation>", r"a.xml, object 1: .* is no box"),
+        (
+            "Annotations/a.xml",
+            '<?xml version="1.0" encoding="utf-99"?><annotation/>',
+            r"a.xml: not an XML file",
+        ),
         ("Annotations/z.xml", "<annotation/>", "no photo for z;"),
     ],
 )
@@ -249,6 +254,14 @@ def test_what_breaks_a_format_is_named(
     with pytest.raises(InputError, match=message) as error:
         read_dataset(tmp_path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["annotations/x.json", "labels/a.txt", "Annotations/a.xml"])
+def test_bytes_that_are_no_text_are_named(file: str, photos: Path, tmp_path: Path) -> None:
+    write_all(tmp_path, photos, {file: ""})
+    (tmp_path / file).write_bytes(b"\xff\xfe\x00\xff")
+    with pytest.raises(InputError, match=rf"{Path(file).name}.*: .*; write"):
+        read_dataset(tmp_path)
 
 
 def test_a_photo_in_two_coco_files_is_refused(photos: Path, tmp_path: Path) -> None:

@@ -92,9 +92,8 @@ def evaluate_command(
     save(figures, found, out)
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
-        save_report(
-            f"{judged} on {len(chosen):,} photos of {folder.resolve().name}", chosen, found, figures, out
-        )
+        photos = "1 photo" if len(chosen) == 1 else f"{len(chosen):,} photos"
+        save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         keep(Path(model).with_suffix(".json"), figures, split or "val")

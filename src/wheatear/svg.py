@@ -56,7 +56,7 @@ def dots(points: Iterable[Point], colour: str, names: Iterable[str], radius: flo
         circles = []
         for point, name in named:
             x, y = place(*point)
-            circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}" fill-opacity=".65">'
+            circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}" fill-opacity=".75">'
             circles.append(f"{circle}<title>{escape(name)}</title></circle>")
         return "\n".join(circles)
 

@@ -106,7 +106,7 @@ def _xml_files(folder: Path) -> list[Path]:
 def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
     try:
         root = ElementTree.parse(file).getroot()
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding
         raise InputError(f"{file.name}: not an XML file ({error}); write it again") from None
     labels = Labels(source=root.findtext("source/database", ""), split=split)
     for number, one in enumerate(root.iter("object"), start=1):
@@ -128,5 +128,5 @@ def _read_splits(folder: Path) -> dict[str, str]:
     for split in ("train", "val", "test"):
         file = folder / SETS / f"{split}.txt"
         if file.is_file():
-            splits |= dict.fromkeys(file.read_text(encoding="utf-8-sig").splitlines(), SPLIT_NAMES[split])
+            splits |= dict.fromkeys(file.read_text("utf-8-sig", "replace").splitlines(), SPLIT_NAMES[split])
     return splits

@@ -48,3 +48,11 @@ def test_tally_counts_what_reaches_the_score():
         assert counts.hits.tolist() == [[hits, 0]]
         assert counts.accuracy()[0] == pytest.approx([accuracy, 1])
         assert counts.of(np.array([1])).accuracy().tolist() == [[1]]
+
+
+def test_taken_names_the_head_of_each_hit():
+    boxes = np.array([[0, 0, 10, 10], [2, 0, 12, 10]], np.float32)
+    three = found([1.5, 0, 11.5, 10, 0.9], [50, 50, 60, 60, 0.85], [0, 0, 10, 10, 0.8])
+    matches = match(boxes, three, KAGGLE_IOUS[:2])
+    assert matches.taken.tolist() == [[1, -1, 0], [1, -1, 0]]
+    assert matches.hits.tolist() == [[0, 1, 1, 2], [0, 1, 1, 2]]

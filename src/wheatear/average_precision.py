@@ -46,11 +46,7 @@ def _dataset(boxes: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    return [
-        {"image_id": photo, "category_id": 1, "bbox": box, "score": score}
-        for photo, found in enumerate(detections)
-        for box, score in zip(_xywh(found.boxes), found.scores.tolist(), strict=True)
-    ]
+    return [one for photo, found in enumerate(detections) for one in found.to_coco(photo)]
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:

@@ -1,7 +1,8 @@
-"""The commands `wheatear data …`: check, split and draw a data set."""
+"""The commands `wheatear data …`: check, split, convert and draw a data set."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +18,21 @@ if TYPE_CHECKING:
     from wheatear.data.check import Problem, Summary
     from wheatear.data.sample import Sample
 
-app = typer.Typer(no_args_is_help=True, help="Check, split and draw data sets.")
+app = typer.Typer(no_args_is_help=True, help="Check, split, convert and draw data sets.")
 
 Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+    Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
 ]
+
+
+class Format(StrEnum):
+    """The names of data.formats.FORMATS, which `--help` shall list without loading it."""
+
+    kaggle = "kaggle"
+    gwhd = "gwhd"
+    coco = "coco"
+    yolo = "yolo"
+    voc = "voc"
 
 
 @app.command()
@@ -70,6 +81,29 @@ def split(
     pairs = sum(tiles * (tiles - 1) // 2 for tiles in photos.values())
     typer.echo(f"{len(samples):,} tiles of {len(photos):,} field photos; {pairs:,} pairs of tiles share one.")
     typer.echo(f"Written to {out}")
+
+
+@app.command()
+@friendly_errors()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="Photos with boxes, in any of the formats.")],
+    folder: Annotated[Path, typer.Argument(metavar="DST", help="A new or empty folder.")],
+    to: Annotated[Format, typer.Option(help="The format to write.")],
+    link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
+) -> None:
+    """Write photos and boxes in another format.
+
+    Nothing is lost: boxes keep 0.001 pixel, photos without heads stay, and
+    source, session and split also go into DST/images.csv.
+    """
+    from wheatear.data.formats import read_dataset, write_dataset
+
+    with _busy("Reading and writing photos"):
+        samples = read_dataset(source)
+        write_dataset(samples, folder, to.value, link)
+    empty = sum(not len(sample.boxes) for sample in samples)
+    heads = sum(len(sample.boxes) for sample in samples)
+    typer.echo(f"{len(samples):,} photos ({empty:,} without heads) with {heads:,} heads written to {folder}")
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """`wheatear evaluate`: a detector, or anybody's detections, against labelled photos."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from wheatear.files import whole
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
     from wheatear.detections import Detections
-    from wheatear.detector import Detector
     from wheatear.evaluation import Evaluation, Thresholds
 
 
@@ -29,7 +27,7 @@ TABLE_WIDTH = 132  # characters of the table's 14 columns
 @friendly_errors()
 def evaluate_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+        Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
     ],
     split: Annotated[
         str | None,
@@ -45,6 +43,10 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="CSV", help="Judge these (image,xmin,ymin,xmax,ymax,score) instead of a model."),
     ] = None,
+    other_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Judge this second labelling of the photos instead of a model."),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
     ] = None,
@@ -58,27 +60,29 @@ def evaluate_command(
             "--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."
         ),
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also save report.html: curves, errors by size, worst mistakes.")
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where figures and detections are saved.")] = Path(
         "evaluation"
     ),
 ) -> None:
     """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
     from wheatear.data.formats import read_dataset
-    from wheatear.detections import read_csv
-    from wheatear.detector import DEFAULT_MODEL, load
-    from wheatear.evaluation import Thresholds, best_threshold, select
+    from wheatear.detector import DEFAULT_MODEL
+    from wheatear.evaluation import Thresholds, best_threshold
 
-    if detections and model:
-        raise InputError("--model and --detections: give one of the two")
+    if sum(bool(given) for given in (model, detections, other_labels)) > 1:
+        raise InputError("--model, --detections and --other-labels: give one of them")
     known = read_dataset(folder, labels)
     chosen = photos_of(known, split, folder)
+    thresholds = Thresholds(0.0, 0.0)
     if detections:
-        found = select(read_csv(detections), known, chosen)
-        thresholds = Thresholds(0.0, 0.0)
+        found = read_detections(detections, known, chosen)
+    elif other_labels:
+        chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        detector = load(model or DEFAULT_MODEL)
-        found = detect_all(detector, chosen)
-        thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+        found, thresholds = run_model(model or DEFAULT_MODEL, chosen)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -86,6 +90,10 @@ def evaluate_command(
     figures = judge(chosen, found, thresholds)
     show(figures)
     save(figures, found, out)
+    if report:
+        judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        photos = "1 photo" if len(chosen) == 1 else f"{len(chosen):,} photos"
+        save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         keep(Path(model).with_suffix(".json"), figures, split or "val")
@@ -105,11 +113,38 @@ def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "
     return chosen
 
 
-def detect_all(detector: "Detector", samples: "Sequence[Sample]") -> "dict[str, Detections]":
-    """All that the model gives, down to its score floor, by file name."""
+def run_model(model: str, samples: "Sequence[Sample]") -> "tuple[dict[str, Detections], Thresholds]":
+    """All that a detector gives, down to its score floor, by file name; and the thresholds of its card."""
+    from wheatear.detector import load
+    from wheatear.evaluation import Thresholds
+
+    detector = load(model)
     console = Console(stderr=True)
     progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
-    return {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+    found = {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+    return found, Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+
+
+def read_detections(
+    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "dict[str, Detections]":
+    """The detections of the chosen photos from a CSV that may have those of all that are known."""
+    from wheatear.detections import read_csv
+    from wheatear.evaluation import select
+
+    return select(read_csv(file), known, chosen)
+
+
+def second_labelling(
+    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "tuple[list[Sample], dict[str, Detections]]":
+    """The chosen photos that a second label file covers too, and its boxes; says how many there are."""
+    from wheatear.data.formats import read_labels
+    from wheatear.labellers import compare
+
+    both, found = compare(chosen, read_labels(file, {sample.name for sample in known}))
+    typer.echo(f"{len(both):,} of {len(chosen):,} photos are in both labellings; the others are left out")
+    return both, found
 
 
 def judge(
@@ -146,16 +181,25 @@ def show(figures: "Mapping[str, Evaluation]") -> None:
 
 def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]", out: Path) -> None:
     """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
-    from wheatear.detections import HEADER, rows
+    from wheatear.detections import write_csv
 
     out.mkdir(parents=True, exist_ok=True)
     with whole(out / "evaluation.json") as part:
         part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
-    with whole(out / "detections.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for name, detections in found.items():
-            writer.writerows(rows(name, detections))
+    write_csv(out / "detections.csv", found.items())
+
+
+def save_report(
+    title: str,
+    samples: "Sequence[Sample]",
+    found: "Mapping[str, Detections]",
+    figures: "Mapping[str, Evaluation]",
+    out: Path,
+) -> None:
+    """OUT/report.html."""
+    from wheatear.evaluation_report import write_evaluation_report
+
+    write_evaluation_report(out / "report.html", samples, found, figures, title)
 
 
 def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:

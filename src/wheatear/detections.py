@@ -1,13 +1,25 @@
-"""Detections: the heads found in one photo, and their CSV."""
+"""Detections: the heads found in one photo, what they can be turned into, and their CSV."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
 from wheatear.errors import InputError
+from wheatear.files import whole
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+
+# Columns, rows and offset of a pixel on the map: x = a * column + b * row + c, y = d * column + e * row + f.
+Transform = Sequence[float]
+PIXELS: Transform = (1, 0, 0, 0, 1, 0)
 
 HEADER = ("image", "xmin", "ymin", "xmax", "ymax", "score")
 
@@ -51,12 +63,63 @@ class Detections:
         """Those with score >= threshold."""
         return self[self.scores >= np.float32(threshold)]
 
+    def to_csv(self, path: str | Path, image: str) -> None:
+        """Write a CSV with HEADER, as read_csv reads it; no heads give the header alone."""
+        write_csv(path, [(image, self)])
+
+    def to_coco(self, image_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
+        """COCO's results, a dict a head with bbox [x, y, width, height]: json.dump them, or loadRes them."""
+        corners = self.boxes.astype(np.float64)
+        corners[:, 2:] -= corners[:, :2]
+        ids = {"image_id": image_id, "category_id": category_id}
+        return [
+            ids | {"bbox": xywh, "score": score}
+            for xywh, score in zip(corners.tolist(), self.scores.tolist(), strict=True)
+        ]
+
+    def to_geojson(self, transform: Transform = PIXELS) -> dict[str, Any]:
+        """A GeoJSON FeatureCollection, a closed polygon with its score for each head.
+
+        transform: (a, b, c, d, e, f) from pixels to map coordinates, x = a * column + b * row + c and
+        y = d * column + e * row + f, as rasterio's `dataset.transform`. Without it the coordinates are pixels.
+        ValueError for fewer than six numbers.
+        """
+        a, b, c, d, e, f = tuple(transform)[:6]
+        features = []
+        for (xmin, ymin, xmax, ymax), score in zip(self.boxes.tolist(), self.scores.tolist(), strict=True):
+            # Counter-clockwise on a map with north up, as RFC 7946 (3.1.6) wants it.
+            corners = ((xmin, ymin), (xmin, ymax), (xmax, ymax), (xmax, ymin), (xmin, ymin))
+            ring = [[a * x + b * y + c, d * x + e * y + f] for x, y in corners]
+            geometry = {"type": "Polygon", "coordinates": [ring]}
+            features.append({"type": "Feature", "geometry": geometry, "properties": {"score": score}})
+        return {"type": "FeatureCollection", "features": features}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row a head: xmin, ymin, xmax, ymax, score (float32). InputError where pandas is not installed."""
+        values = np.column_stack([self.boxes, self.scores])
+        return _installed("pandas").DataFrame(values, columns=list(HEADER[1:]))
+
+    def to_supervision(self) -> "supervision.Detections":
+        """supervision's Detections, all of class 0. InputError where supervision is not installed."""
+        return _installed("supervision").Detections(
+            xyxy=self.boxes.copy(), confidence=self.scores.copy(), class_id=np.zeros(len(self), np.int64)
+        )
+
 
 def rows(image_name: str, detections: Detections) -> list[list[str | float]]:
     """Lines for a CSV with HEADER: coordinates to 0.01 pixel, scores to 0.0001. No detections, no lines."""
     corners = detections.boxes.astype(np.float64).round(2).tolist()
     scores = detections.scores.astype(np.float64).round(4).tolist()
     return [[image_name, *box, score] for box, score in zip(corners, scores, strict=True)]
+
+
+def write_csv(path: str | Path, found: Iterable[tuple[str, Detections]]) -> None:
+    """Write the detections of many photos, by image name, as one CSV with HEADER; whole or not at all."""
+    with whole(Path(path)) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name, detections in found:
+            writer.writerows(rows(name, detections))
 
 
 def read_csv(path: Path | str) -> dict[str, Detections]:
@@ -79,6 +142,13 @@ def read_csv(path: Path | str) -> dict[str, Detections]:
     for row, name in enumerate(names):
         members.setdefault(name, []).append(row)
     return {name: Detections(values[index, :4], values[index, 4]) for name, index in members.items()}
+
+
+def _installed(name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError:
+        raise InputError(f"{name} is not installed; install it with `pip install {name}`") from None
 
 
 def _parse(path: Path, file: TextIO) -> tuple[list[str], np.ndarray, list[int]]:

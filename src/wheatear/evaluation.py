@@ -98,10 +98,10 @@ def evaluate(
     detections. Photos are grouped by session, or by source where the session is unknown.
     InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
     """
-    found = _by_photo(truth, detections)
+    found = by_photo(truth, detections)
     counts = tally(_matches(truth, found), score_threshold)
     sessions = {}
-    for name, members in _sessions(truth).items():
+    for name, members in by_session(truth).items():
         own = counts.of(np.array(members))
         accuracy = float(own.accuracy()[0].mean())
         sessions[name] = _metrics(own, [truth[i] for i in members], [found[i] for i in members], accuracy)
@@ -115,7 +115,7 @@ def sweep(
     thresholds: np.ndarray = SCORE_THRESHOLDS,
 ) -> Sweep:
     """Figures at each of the score thresholds (S,). Arguments and errors are those of evaluate."""
-    matches = _matches(truth, _by_photo(truth, detections))
+    matches = _matches(truth, by_photo(truth, detections))
     tallies = [tally(matches, threshold) for threshold in thresholds]
     kaggle = [one.accuracy().mean() for one in tallies]
     count_mae = [np.abs(one.found - one.heads).mean() for one in tallies]
@@ -138,12 +138,12 @@ def select(
 
     InputError for detections of a photo that is not known.
     """
-    found = {sample.path: each for sample, each in zip(known, _by_photo(known, detections), strict=True)}
+    found = {sample.path: each for sample, each in zip(known, by_photo(known, detections), strict=True)}
     return {sample.path.name: found[sample.path] for sample in chosen}
 
 
-def _by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> list[Detections]:
-    """The detections of each photo, in truth's order; none for a photo without a key."""
+def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> list[Detections]:
+    """The detections of each photo, in truth's order; of no heads for a photo without a key. Errors: as evaluate."""
     if not truth:
         raise InputError("there are no photos to evaluate; name a folder or a split that has some")
     places: dict[str, set[int]] = {}
@@ -170,8 +170,8 @@ def _misnamed(places: set[int], found: Mapping[int, Detections]) -> str | None:
     return None
 
 
-def _sessions(truth: Sequence[Sample]) -> dict[str, list[int]]:
-    """The places in truth of each session's photos, by the session's name, sorted."""
+def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
+    """The places in truth of each session's photos, by the session's name (or the source's), sorted."""
     members: dict[str, list[int]] = {}
     for place, sample in enumerate(truth):
         members.setdefault(sample.session or sample.source or "unknown", []).append(place)

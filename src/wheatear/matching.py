@@ -21,11 +21,13 @@ class Matches:
     heads:  G, the heads in truth.
     scores: (N,) float32, descending.
     hits:   (T, N + 1) int64; hits[:, k] of the k best detections find a head.
+    taken:  (T, N) int64; the head, by its place among the G, that each detection finds, -1 where it finds none.
     """
 
     heads: int
     scores: np.ndarray
     hits: np.ndarray
+    taken: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +59,16 @@ def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray)
     thresholds = iou_thresholds.astype(np.float32)
     overlaps = iou(detections.boxes, boxes)
     free = np.ones((len(thresholds), len(boxes)), bool)
-    taken = np.zeros((len(thresholds), len(detections)), bool)
+    taken = np.full((len(thresholds), len(detections)), -1)
     every = np.arange(len(thresholds))
     for n in np.flatnonzero(overlaps.max(axis=1, initial=0) >= thresholds.min()):
         reachable = np.where(free & (overlaps[n] >= thresholds[:, None]), overlaps[n], -1)
         best = reachable.argmax(axis=1)
-        taken[:, n] = reachable[every, best] >= 0
-        free[every, best] &= ~taken[:, n]
-    hits = np.pad(taken.cumsum(axis=1), ((0, 0), (1, 0)))
-    return Matches(len(boxes), detections.scores, hits)
+        hit = reachable[every, best] >= 0
+        taken[hit, n] = best[hit]
+        free[every, best] &= ~hit
+    hits = np.pad((taken >= 0).cumsum(axis=1), ((0, 0), (1, 0)))
+    return Matches(len(boxes), detections.scores, hits, taken)
 
 
 def tally(matches: list[Matches], score_threshold: float) -> Tally:

@@ -16,7 +16,8 @@ class Sample:
     session: one field on one day (GWHD 2021's "domain"); "" if unknown.
     photo:   tiles cut from the same field photo share this name; "" if not known yet.
     split:   "train", "val" or "" if not divided yet.
-    rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages.
+    rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages; in
+             COCO the annotations' ids, in VOC the objects' numbers.
     """
 
     path: Path

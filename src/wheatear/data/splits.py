@@ -1,7 +1,5 @@
 """Divide photos into train and val so that no field photo is on both sides."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +8,8 @@ import numpy as np
 
 from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
+from wheatear.data.tables import write_table
 from wheatear.errors import InputError
-from wheatear.files import whole
 
 Groups = dict[str, list[Sample]]
 
@@ -38,12 +36,8 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
 
 def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
     """Write images.csv (image_id, source, session, photo, split), whole or not at all."""
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("image_id", "source", "session", "photo", "split"))
-    rows.writerows((s.name, s.source, s.session, s.photo, s.split) for s in samples)
-    with whole(Path(path)) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    header = ("image_id", "source", "session", "photo", "split")
+    write_table(Path(path), [header, *((s.name, s.source, s.session, s.photo, s.split) for s in samples)])
 
 
 def _name(sample: Sample) -> str:

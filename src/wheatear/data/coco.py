@@ -1,0 +1,151 @@
+"""COCO's layout (cocodataset.org, "Data format"): one JSON for each split, boxes as [x, y, width, height].
+
+    DIR/annotations/instances_<split>.json  and  DIR/images/<file_name>     as written here, and by CVAT
+    DIR/<split>/_annotations.coco.json      and  DIR/<split>/<file_name>    as Roboflow writes them
+
+A photo that no file lists is not labelled; one that is listed without a box has no heads.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
+from wheatear.data.labels import (
+    HEAD,
+    SPLIT_NAMES,
+    Labelled,
+    Labels,
+    by_name,
+    refuse_classes,
+    refuse_missing,
+)
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+from wheatear.files import whole
+from wheatear.images import find_photos
+
+PHOTOS = "images"
+UNDIVIDED = "all"
+CATEGORY = 1  # COCO's categories count from 1
+CATEGORIES = [{"id": CATEGORY, "name": HEAD, "supercategory": ""}]
+
+
+class _Image(BaseModel):
+    id: int | str
+    file_name: str
+
+
+class _Annotation(BaseModel):
+    id: int | str = 0
+    image_id: int | str
+    category_id: int
+    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class _File(BaseModel):
+    images: list[_Image]
+    annotations: list[_Annotation]
+
+
+def is_here(folder: Path) -> bool:
+    return bool(_label_files(folder))
+
+
+def read(folder: Path) -> Labelled:
+    found = Labelled(by_name(find_photos([folder])), {})
+    classes: set[str] = set()
+    for file in _label_files(folder):
+        content = _parse(file)
+        labels = _labels(file, content)
+        refuse_missing(file.name, dict.fromkeys(labels, 0), found.photos)
+        if twice := labels.keys() & found.labels.keys():
+            raise InputError(f"{file.name}: {min(twice)} is in another label file too; keep it in one")
+        found.labels.update(labels)
+        classes |= {f"category_id {one.category_id}" for one in content.annotations}
+    refuse_classes(folder, classes)
+    return found
+
+
+def place(sample: Sample) -> PurePath:
+    """Where the photo goes, below the folder."""
+    return PurePath(PHOTOS, sample.path.name)
+
+
+def write(samples: Sequence[Sample], folder: Path) -> None:
+    (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    for split in sorted({sample.split for sample in samples} or {""}):
+        chosen = [sample for sample in samples if sample.split == split]
+        with whole(folder / "annotations" / f"instances_{split or UNDIVIDED}.json") as part:
+            part.write_text(json.dumps(_content(chosen), ensure_ascii=False), encoding="utf-8")
+
+
+def image(number: int, file_name: str, width: int, height: int) -> dict[str, Any]:
+    """An entry of `images`."""
+    return {"id": number, "file_name": file_name, "width": width, "height": height}
+
+
+def annotation(number: int, image_number: int, box: Sequence[float]) -> dict[str, Any]:
+    """An entry of `annotations` for a box in xyxy, to 0.001 pixel."""
+    xmin, ymin, xmax, ymax = box
+    xywh = [round(value, 3) for value in (xmin, ymin, xmax - xmin, ymax - ymin)]
+    area = round(xywh[2] * xywh[3], 3)
+    ids = {"id": number, "image_id": image_number, "category_id": CATEGORY}
+    return ids | {"bbox": xywh, "area": area, "iscrowd": 0}
+
+
+def _label_files(folder: Path) -> list[Path]:
+    patterns = ("annotations/*.json", "*.coco.json", "*/*.coco.json")
+    return sorted(file for pattern in patterns for file in folder.glob(pattern))
+
+
+def _parse(file: Path) -> _File:
+    try:
+        return _File.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise InputError(f"{file.name}, {where}: {first['msg']}; write COCO's instances format") from None
+
+
+def _labels(file: Path, content: _File) -> dict[str, Labels]:
+    names = {each.id: PurePath(each.file_name).stem for each in content.images}
+    _refuse_repeats(file, "image id", [each.id for each in content.images])
+    _refuse_repeats(file, "file_name", names.values())
+    labels = {name: Labels(split=_split(file)) for name in names.values()}
+    for number, one in enumerate(content.annotations):
+        if one.image_id not in names:
+            raise InputError(
+                f"{file.name}, annotations.{number}: no image has the id {one.image_id}; list or drop it"
+            )
+        x, y, width, height = one.bbox
+        mine = labels[names[one.image_id]]
+        mine.boxes.append((x, y, x + width, y + height))
+        mine.rows.append(one.id if isinstance(one.id, int) else number)
+    return labels
+
+
+def _refuse_repeats(file: Path, what: str, values: Iterable[int | str]) -> None:
+    value, times = max(Counter(values).items(), key=lambda item: item[1], default=("", 1))
+    if times > 1:
+        raise InputError(f"{file.name}, images: the {what} {value} is there {times} times; keep one")
+
+
+def _split(file: Path) -> str:
+    """From instances_train.json, instances_train2017.json or train/_annotations.coco.json."""
+    in_name = file.stem.removeprefix("instances_").rstrip("0123456789")
+    return SPLIT_NAMES.get(in_name) or SPLIT_NAMES.get(file.parent.name, "")
+
+
+def _content(samples: Sequence[Sample]) -> dict[str, Any]:
+    heads = [(photo, box) for photo, sample in enumerate(samples, start=1) for box in sample.boxes.tolist()]
+    images = [
+        image(photo, sample.path.name, sample.width, sample.height)
+        for photo, sample in enumerate(samples, start=1)
+    ]
+    annotations = [annotation(number, *head) for number, head in enumerate(heads, start=1)]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}

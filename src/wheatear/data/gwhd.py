@@ -1,0 +1,70 @@
+"""The layout of GWHD 2021, the Global Wheat Head Dataset: a line a photo.
+
+    DIR/competition_*.csv   image_name, BoxesString "xmin ymin xmax ymax;…" or "no_box", domain
+    DIR/images/<image_name>
+
+Photos are divided by label files: competition_train.csv, competition_val.csv and so on. A photo without a
+line is not labelled.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from wheatear.data.labels import SPLIT_NAMES, Labelled, Labels, decimal, parse_box, photos_in, refuse_missing
+from wheatear.data.sample import Sample
+from wheatear.data.tables import Table, read_table, require, write_table
+
+PHOTOS = "images"
+COLUMNS = ("image_name", "BoxesString", "domain")
+NO_BOX = "no_box"
+UNDIVIDED = "all"
+
+
+def is_here(folder: Path) -> bool:
+    return any(folder.glob("competition_*.csv"))
+
+
+def read(folder: Path) -> Labelled:
+    files = sorted(folder.glob("competition_*.csv"))
+    found = Labelled(photos_in(folder / PHOTOS, files[0].name), {})
+    for file in files:
+        header, table = read_table(file)
+        labels = parse(file, header, table)
+        refuse_missing(file.name, {name: each.line for name, each in labels.items()}, found.photos)
+        for each in labels.values():
+            each.split = SPLIT_NAMES.get(file.stem.removeprefix("competition_"), "")
+        found.labels.update(labels)
+    return found
+
+
+def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
+    """Labels by image_name without its ending."""
+    require(file, header, *COLUMNS)
+    found: dict[str, Labels] = {}
+    for line, row in table:
+        labels = found.setdefault(Path(row["image_name"]).stem, Labels(line, session=row["domain"]))
+        text = row["BoxesString"].strip()
+        if text == NO_BOX:
+            continue
+        place = f"{file.name}, line {line}"
+        boxes = [parse_box(box.split(), place, "xmin ymin xmax ymax") for box in text.split(";")]
+        labels.boxes += boxes
+        labels.rows += [line] * len(boxes)
+    return found
+
+
+def place(sample: Sample) -> PurePath:
+    """Where the photo goes, below the folder."""
+    return PurePath(PHOTOS, sample.path.name)
+
+
+def write(samples: Sequence[Sample], folder: Path) -> None:
+    (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
+    for split in sorted({sample.split for sample in samples} or {""}):
+        rows = [_row(sample) for sample in samples if sample.split == split]
+        write_table(folder / f"competition_{split or UNDIVIDED}.csv", [COLUMNS, *rows])
+
+
+def _row(sample: Sample) -> tuple[str, str, str]:
+    boxes = ";".join(" ".join(map(decimal, box)) for box in sample.boxes.tolist())
+    return sample.path.name, boxes or NO_BOX, sample.session

@@ -1,0 +1,61 @@
+"""Kaggle's layout, that of the Global Wheat Detection competition of 2020: a line a head.
+
+    DIR/train.csv           image_id, width, height, bbox "[xmin, ymin, width, height]", source
+    DIR/train/<image_id>.jpg
+
+A photo without a line has no heads. Of the columns image_id and bbox are needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+from wheatear.data.labels import Labelled, Labels, decimal, parse_box, photos_in, refuse_missing
+from wheatear.data.sample import Sample
+from wheatear.data.tables import Table, read_table, require, write_table
+
+KAGGLE_CSV = "train.csv"
+PHOTOS = "train"
+
+
+def is_here(folder: Path) -> bool:
+    return (folder / KAGGLE_CSV).is_file()
+
+
+def read(folder: Path) -> Labelled:
+    photos = photos_in(folder / PHOTOS, KAGGLE_CSV)
+    header, table = read_table(folder / KAGGLE_CSV)
+    labels = parse(folder / KAGGLE_CSV, header, table)
+    refuse_missing(KAGGLE_CSV, {name: each.line for name, each in labels.items()}, photos)
+    return Labelled(photos, {name: Labels() for name in photos} | labels)
+
+
+def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
+    """Labels by image_id, of the photos that have a line."""
+    require(file, header, "image_id", "bbox")
+    labels: dict[str, Labels] = {}
+    for line, row in table:
+        name = row["image_id"]
+        if name not in labels:
+            labels[name] = Labels(line, source=row.get("source", ""))
+        words = row["bbox"].strip().removeprefix("[").removesuffix("]").split(",")
+        x, y, width, height = parse_box(words, f"{file.name}, line {line}", "[xmin, ymin, width, height]")
+        labels[name].boxes.append((x, y, x + width, y + height))
+        labels[name].rows.append(line)
+    return labels
+
+
+def place(sample: Sample) -> PurePath:
+    """Where the photo goes, below the folder."""
+    return PurePath(PHOTOS, sample.path.name)
+
+
+def write(samples: Sequence[Sample], folder: Path) -> None:
+    (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
+    header = ("image_id", "width", "height", "bbox", "source")
+    write_table(folder / KAGGLE_CSV, [header, *(row for sample in samples for row in _rows(sample))])
+
+
+def _rows(sample: Sample) -> Iterator[Sequence[object]]:
+    for xmin, ymin, xmax, ymax in sample.boxes.tolist():
+        box = ", ".join(map(decimal, (xmin, ymin, xmax - xmin, ymax - ymin)))
+        yield sample.name, sample.width, sample.height, f"[{box}]", sample.source

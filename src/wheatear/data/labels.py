@@ -1,0 +1,97 @@
+"""What the label files say about a photo, and what the readers of all formats share."""
+
+import math
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from wheatear.errors import InputError
+from wheatear.images import PHOTO_SUFFIXES
+
+Box = tuple[float, float, float, float]
+
+HEAD = "wheat head"  # the name of the one class, in formats that name it
+SPLITS = ("train", "val", "test", "")
+SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+
+# A message names this many of the photos that are missing: enough to see the pattern, still one line.
+NAMED_AT_MOST = 3
+
+
+@dataclass
+class Labels:
+    """What the label files say about one photo; `line` is where it is first named."""
+
+    line: int = 0
+    source: str = ""
+    session: str = ""
+    split: str = ""
+    boxes: list[Box] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+
+
+class Labelled(NamedTuple):
+    """A folder as one format reads it: all its photos, and the labels of those that have some, by name."""
+
+    photos: dict[str, Path]
+    labels: dict[str, Labels]
+
+
+def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
+    """The photos right in a folder by name; InputError where there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; the photos that {needed_by} names belong there")
+    return by_name(
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    )
+
+
+def by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by the name that the formats know a photo by, which has no ending; InputError where two share it."""
+    files: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in files:
+            raise InputError(f"{files[path.stem]} and {path} share a name; rename one")
+        files[path.stem] = path
+    return files
+
+
+def parse_box(words: Iterable[str], place: str, form: str) -> Box:
+    """Four numbers; InputError naming the place and the form that is expected."""
+    words = list(words)
+    try:
+        a, b, c, d = map(float, words)
+        if math.isfinite(a + b + c + d):
+            return a, b, c, d
+    except ValueError:
+        pass
+    raise InputError(f"{place}: {' '.join(words)!r} is no box; write it as {form!r}")
+
+
+def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) -> None:
+    """InputError for the names, each on a line (0: it has none), of photos that are not there."""
+    missing = [
+        f"{name} (line {line})" if line else name for name, line in lines.items() if name not in photos
+    ]
+    if missing:
+        more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
+        raise InputError(
+            f"{file}: no photo for {', '.join(missing[:NAMED_AT_MOST])}{more}; add or unlist them"
+        )
+
+
+def refuse_classes(folder: Path, classes: Iterable[str]) -> None:
+    """InputError where boxes are of more than one class: nobody could say which are the heads."""
+    names = sorted(set(classes))
+    if len(names) > 1:
+        named = ", ".join(names[:NAMED_AT_MOST])
+        raise InputError(f"{folder}: {len(names)} classes of boxes ({named}); keep that of the heads alone")
+
+
+def decimal(value: float) -> str:
+    """A coordinate to 0.001 pixel, whole numbers without a point, as some readers take nothing else."""
+    rounded = round(float(value), 3) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{rounded:.3f}".rstrip("0").rstrip(".")

@@ -1,0 +1,44 @@
+"""Tables of labels: a csv with a header, each row with its line number for messages."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from wheatear.errors import InputError
+from wheatear.files import whole
+
+Table = list[tuple[int, dict[str, str]]]
+
+
+def read_table(file: Path) -> tuple[list[str], Table]:
+    """The column names of a csv, and its rows as (line number, value by column)."""
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            reader = csv.DictReader(text)
+            header = list(reader.fieldnames or [])
+            table = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file.name}: not a csv in UTF-8 ({error})") from None
+    for line, row in table:
+        if None in row or None in row.values():  # csv's marks for values too many and too few
+            raise InputError(f"{file.name}, line {line}: not as many values as columns")
+    return header, table
+
+
+def require(file: Path, header: Sequence[str], *columns: str) -> None:
+    """InputError where a column is missing."""
+    if missing := [column for column in columns if column not in header]:
+        raise InputError(
+            f"{file.name}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}"
+        )
+
+
+def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Rows, the header first, written whole or not at all."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    with whole(file) as part:
+        part.write_text(text.getvalue(), encoding="utf-8", newline="")

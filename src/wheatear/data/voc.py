@@ -1,0 +1,132 @@
+"""Pascal VOC's layout: an XML file a photo.
+
+    DIR/Annotations/<name>.xml, DIR/JPEGImages/<name>.jpg, DIR/ImageSets/Main/<split>.txt     as written here
+    DIR/**/<name>.xml                                                       beside the photos, as LabelImg writes
+
+The VOC2012 development kit counts pixels from 1 and includes the last, so our half-open box (0, 0, 10, 10) is
+its (1, 1, 10, 10); Detectron2 and supervision read it so too. A photo without an XML file is not labelled.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from xml.etree import ElementTree
+
+from wheatear.data.labels import (
+    HEAD,
+    SPLIT_NAMES,
+    Box,
+    Labelled,
+    Labels,
+    by_name,
+    decimal,
+    parse_box,
+    refuse_classes,
+    refuse_missing,
+)
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+from wheatear.files import whole
+from wheatear.images import find_photos
+
+PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def is_here(folder: Path) -> bool:
+    return bool(_xml_files(folder))
+
+
+def read(folder: Path) -> Labelled:
+    photos = by_name(find_photos([folder]))
+    files = by_name(_xml_files(folder))
+    refuse_missing(str(folder), dict.fromkeys(files, 0), photos)
+    splits = _read_splits(folder)
+    classes: set[str] = set()
+    labels = {name: _read_one(file, splits.get(name, ""), classes) for name, file in files.items()}
+    refuse_classes(folder, classes)
+    return Labelled(photos, labels)
+
+
+def place(sample: Sample) -> PurePath:
+    """Where the photo goes, below the folder."""
+    return PurePath(PHOTOS, sample.path.name)
+
+
+def write(samples: Sequence[Sample], folder: Path) -> None:
+    for name in (PHOTOS, XMLS, SETS):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        boxes = sample.boxes.tolist()
+        content = document(sample.path.name, boxes, (sample.width, sample.height), sample.source)
+        with whole(folder / XMLS / f"{sample.name}.xml") as part:
+            part.write_bytes(content)
+    for split in sorted({sample.split for sample in samples} - {""}):
+        with whole(folder / SETS / f"{split}.txt") as part:
+            names = [f"{sample.name}\n" for sample in samples if sample.split == split]
+            part.write_text("".join(names), encoding="utf-8")
+
+
+def document(
+    file_name: str,
+    boxes: Sequence[Sequence[float]],
+    size: tuple[int, int],
+    source: str = "",
+    scores: Sequence[float] = (),
+) -> bytes:
+    """The XML of one photo of (width, height); boxes in xyxy pixels. Scores, where given, go along as <score>."""
+    root = ElementTree.Element("annotation")
+    _add(root, "filename", file_name)
+    _add(_add(root, "source"), "database", source)
+    extent = _add(root, "size")
+    for key, pixels in zip(("width", "height", "depth"), (*size, 3), strict=True):
+        _add(extent, key, str(pixels))
+    for number, (xmin, ymin, xmax, ymax) in enumerate(boxes):
+        one = _add(root, "object")
+        _add(one, "name", HEAD)
+        bounds = _add(one, "bndbox")
+        for key, value in zip(CORNERS, (xmin + 1, ymin + 1, xmax, ymax), strict=True):
+            _add(bounds, key, decimal(value))
+        if scores:
+            _add(one, "score", f"{scores[number]:.4f}")
+    ElementTree.indent(root)
+    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
+
+
+def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.Element:
+    child = ElementTree.SubElement(parent, tag)
+    child.text = text
+    return child
+
+
+def _xml_files(folder: Path) -> list[Path]:
+    """All but what GIS programs write beside a photo."""
+    return sorted(file for file in folder.rglob("*.xml") if not file.name.endswith(".aux.xml"))
+
+
+def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
+    try:
+        root = ElementTree.parse(file).getroot()
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding
+        raise InputError(f"{file.name}: not an XML file ({error}); write it again") from None
+    labels = Labels(source=root.findtext("source/database", ""), split=split)
+    for number, one in enumerate(root.iter("object"), start=1):
+        labels.boxes.append(_box(one, f"{file.name}, object {number}"))
+        labels.rows.append(number)
+        classes.add(one.findtext("name", "without a name"))
+    return labels
+
+
+def _box(one: ElementTree.Element, place: str) -> Box:
+    words = [one.findtext(f"bndbox/{key}", "") for key in CORNERS]
+    xmin, ymin, xmax, ymax = parse_box(words, place, "bndbox with xmin, ymin, xmax, ymax")
+    return xmin - 1, ymin - 1, xmax, ymax
+
+
+def _read_splits(folder: Path) -> dict[str, str]:
+    """The split by photo, from ImageSets/Main/train.txt and so on; VOC's trainval.txt and others are left out."""
+    splits: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        file = folder / SETS / f"{split}.txt"
+        if file.is_file():
+            splits |= dict.fromkeys(file.read_text("utf-8-sig", "replace").splitlines(), SPLIT_NAMES[split])
+    return splits

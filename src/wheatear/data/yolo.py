@@ -1,0 +1,117 @@
+"""YOLO's layout, as Ultralytics define it: a text file a photo, "class x y width height" in shares of the photo.
+
+    DIR/images/<split>/<name>.jpg  and  DIR/labels/<split>/<name>.txt     as written here, with DIR/data.yaml
+    DIR/<split>/images/<name>.jpg  and  DIR/<split>/labels/<name>.txt     as Roboflow writes them
+
+x and y are the middle of the box. A photo without a text file, or with an empty one, has no heads.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from wheatear.data.labels import (
+    HEAD,
+    SPLIT_NAMES,
+    Box,
+    Labelled,
+    Labels,
+    by_name,
+    parse_box,
+    refuse_classes,
+    refuse_missing,
+)
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+from wheatear.files import whole
+from wheatear.images import find_photos, photo_size
+
+PHOTOS, TEXTS = "images", "labels"
+UNDIVIDED = "all"
+NOT_LABELS = ("classes.txt", "notes.txt")  # what Label Studio and LabelImg put beside the labels
+FORM = "class x y width height"
+
+
+def is_here(folder: Path) -> bool:
+    return any((place / TEXTS).is_dir() for place in (folder, *map(folder.joinpath, SPLIT_NAMES)))
+
+
+def read(folder: Path) -> Labelled:
+    photos = by_name(p for p in find_photos([folder]) if PHOTOS in p.relative_to(folder).parts[:-1])
+    texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
+    _refuse_orphans(folder, texts.values())
+    classes: set[str] = set()
+    labels = {name: _read_one(photo, texts[name], folder, classes) for name, photo in photos.items()}
+    refuse_classes(folder, classes)
+    return Labelled(photos, labels)
+
+
+def place(sample: Sample) -> PurePath:
+    """Where the photo goes, below the folder."""
+    return PurePath(PHOTOS, sample.split or UNDIVIDED, sample.path.name)
+
+
+def write(samples: Sequence[Sample], folder: Path) -> None:
+    (folder / TEXTS).mkdir(parents=True, exist_ok=True)
+    for sample in samples:
+        path = folder / TEXTS / (sample.split or UNDIVIDED) / f"{sample.name}.txt"
+        path.parent.mkdir(exist_ok=True)
+        with whole(path) as part:
+            text = "".join(f"{line(box, sample.width, sample.height)}\n" for box in sample.boxes.tolist())
+            part.write_text(text, encoding="utf-8")
+    with whole(folder / "data.yaml") as part:
+        part.write_text(_yaml({sample.split for sample in samples}), encoding="utf-8")
+
+
+def line(box: Sequence[float], width: int, height: int) -> str:
+    """A box in xyxy pixels of a photo of width x height; eight digits keep 0.001 px of a photo of 100,000 px."""
+    xmin, ymin, xmax, ymax = box
+    middle = (xmin + xmax) / 2 / width, (ymin + ymax) / 2 / height
+    sides = (xmax - xmin) / width, (ymax - ymin) / height
+    return " ".join(["0", *(f"{share:.8f}" for share in middle + sides)])
+
+
+def _text_path(photo: Path, folder: Path) -> Path:
+    """Ultralytics' rule: the last folder "images" becomes "labels"."""
+    parts = list(photo.relative_to(folder).parts)
+    last = len(parts) - 1 - parts[::-1].index(PHOTOS, 1)
+    parts[last] = TEXTS
+    return folder.joinpath(*parts).with_suffix(".txt")
+
+
+def _refuse_orphans(folder: Path, texts: Iterable[Path]) -> None:
+    places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
+    there = {text for place in places for text in place.rglob("*.txt") if text.name not in NOT_LABELS}
+    orphans = sorted(str(text.relative_to(folder)) for text in there - set(texts))
+    refuse_missing(str(folder), dict.fromkeys(orphans, 0), ())
+
+
+def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:
+    labels = Labels(split=_split(photo.relative_to(folder)))
+    try:
+        lines = text.read_text(encoding="utf-8-sig").splitlines() if text.is_file() else []
+    except UnicodeDecodeError:
+        raise InputError(f"{text}: not a text in UTF-8; write lines of {FORM!r}") from None
+    rows = [(number, words) for number, line in enumerate(lines, start=1) if (words := line.split())]
+    width, height = photo_size(photo) if rows else (0, 0)
+    for number, (kind, *words) in rows:
+        x, y, w, h = parse_box(words, f"{text.relative_to(folder)}, line {number}", FORM)
+        labels.boxes.append(_corners((x * width, y * height, w * width, h * height)))
+        labels.rows.append(number)
+        classes.add(f"class {kind}")
+    return labels
+
+
+def _corners(box: Box) -> Box:
+    x, y, width, height = box
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _split(photo: Path) -> str:
+    return next((SPLIT_NAMES[part] for part in photo.parts[:-1] if part in SPLIT_NAMES), "")
+
+
+def _yaml(splits: set[str]) -> str:
+    """What Ultralytics train from. Without `path` they look beside data.yaml, and they want train and val."""
+    folders = [f"{split}: {PHOTOS}/{split}" for split in ("train", "val", "test") if split in splits]
+    undivided = [f"# not divided: {PHOTOS}/{UNDIVIDED}"] if "" in splits else []
+    return "\n".join([*folders, *undivided, "names:", f"  0: {HEAD}", ""])

@@ -1,0 +1,162 @@
+"""The heads of many photos in the formats of other programs, written photo by photo.
+
+`open_coco`, `open_yolo`, `open_voc` and `open_submission` give a function to call with each photo's name and
+Detections, so that one run can write several formats; `write_coco` and so on do it for an iterable. Memory does
+not grow with the heads. Files get their names when they are whole: the COCO and Kaggle file at the end, the
+others photo by photo. COCO, YOLO and VOC say how large a photo is, so Detections without a size are an InputError.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
+from pathlib import Path, PurePath
+
+from wheatear.data import coco, voc, yolo
+from wheatear.data.labels import decimal
+from wheatear.detections import Detections
+from wheatear.errors import InputError
+from wheatear.files import whole
+
+Add = Callable[[str, Detections], None]
+Found = Iterable[tuple[str, Detections]]
+
+
+@contextmanager
+def open_coco(path: str | Path) -> Iterator[Add]:
+    """One JSON of images, annotations with scores and categories, as COCO() and labelling programs read it."""
+    images: list[dict[str, object]] = []
+    numbers = count(1)
+    with whole(Path(path)) as part, part.open("w", encoding="utf-8") as file:
+        file.write(f'{{"categories": {json.dumps(coco.CATEGORIES)},\n"annotations": [')
+
+        def add(name: str, detections: Detections) -> None:
+            _require_size(name, detections)
+            images.append(coco.image(len(images) + 1, name, detections.width, detections.height))
+            for box, score in _heads(detections):
+                number = next(numbers)
+                head = coco.annotation(number, len(images), box) | {"score": round(score, 4)}
+                file.write(f"{',' if number > 1 else ''}\n{json.dumps(head)}")
+
+        yield add
+        file.write(f'\n],\n"images": {json.dumps(images)}}}\n')
+
+
+@contextmanager
+def open_yolo(folder: str | Path) -> Iterator[Add]:
+    """FOLDER/<name>.txt a photo, a line a head, the score last, as Ultralytics write predictions."""
+    place = _places(Path(folder), ".txt")
+
+    def add(name: str, detections: Detections) -> None:
+        _require_size(name, detections)
+        size = detections.width, detections.height
+        lines = [f"{yolo.line(box, *size)} {score:.4f}\n" for box, score in _heads(detections)]
+        with whole(place(name)) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+
+    yield add
+
+
+@contextmanager
+def open_voc(folder: str | Path) -> Iterator[Add]:
+    """FOLDER/<name>.xml a photo, with a <score> in each object."""
+    place = _places(Path(folder), ".xml")
+
+    def add(name: str, detections: Detections) -> None:
+        _require_size(name, detections)
+        size = detections.width, detections.height
+        text = os.fsencode(PurePath(name).name).decode(errors="replace")  # XML has no place for other bytes
+        content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
+        with whole(place(name)) as part:
+            part.write_bytes(content)
+
+    yield add
+
+
+@contextmanager
+def open_submission(path: str | Path) -> Iterator[Add]:
+    """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads."""
+    with (
+        whole(Path(path)) as part,
+        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("image_id", "PredictionString"))
+
+        def add(name: str, detections: Detections) -> None:
+            heads = [
+                [f"{one['score']:.4f}", *map(decimal, one["bbox"])] for one in detections.to_coco()
+            ]  # COCO's xywh is Kaggle's too
+            writer.writerow((PurePath(name).stem, " ".join(word for head in heads for word in head)))
+
+        yield add
+
+
+# The formats by name, and what each is called below the folder of a run.
+EXPORTS: dict[str, tuple[str, Callable[[Path], AbstractContextManager[Add]]]] = {
+    "coco": ("detections.coco.json", open_coco),
+    "yolo": ("yolo", open_yolo),
+    "voc": ("voc", open_voc),
+    "kaggle": ("submission.csv", open_submission),
+}
+
+
+def open_export(name: str, out: Path) -> AbstractContextManager[Add]:
+    """One of EXPORTS in its place below the folder `out`, which must be there."""
+    place, opened = EXPORTS[name]
+    return opened(out / place)
+
+
+def write_coco(path: str | Path, found: Found) -> None:
+    """open_coco for an iterable of (name, Detections)."""
+    with open_coco(path) as add:
+        _add_all(add, found)
+
+
+def write_yolo(folder: str | Path, found: Found) -> None:
+    """open_yolo for an iterable of (name, Detections)."""
+    with open_yolo(folder) as add:
+        _add_all(add, found)
+
+
+def write_voc(folder: str | Path, found: Found) -> None:
+    """open_voc for an iterable of (name, Detections)."""
+    with open_voc(folder) as add:
+        _add_all(add, found)
+
+
+def write_submission(path: str | Path, found: Found) -> None:
+    """open_submission for an iterable of (name, Detections)."""
+    with open_submission(path) as add:
+        _add_all(add, found)
+
+
+def _add_all(add: Add, found: Found) -> None:
+    for name, detections in found:
+        add(name, detections)
+
+
+def _heads(detections: Detections) -> Iterator[tuple[list[float], float]]:
+    return zip(detections.boxes.tolist(), detections.scores.tolist(), strict=True)
+
+
+def _require_size(name: str, detections: Detections) -> None:
+    if not detections.width or not detections.height:
+        raise InputError(f"{name}: the photo's size is not known; give Detections with height and width")
+
+
+def _places(folder: Path, suffix: str) -> Callable[[str], Path]:
+    """Where each photo's file goes: a.jpg's to a.txt, and a.png's, if it comes later, to a.png.txt."""
+    taken: set[str] = set()
+
+    def place(name: str) -> Path:
+        short = str(PurePath(name).with_suffix(suffix))
+        chosen = f"{name}{suffix}" if short.casefold() in taken else short
+        taken.add(chosen.casefold())
+        path = folder / chosen
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    return place

@@ -1,0 +1,27 @@
+"""One labelling of photos against another, as if it were a detector: how well two people agree."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from wheatear.data.labels import Labels
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+
+
+def compare(
+    samples: Sequence[Sample], other: Mapping[str, Labels]
+) -> tuple[list[Sample], dict[str, Detections]]:
+    """The samples that both labellings cover, and the other's boxes as detections of score 1, by file name.
+
+    other: labels by photo name, as data.formats.read_labels gives them.
+    A photo that the other does not name is left out, unless it has no heads here: Kaggle's layout does not
+    name a photo without heads.
+    """
+    covered = [sample for sample in samples if sample.name in other or not len(sample.boxes)]
+    return covered, {sample.path.name: _as_detections(sample, other.get(sample.name)) for sample in covered}
+
+
+def _as_detections(sample: Sample, labels: Labels | None) -> Detections:
+    boxes = np.array(labels.boxes if labels else [], np.float32).reshape(-1, 4)
+    return Detections(boxes, np.ones(len(boxes)), sample.height, sample.width)

@@ -1,0 +1,139 @@
+"""`wheatear evaluate` as a user meets it: two labellings, anybody's detections, and the report."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from html_checks import check_page
+from tiny_model import red_cells, write_tiny_model
+from wheatear.cli_evaluate import evaluate_command
+from wheatear.data.formats import read_dataset
+from wheatear.detections import Detections, write_csv
+
+SHARED = Path(__file__).parents[2] / "shared" / "gwd"
+
+app = typer.Typer()
+app.command()(evaluate_command)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def overall(out: Path) -> dict:
+    return json.loads((out / "evaluation.json").read_text())["at_score_threshold"]["overall"]
+
+
+@pytest.fixture
+def second(field_dir: Path, tmp_path: Path) -> Path:
+    """The field's own labels again, without the first photo's and with the second's first box left out."""
+    with (field_dir / "train.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    names = list(dict.fromkeys(row[0] for row in rows))
+    rows.remove(next(row for row in rows if row[0] == names[1]))
+    path = tmp_path / "second.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *(row for row in rows if row[0] != names[0])])
+    return path
+
+
+def test_a_second_labelling(field_dir: Path, second: Path, tmp_path: Path) -> None:
+    result = run(field_dir, "--other-labels", second, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "7 of 8 photos are in both labellings; the others are left out\n" in result.stdout
+    figures = overall(tmp_path / "out")
+    assert (figures["photos"], figures["heads"] - figures["found"], figures["precision"]) == (7, 1, 1)
+
+
+def test_a_second_labelling_of_other_photos(field_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "second.csv").write_text('image_id,bbox\nz,"[1, 2, 3, 4]"\n')
+    result = run(field_dir, "--other-labels", tmp_path / "second.csv", "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stderr == "wheatear: second.csv: no photo for z (line 2); add or unlist them\n"
+
+
+def test_two_things_to_judge_are_refused(field_dir: Path, second: Path) -> None:
+    result = run(field_dir, "--other-labels", second, "--detections", second)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "wheatear: --model, --detections and --other-labels: give one of them\n",
+    )
+
+
+def test_a_model_and_the_thresholds_in_its_card(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    Image.fromarray(red_cells([(0, 0), (2, 1)])).save(tmp_path / "train" / "a.png")
+    (tmp_path / "train.csv").write_text('image_id,bbox\na,"[0, 0, 30, 20]"\na,"[30, 40, 30, 20]"\n')
+    model = write_tiny_model(tmp_path)
+    result = run(tmp_path, "--model", model, "--choose-threshold", "--report", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert (overall(tmp_path / "out")["kaggle"], overall(tmp_path / "out")["found"]) == (1, 2)
+    card = json.loads(model.with_suffix(".json").read_text())
+    assert card["score_threshold"] == card["count_threshold"] == 0.02
+    assert "<h1>tiny.onnx on 1 photo of" in check_page(tmp_path / "out" / "report.html")
+
+
+def test_the_known_limit_of_the_labels(tmp_path: Path) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("needs the Kaggle photos in ../shared/gwd")
+    relabelled = SHARED / "train_relabelled_2021.csv"
+    result = run(SHARED, "--other-labels", relabelled, "--out", tmp_path)
+    assert "163 of 164 photos are in both labellings" in result.stdout
+    figures = overall(tmp_path)
+    assert figures["kaggle"] == pytest.approx(0.7552, abs=5e-5)
+    assert figures["count"]["mae"] == pytest.approx(1.902, abs=5e-4)
+
+
+@pytest.fixture
+def detections(field_dir: Path, tmp_path: Path) -> Path:
+    """Every head but each photo's first, and one box too many a photo."""
+    rng = np.random.default_rng(0)
+    found = []
+    for sample in read_dataset(field_dir):
+        boxes = np.concatenate([sample.boxes[1:], [[0, 0, 9, 9]]])
+        found.append((sample.path.name, Detections(boxes, rng.uniform(0.3, 1, len(boxes)))))
+    write_csv(tmp_path / "found.csv", found)
+    return tmp_path / "found.csv"
+
+
+def test_the_report(field_dir: Path, detections: Path, tmp_path: Path) -> None:
+    result = run(
+        field_dir, "--detections", detections, "--report", "--out", tmp_path / "out", "--threshold", 0.3
+    )
+    assert result.exit_code == 0, result.stderr
+    text = check_page(tmp_path / "out" / "report.html")
+    for title in ("Scores", "Counts", "By size of the heads", "By number of heads"):
+        assert f"<h2>{title}</h2>" in text
+    # Of the scatters one is for all, two for where photos are from: the one without heads has no line to tell.
+    assert text.count("<svg") == 3 + 3 + 2 + 1
+    assert text.count(", score ") > text.count("score threshold 0.30")
+    false_alarms, missed = text.split("Missed heads, the least suspected first</h2>")
+    assert false_alarms.count('class="open"') == 8
+    assert missed.count('class="open"') == 7  # one photo has no heads
+
+
+def test_the_report_without_scores_draws_no_curves(field_dir: Path, second: Path, tmp_path: Path) -> None:
+    assert run(field_dir, "--other-labels", second, "--report", "--out", tmp_path / "out").exit_code == 0
+    text = check_page(tmp_path / "out" / "report.html")
+    assert "<h2>Scores</h2>" not in text
+    assert "<h2>Counts</h2>" in text
+    assert "second.csv on 7 photos of" in text
+
+
+def test_the_report_of_nothing_found(field_dir: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "found.csv", [])
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    empty = next(sample for sample in read_dataset(field_dir) if not len(sample.boxes))
+    (tmp_path / "photos" / "train" / empty.path.name).symlink_to(empty.path)
+    (tmp_path / "photos" / "train.csv").write_text("image_id,bbox\n")
+    for folder in (field_dir, tmp_path / "photos"):
+        out = tmp_path / f"out_{folder.name}"
+        result = run(folder, "--detections", tmp_path / "found.csv", "--report", "--out", out)
+        assert result.exit_code == 0, result.stderr
+        check_page(out / "report.html")

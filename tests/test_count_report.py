@@ -1,0 +1,100 @@
+"""report.html of a count run: whole, without anything from elsewhere, and right."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from html_checks import check_page
+from wheatear.count_report import MANY, SIDE, SMALL_SIDE, write_report
+from wheatear.detector import Card
+from wheatear.page import thumbnail
+
+CARD = Card(format=1, name="tiny <1>", score_threshold=0.4, licence="MIT", citation="A. & B.", extra="kept")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "annotated").mkdir()
+    places = {}
+    for name in ("a b.jpg", "<ä>.jpg"):
+        places[name] = tmp_path / "annotated" / name
+        Image.new("RGB", (800, 400), (90, 140, 60)).save(places[name])
+    return places
+
+
+ROWS = [
+    {"image": "a b.jpg", "heads": 12, "heads_per_m2": 1234.5, "warnings": ""},
+    {"image": "<ä>.jpg", "heads": 3, "heads_per_m2": None, "warnings": "dark & small"},
+    {"image": "none.jpg", "heads": "0", "heads_per_m2": "7", "warnings": None},
+]
+
+
+def test_the_page(pictures: dict[str, Path], tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", ROWS, pictures, CARD, {"threshold": 0.4, "photos": "<dir>"})
+    text = check_page(tmp_path / "report.html")
+    assert "<strong>15 heads</strong> in 3 photos: mean 5.0, median 3, from 0 to 12 a photo." in text
+    assert text.count("<img src=") == 2
+    assert 'data-file="annotated/a%20b.jpg"' in text
+    assert '<td class="number" data-value="1234.5">1,234.5</td>' in text
+    assert '<td class="number" data-value="">–</td>' in text
+    assert "dark &amp; small" in text
+    assert "&lt;dir&gt;" in text
+    assert "tiny &lt;1&gt;" in text
+    assert "&quot;extra&quot;: &quot;kept&quot;" in text
+    assert re.findall(r'aria-label="Histogram of (.*?)"', text) == ["heads", "heads per m2"]
+
+
+def test_every_photo_is_in_the_histogram(tmp_path: Path) -> None:
+    rows = [{"image": f"{k}.jpg", "heads": k * k} for k in range(40)]
+    write_report(tmp_path / "report.html", rows, {}, CARD, {})
+    text = check_page(tmp_path / "report.html")
+    assert sum(int(n) for n in re.findall(r"<title>(\d+)</title></rect>", text)) == 40
+
+
+def test_one_photo_and_none(tmp_path: Path) -> None:
+    write_report(tmp_path / "one.html", ROWS[:1], {}, CARD, {})
+    assert "12 heads</strong> in 1 photo: mean 12.0" in check_page(tmp_path / "one.html")
+    write_report(tmp_path / "none.html", [], {}, CARD, {})
+    assert "No photo was counted." in check_page(tmp_path / "none.html")
+
+
+def test_of_many_photos_the_pictures_are_smaller(pictures: dict[str, Path], tmp_path: Path) -> None:
+    for number in (MANY, MANY + 1):
+        rows = [ROWS[0], *(ROWS[0] | {"image": f"{k}.jpg"} for k in range(number - 1))]
+        write_report(tmp_path / f"{number}.html", rows, pictures, CARD, {})
+    sizes = []
+    for number in (MANY, MANY + 1):
+        data = check_page(tmp_path / f"{number}.html").split("data:image/jpeg;base64,")[1].split('"')[0]
+        sizes.append(max(Image.open(io.BytesIO(base64.b64decode(data))).size))
+    assert sizes == [SIDE, SMALL_SIDE]
+
+
+def test_a_picture_elsewhere_opens_but_is_not_linked(pictures: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    write_report(tmp_path / "sub" / "report.html", ROWS[:1], pictures, CARD, {})
+    text = check_page(tmp_path / "sub" / "report.html")
+    assert "<img src=" in text
+    assert "data-file=" not in text
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", [{"image": "\udcff.jpg", "heads": 1}], {}, CARD, {})
+    assert "?.jpg" in check_page(tmp_path / "report.html")
+
+
+def test_a_page_that_breaks_off_is_not_left(pictures: dict[str, Path], tmp_path: Path) -> None:
+    pictures["a b.jpg"].write_bytes(b"no picture")
+    with pytest.raises(OSError, match="cannot identify"):
+        write_report(tmp_path / "report.html", ROWS, pictures, CARD, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["annotated"]
+
+
+def test_thumbnails_are_small(pictures: dict[str, Path]) -> None:
+    with Image.open(pictures["a b.jpg"]) as picture:
+        assert thumbnail(picture, SIDE).startswith("data:image/jpeg;base64,")
+        assert max(picture.size) >= SIDE
+    assert len(thumbnail(Image.new("RGBA", (4000, 3000)), 64)) < 1500

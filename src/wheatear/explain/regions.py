@@ -1,0 +1,170 @@
+"""The second stage at work: a region cut out of the map in two ways, and regions before and after they are moved.
+
+R regions, C H W features.
+"""
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from wheatear.data.sample import Sample
+from wheatear.explain.classifier import strongest_channels
+from wheatear.explain.colours import FOUND, HEAT, START, TRUTH, WINDOW
+from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, sheet, show, zoom
+from wheatear.explain.look import Look, TrainedRun
+from wheatear.train.roi import crop_and_resize, roi_align, to_rois
+
+SURE = 50  # of the best regions one is looked for that shows the difference
+CHANNELS = 3
+SHOWN = 8
+
+
+def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
+    """One region as crop_and_resize and as RoIAlign give it to the RoI head, and where the two take their samples."""
+    look = run.look(sample)
+    if not len(look.proposals[0]):
+        return _empty("no region was proposed, so there is nothing to cut out.")
+    head = look.model.roi_head
+    features = look.maps[head.stride]
+    chosen = farthest_from_middle(look)
+    rois = to_rois([look.proposals[0][chosen : chosen + 1]])
+    crops = {
+        "crop_and_resize": crop_and_resize(features, rois, head.stride, head.size)[0],
+        "RoIAlign": roi_align(features, rois, head.stride, head.size)[0],
+    }
+    figure, axes = sheet(1 + CHANNELS, 3, (2.7, 2.7))
+    _show_points(axes[0], look, rois[0, 1:])
+    for panel in axes[1:3]:
+        bare(panel)
+    _show_crops(axes[3:], crops)
+    shift = sample_points(rois[0, 1:], features, head) - aligned_points(rois[0, 1:], head.size)
+    gap = (crops["crop_and_resize"] - crops["RoIAlign"]).abs().mean() / crops["RoIAlign"].std().clamp(
+        min=1e-9
+    )
+    box = "×".join(f"{side:.0f}" for side in (rois[0, 3:] - rois[0, 1:3]).tolist())
+    return caption(
+        figure,
+        f"Region {chosen + 1} by objectness, {box} px, as {head.size}×{head.size} values of the map of stride {head.stride}, in "
+        f"its {CHANNELS} most varied channels there. crop_and_resize takes one sample a value from edge to edge of the "
+        f"region, and as it lets the centres of the outermost cells stand for the edges of the photo its samples lie "
+        f"up to {np.abs(shift).max():.0f} px from RoIAlign's bin centres; they differ by {gap:.0%} of a standard deviation on "
+        f"average. This run uses {look.model.recipe.roi.pool}.",
+    )
+
+
+def box_regression(run: TrainedRun, sample: Sample) -> Figure:
+    """Regions that became detections: before, after, and the head."""
+    look = run.look(sample)
+    before, after = look.proposals[0], look.judged.boxes
+    best = look.judged.scores.argsort(descending=True)
+    if not len(best):
+        return _empty("no region was proposed, so there is nothing to move.")
+    gt_boxes = torch.from_numpy(look.boxes)
+    shown = spread(after, best, SHOWN)
+    figure, axes = sheet(2, SHOWN // 2, (2.6, 2.8))
+    for panel in axes:
+        bare(panel)
+    for panel, i in zip(axes, shown, strict=False):
+        _show_move(panel, look, before[i], after[i], gt_boxes, float(look.judged.scores[i]))
+    return caption(figure, _describe_moves(before, after, gt_boxes, len(shown)))
+
+
+def farthest_from_middle(look: Look) -> int:
+    """Index of the region, of the SURE best, that lies farthest from the photo's middle, where the two ways differ most."""
+    boxes = look.proposals[0][:SURE]
+    middle = torch.tensor([look.size[1], look.size[0]]) / 2
+    return int(((boxes[:, :2] + boxes[:, 2:]) / 2 - middle).abs().amax(1).argmax())
+
+
+def spread(boxes: Tensor, order: Tensor, count: int) -> list[int]:
+    """The first `count` indices of `order` whose boxes do not overlap one chosen before."""
+    chosen: list[int] = []
+    for i in order.tolist():
+        if len(chosen) < count and not (box_iou(boxes[i : i + 1], boxes[chosen]) > 0).any():
+            chosen.append(i)
+    return chosen
+
+
+def sample_points(box: Tensor, features: Tensor, head: torch.nn.Module) -> np.ndarray:
+    """(size, 2) x and y in pixels at which crop_and_resize samples the photo, along the diagonal of a box (4,)."""
+    cells = torch.tensor([features.shape[3], features.shape[2]])
+    stride, size = int(head.stride), int(head.size)  # type: ignore[arg-type]
+    points = torch.linspace(0, 1, size)[:, None] * (box[2:] - box[:2]) + box[:2]
+    # Row 0..H-1 stands for 0..H·stride pixels; what lies at a cell is seen around the middle of its pixels.
+    found: np.ndarray = ((points / (stride * cells) * (cells - 1) + 0.5) * stride).numpy()
+    return found
+
+
+def aligned_points(box: Tensor, size: int) -> np.ndarray:
+    """(size, 2) x and y in pixels of the middles of RoIAlign's bins, along the diagonal of a box (4,)."""
+    steps = (torch.arange(size) + 0.5)[:, None] / size
+    found: np.ndarray = (steps * (box[2:] - box[:2]) + box[:2]).numpy()
+    return found
+
+
+def _show_points(axes: Axes, look: Look, box: Tensor) -> None:
+    head = look.model.roi_head
+    show(axes, look.image, "the region and the samples")
+    draw_boxes(axes, box.numpy(), START)
+    for points, marker, colour, name in (
+        (sample_points(box, look.maps[head.stride], head), "+", FOUND, "crop_and_resize"),
+        (aligned_points(box, head.size), "x", WINDOW, "RoIAlign"),
+    ):
+        x, y = np.meshgrid(points[:, 0], points[:, 1])
+        axes.scatter(x, y, marker=marker, s=16, c=colour, label=name)
+    zoom(axes, [box.numpy()])
+    axes.legend(loc="lower center", bbox_to_anchor=(1.4, 0.3), fontsize=8)
+
+
+def _show_crops(axes: list[Axes], crops: dict[str, Tensor]) -> None:
+    """A row a channel: the two crops on one scale, and their difference."""
+    first, second = crops.values()
+    for row, channel in enumerate(strongest_channels(second, CHANNELS).tolist()):
+        both = torch.stack([first[channel], second[channel]])
+        low, high = float(both.min()), float(both.max())
+        panels = axes[3 * row : 3 * row + 3]
+        for panel, name, crop in zip(panels, crops, both, strict=False):
+            panel.imshow(crop, cmap=HEAT, vmin=low, vmax=high)
+            bare(panel, f"{name}, channel {channel}")
+        panels[2].imshow((both[0] - both[1]).abs(), cmap=HEAT, vmin=0, vmax=max(high - low, 1e-9))
+        bare(panels[2], "difference, same scale")
+
+
+def _show_move(axes: Axes, look: Look, before: Tensor, after: Tensor, gt_boxes: Tensor, score: float) -> None:
+    show(axes, look.image)
+    shown, title = [before.numpy(), after.numpy()], f"score {score:.2f}"
+    if len(gt_boxes):
+        overlaps = box_iou(torch.stack([before, after]), gt_boxes)
+        nearest = int(overlaps.amax(0).argmax())
+        title += f", IoU {overlaps[0, nearest]:.2f} → {overlaps[1, nearest]:.2f}"
+        if overlaps[:, nearest].max() > 0:
+            draw_boxes(axes, gt_boxes[nearest].numpy(), TRUTH, label="head", width=1.8)
+            shown.append(gt_boxes[nearest].numpy())
+    draw_boxes(axes, before.numpy(), START, style="--", label="region")
+    draw_boxes(axes, after.numpy(), FOUND, label="displaced")
+    zoom(axes, shown)
+    axes.set_title(title, fontsize=8)
+
+
+def _describe_moves(before: Tensor, after: Tensor, gt_boxes: Tensor, shown: int) -> str:
+    moved = ((after[:, :2] + after[:, 2:] - before[:, :2] - before[:, 2:]) / 2).norm(dim=1)
+    text = (
+        f"The {shown} best regions that do not overlap: the region (vermillion, dashed), displaced by its deltas (sky blue)"
+        + (", and the head (blue)" if len(gt_boxes) else "")
+        + f". All {len(before)} regions move by {moved.median():.1f} px at the median, {moved.max():.0f} at most."
+    )
+    if len(gt_boxes):
+        old, new = box_iou(before, gt_boxes).amax(1), box_iou(after, gt_boxes).amax(1)
+        near = old >= 0.5
+        if near.any():
+            text += f" Of the {int(near.sum())} with an IoU of 0.5 or more the mean IoU goes from {old[near].mean():.3f} to {new[near].mean():.3f}."
+    return text
+
+
+def _empty(text: str) -> Figure:
+    figure, (axes,) = sheet(1, 1, (6.0, 2.0))
+    nothing(axes, text)
+    return caption(figure, text)

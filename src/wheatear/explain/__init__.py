@@ -3,9 +3,9 @@
     from wheatear.explain import TrainedRun, labelling, unlabelled
     labelling(TrainedRun("runs/seed"), unlabelled("photo.jpg")).savefig("labelling.png")
 
-A step takes a TrainedRun and a Sample; labelled_photo, found_heads, hits_and_misses, score_threshold and head_sizes take
-an ExportedModel as well, and need no torch. Every figure carries its caption (`drawing.caption_of`). Each name is
-imported when it is first asked for, so that the steps of an exported model load no torch.
+A step takes a TrainedRun and a Sample. labelled_photo, found_heads, hits_and_misses, score_threshold and head_sizes
+take an ExportedModel as well, and need no torch. Every figure carries its caption (`drawing.caption_of`). Each name
+is imported when it is first asked for, so that the steps of an exported model load no torch.
 """
 
 from importlib import import_module

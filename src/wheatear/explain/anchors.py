@@ -63,8 +63,8 @@ def _describe(look: Look, every: int, kept: int) -> str:
         for level, (rows, columns) in zip(look.model.rpn.levels, look.shapes, strict=True)
     ]
     return (
-        f"{'; '.join(levels)}. {every:,} anchors in all; {every - kept:,} cross the border (grey) and are left out of the "
-        f"training, though not of the proposals; {kept:,} remain."
+        f"{'; '.join(levels)}. {every:,} anchors in all; {every - kept:,} cross the border (grey) and are left out of "
+        f"the training, though not of the proposals; {kept:,} remain."
     )
 
 

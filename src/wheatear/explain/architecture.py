@@ -6,6 +6,7 @@ C H W features, A anchors per cell, R proposals, D detections.
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -14,7 +15,9 @@ from wheatear.explain.colours import FOUND, HEAD, INK, START, WINDOW
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import Look, TrainedRun
 
-BOX_HEIGHT, GAP = 0.78, 0.42  # in lines of the diagram
+BOX_HEIGHT = 0.64  # in lines of the diagram
+PITCH = 1.2  # from one column to the next, in widths of a box
+TITLES = ("backbone", "region proposal network", "RoI head (R-CNN)")
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,15 @@ class Layer:
 def layers(run: TrainedRun, sample: Sample) -> Figure:
     """Three columns: the backbone, the RPN and the RoI head, with the true shape after each layer."""
     look = run.look(sample)
-    columns = {
-        "backbone": backbone_layers(look),
-        "region proposal network": rpn_layers(look),
-        "RoI head (R-CNN)": roi_layers(look),
-    }
-    figure, axes = sheet(1, 3, (4.2, 1.0 * max(map(len, columns.values()))))
-    for panel, (title, boxes) in zip(axes, columns.items(), strict=True):
-        _draw_column(panel, title, boxes, max(map(len, columns.values())))
+    backbone, rpn, roi = backbone_layers(look), rpn_layers(look), roi_layers(look)
+    lines = max(map(len, (backbone, rpn, roi)))
+    figure, (axes,) = sheet(1, 1, (12.5, 0.95 * lines))
+    bare(axes)
+    axes.set(xlim=(-0.05, 2 * PITCH + 1.05), ylim=(lines, -0.5))
+    for column, (title, boxes) in enumerate(zip(TITLES, (backbone, rpn, roi), strict=True)):
+        _draw_column(axes, column, title, boxes)
+    _arrow(axes, (1, _line(backbone, rpn[0].name)), (PITCH, BOX_HEIGHT / 2))
+    _arrow(axes, (PITCH + 1, len(rpn) - 1 + BOX_HEIGHT / 2), (2 * PITCH, _line(roi, "proposals")))
     weights = {name: sum(p.numel() for p in part.parameters()) for name, part in run.model.named_children()}
     parts = ", ".join(f"{name} {count:,}" for name, count in weights.items())
     return caption(
@@ -83,9 +87,10 @@ def roi_layers(look: Look) -> list[Layer]:
     head, count = look.model.roi_head, len(look.proposals[0])
     features = look.maps[head.stride].shape[1]
     return [
+        Layer(f"map of stride {head.stride}", shape_of(look.maps[head.stride].shape[1:]), HEAD),
         Layer("proposals", f"{count} × 4", START),
         Layer(
-            f"{look.model.recipe.roi.pool} on stride {head.stride}",
+            look.model.recipe.roi.pool,
             shape_of((count, features, head.size, head.size)),
             FOUND,
         ),
@@ -100,27 +105,35 @@ def roi_layers(look: Look) -> list[Layer]:
     ]
 
 
+def _line(boxes: list[Layer], name: str) -> float:
+    """Where the middle of the layer of this name is."""
+    return [layer.name for layer in boxes].index(name) + BOX_HEIGHT / 2
+
+
 def shape_of(sides: tuple[int, ...]) -> str:
     """512 × 32 × 32"""
     return " × ".join(map(str, sides))
 
 
-def _draw_column(axes: Axes, title: str, boxes: list[Layer], lines: int) -> None:
-    bare(axes, title)
-    axes.set(xlim=(0, 1), ylim=(lines, -0.1))
+def _draw_column(axes: Axes, column: int, title: str, boxes: list[Layer]) -> None:
+    """One part of the network from top to bottom, an arrow between each layer and the next."""
+    left = column * PITCH
+    axes.text(left + 0.5, -0.25, title, ha="center", weight="bold")
     for line, layer in enumerate(boxes):
         frame = FancyBboxPatch(
-            (0.04, line),
-            0.92,
-            BOX_HEIGHT - 0.14,
+            (left, line),
+            1,
+            BOX_HEIGHT,
             boxstyle="round,pad=0,rounding_size=0.03",
-            fc=layer.colour,
-            alpha=0.3,
+            fc=to_rgba(layer.colour, 0.3),
             ec=INK,
         )
         axes.add_patch(frame)
-        axes.text(0.5, line + 0.2, layer.name, ha="center", va="center", fontsize=9)
-        axes.text(0.5, line + 0.45, layer.shape, ha="center", va="center", fontsize=10, weight="bold")
+        axes.text(left + 0.5, line + 0.2, layer.name, ha="center", va="center", fontsize=9)
+        axes.text(left + 0.5, line + 0.45, layer.shape, ha="center", va="center", fontsize=10, weight="bold")
         if line:
-            ends = {"xy": (0.5, line), "xytext": (0.5, line - 1 + BOX_HEIGHT - 0.14)}
-            axes.annotate("", **ends, arrowprops={"arrowstyle": "->", "color": INK})
+            _arrow(axes, (left + 0.5, line - 1 + BOX_HEIGHT), (left + 0.5, line))
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": INK})

@@ -38,14 +38,7 @@ def snips(run: TrainedRun, sample: Sample) -> Figure:
         (0, SHOWN, 2 * SHOWN), rows, ("with a head", "background", "wrong"), strict=True
     ):
         _show_row(axes[start : start + SHOWN], [(cut[i], labels[i], probability[i]) for i in row], name)
-    heads = int(labels.sum())
-    right = f"{len(labels) - len(wrong)} of {len(labels)} right" if len(labels) else "nothing to judge"
-    return caption(
-        figure,
-        f"Snips of {size} px from this photo: {heads} centred on a head (of {len(look.boxes)}; the others would leave "
-        f"the photo) and {len(labels) - heads} background windows that touch no head. p: the classifier's probability of "
-        f"a head; {right} at p > 0.5. Last row: the worst of the {len(wrong)} it gets wrong.",
-    )
+    return caption(figure, _describe_snips(size, len(look.boxes), labels, len(wrong)))
 
 
 def feature_maps(run: TrainedRun, sample: Sample) -> Figure:
@@ -64,8 +57,8 @@ def feature_maps(run: TrainedRun, sample: Sample) -> Figure:
     spread = maps.flatten(1).std(1)
     return caption(
         figure,
-        f"{len(strongest)} of the {count} channels of the last map, {height}×{width} cells of {stride} px: those that vary "
-        f"most (standard deviation {spread[strongest[0]]:.2f} to {spread[strongest[-1]]:.2f}; median of all "
+        f"{len(strongest)} of the {count} channels of the last map, {height}×{width} cells of {stride} px: those that "
+        f"vary most (standard deviation {spread[strongest[0]]:.2f} to {spread[strongest[-1]]:.2f}; median of all "
         f"{spread.median():.2f}). Bright: strong answer. Each channel has its own scale.",
     )
 
@@ -92,9 +85,9 @@ def class_map(run: TrainedRun, sample: Sample) -> Figure:
     figure.colorbar(heat, ax=axes[1], shrink=0.7)
     return caption(
         figure,
-        f"Each of {rows}×{columns} cells is drawn at the middle of the {size}-px snip that it judges, {size // stride}×"
-        f"{size // stride} cells of the map. {(probability > 0.5).mean():.0%} of them say head. The class map knows that "
-        "a head is near, not where it begins nor how many there are: that is what the next stages add.",
+        f"Each of {rows}×{columns} cells is drawn at the middle of the {size}-px snip that it judges, "
+        f"{size // stride}×{size // stride} cells of the map. {(probability > 0.5).mean():.0%} of them say head. The "
+        "class map knows that a head is near, not where it begins nor how many there are: the next stages add that.",
     )
 
 
@@ -113,7 +106,7 @@ def cut_snips(look: Look, size: int) -> tuple[np.ndarray, np.ndarray]:
 @torch.no_grad()
 def head_probability(model: FasterRCNN, cut: np.ndarray) -> np.ndarray:
     """(N, S, S, 3) -> (N,) in 0..1."""
-    parts = torch.from_numpy(cut).permute(0, 3, 1, 2).split(AT_ONCE)
+    parts = torch.from_numpy(cut).permute(0, 3, 1, 2).split(AT_ONCE)  # type: ignore[no-untyped-call]
     found: np.ndarray = torch.cat(
         [model.classify(part).softmax(1)[:, 1] for part in parts if len(part)] or [torch.zeros(0)]
     ).numpy()
@@ -137,6 +130,15 @@ def slide(model: FasterRCNN, maps: Tensor, cells: int) -> np.ndarray:
 def strongest_channels(maps: Tensor, count: int) -> Tensor:
     """Of (C, H, W) the channels that vary most over the cells, at most `count`, the first varying most."""
     return maps.flatten(1).std(1, correction=0).argsort(descending=True)[:count]
+
+
+def _describe_snips(size: int, heads: int, labels: np.ndarray, wrong: int) -> str:
+    right = f"{len(labels) - wrong} of {len(labels)} right at p > 0.5" if len(labels) else "nothing to judge"
+    return (
+        f"Snips of {size} px from this photo: {labels.sum()} centred on a head (of {heads}; the others would leave the "
+        f"photo) and {(labels == 0).sum()} background windows that touch no head. p: the classifier's probability of a "
+        f"head; {right}. Last row: the worst of the {wrong} that it gets wrong."
+    )
 
 
 def _show_row(axes: list[Axes], shown: list[tuple[np.ndarray, int, float]], name: str) -> None:

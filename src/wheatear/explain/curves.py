@@ -5,13 +5,14 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from wheatear.data.sample import Sample
-from wheatear.explain.colours import INK, START
+from wheatear.explain.colours import IGNORED, INK
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import TrainedRun
 
-PARTS = (("train", START, "--"), ("val", INK, "-"))
+PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
 
 
 def curves(run: TrainedRun, sample: Sample) -> Figure:
@@ -48,6 +49,7 @@ def plot_metric(axes: Axes, rows: list[dict[str, float]], stage: str, name: str)
             axes.plot(epochs, [row[f"{part}_{name}"] for row in rows], line, color=colour, label=part)
     axes.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=10)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8)
 
 

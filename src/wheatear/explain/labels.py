@@ -79,7 +79,7 @@ def labelling(run: TrainedRun, sample: Sample) -> Figure:
     ):
         show(panel, look.image, title)
         _draw_labels(panel, labelled, labels)
-        draw_boxes(panel, look.boxes, TRUTH, width=1, style="--")
+        draw_boxes(panel, look.boxes, TRUTH, width=1, style="--", label="head")
         legend(panel)
     return caption(figure, _describe(run, labelled, len(look.boxes)))
 
@@ -98,10 +98,10 @@ def training_samples(run: TrainedRun, sample: Sample) -> Figure:
     head_count, ground_count = (min(SHOWN, len(index)) for index in (labelled.fg_idx, labelled.bg_idx))
     return caption(
         figure,
-        f"{head_count} foreground anchors (upper row) and {ground_count} background anchors (lower row) of those drawn. "
-        "Yellow: the window of 3×3 cells that the RPN judges by; vermillion: the anchor; blue: the head that a "
-        "foreground anchor is to become, by the deltas written above it (shifts in widths and heights, logarithms of the "
-        "growth). What lies outside the yellow square, the RPN knows only by the cells' own wide view.",
+        f"{head_count} foreground anchors (upper row) and {ground_count} background anchors (lower row) of those "
+        "drawn. Yellow: the window of 3×3 cells that the RPN judges by; vermillion: the anchor; blue: the head that a "
+        "foreground anchor is to become, by the deltas written above it (shifts in widths and heights, logarithms of "
+        "the growth). What lies outside the yellow square, the RPN knows only by the cells' own wide view.",
     )
 
 
@@ -114,7 +114,14 @@ def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
         if label == 1:
             draw_boxes(axes, labelled.anchors.numpy()[chosen], colour, label=text, width=1)
         elif label == 0 or chosen.sum() < len(labels) / 2:
-            axes.scatter(*centres[chosen].T, s=9 if label == 0 else 3, c=colour, label=text, linewidths=0)
+            axes.scatter(
+                centres[chosen, 0],
+                centres[chosen, 1],
+                s=9 if label == 0 else 3,
+                c=colour,
+                label=text,
+                linewidths=0,
+            )
 
 
 def _show_sample(axes: Axes, look: Look, labelled: Labelled, i: int) -> None:
@@ -142,6 +149,6 @@ def _describe(run: TrainedRun, labelled: Labelled, heads: int) -> str:
         f"{heads} heads, {len(labelled.labels):,} anchors inside the photo: {count['foreground']:,} foreground (IoU ≥ "
         f"{settings.fg_iou_thresh}, or a head's best; {rescued} are foreground by the second rule alone), "
         f"{count['background']:,} background (IoU ≤ {settings.bg_iou_thresh}), {count['ignored']:,} ignored. Drawn: "
-        f"{len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, {settings.batch_size_per_image} at most. "
-        "Green boxes: foreground; dots: the centres of the others."
+        f"{len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, {settings.batch_size_per_image} at "
+        "most. Green boxes: foreground; a dot: the centre of one or more of the others."
     )

@@ -44,18 +44,19 @@ def before_nms(look: Look) -> Tensor:
     objectness, deltas = look.scored
     sizes = [len(anchors) for anchors in look.anchors]
     for scores, moves, anchors in zip(
-        objectness.split(sizes), deltas.split(sizes), look.anchors, strict=True
+        objectness.split_with_sizes(sizes), deltas.split_with_sizes(sizes), look.anchors, strict=True
     ):
         top = scores.argsort(descending=True)[: rpn.proposal_settings.pre_nms_top_n]
         found.append(decode(moves[top], anchors[top], rpn.target_settings.weights))
-    return clip_boxes_to_image(torch.cat(found), look.size)
+    clipped: Tensor = clip_boxes_to_image(torch.cat(found), look.size)
+    return clipped
 
 
 def best_of_cells(look: Look) -> np.ndarray:
     """(H, W) of the finest level: the highest objectness, 0..1, of the anchors there, of all levels."""
     sizes = [len(anchors) for anchors in look.anchors]
     best = torch.zeros(look.shapes[0])
-    for scores, (rows, columns) in zip(look.scored[0].split(sizes), look.shapes, strict=True):
+    for scores, (rows, columns) in zip(look.scored[0].split_with_sizes(sizes), look.shapes, strict=True):
         level = scores.sigmoid().reshape(1, 1, rows, columns, -1).amax(-1)
         best = torch.maximum(best, torch.nn.functional.interpolate(level, best.shape, mode="nearest")[0, 0])
     found: np.ndarray = best.numpy()

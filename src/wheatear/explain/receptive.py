@@ -1,8 +1,8 @@
 """What a cell of the map can see, by arithmetic and as measured by gradient.
 
-A cell's receptive field is the square of pixels that can change it. Within it, the pixels in the middle have many ways to
-the cell and those at the edge only one, so the part that matters is far smaller (Luo et al., "Understanding the Effective
-Receptive Field", NIPS 2016).
+A cell's receptive field is the square of pixels that can change it. Within it, the pixels in the middle have many ways
+to the cell and those at the edge only one, so the part that matters is smaller (Luo et al., "Understanding the
+Effective Receptive Field", NIPS 2016).
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from wheatear.train.dataset import to_tensor
 
 REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
 SHARE = 0.9  # of the gradient, for the part that matters
+NOTES_PX = 282  # 218 of a cell of the seed recipe's last map, and a cell of 32 px on either side
 Unit = Literal["cell", "score"]
 
 
@@ -53,10 +54,11 @@ def receptive_field(run: TrainedRun, sample: Sample) -> Figure:
     for panel, field, px, name in zip(axes, fields, (cell_px, score_px), names, strict=False):
         _show_field(panel, field, px, name)
     plot_sizes(axes[2], look.boxes, look.detections.above(run.threshold).boxes)
-    for field, line in zip(fields, ("--", ":"), strict=True):
-        axes[2].axvline(field.side, color=START, ls=line)
-    axes[2].axvline(3 * stride, color=INK, ls="-.")
-    axes[2].set_title(f"head sizes; anchors' limit {3 * stride} px (dash-dotted)", fontsize=10)
+    for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
+        axes[2].axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
+    axes[2].axvline(3 * stride, color=INK, ls="-.", label=f"anchors' limit, {3 * stride} px")
+    axes[2].set_title("head sizes", fontsize=10)
+    axes[2].legend(fontsize=8)
     return caption(figure, _describe(stride, (cell_px, score_px), fields, look))
 
 
@@ -150,9 +152,9 @@ def square(centre: tuple[float, float], side: float) -> np.ndarray:
 def _describe(stride: int, px: tuple[int, int], fields: list[Field], look: Look) -> str:
     cell, score = fields
     return (
-        f"By arithmetic a cell of stride {stride} sees {px[0]} px, and the RPN's 3×3 window {px[1]} px, the notes' "
-        f"“around 280”. Measured: pixels of {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change "
-        f"the two at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies within "
-        f"{cell.side:.0f} and {score.side:.0f} px (vermillion). Labelled heads: {size_range(look.boxes)} px "
-        "(lowest / median / largest √area)."
+        f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px (with the notes' "
+        f"groups {NOTES_PX} px, their “around 280”). Measured: pixels within {cell.span[0]}×{cell.span[1]} and "
+        f"{score.span[0]}×{score.span[1]} px change the two at all (closed ReLUs and the photo's edge take some away), "
+        f"and {SHARE:.0%} of the gradient lies within {cell.side:.0f} and {score.side:.0f} px (vermillion). Heads as "
+        f"labelled: {size_range(look.boxes)} px (smallest / median / largest √area)."
     )

@@ -3,6 +3,8 @@
 R regions, C H W features.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -35,24 +37,14 @@ def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
         "crop_and_resize": crop_and_resize(features, rois, head.stride, head.size)[0],
         "RoIAlign": roi_align(features, rois, head.stride, head.size)[0],
     }
-    figure, axes = sheet(1 + CHANNELS, 3, (2.7, 2.7))
-    _show_points(axes[0], look, rois[0, 1:])
-    for panel in axes[1:3]:
-        bare(panel)
-    _show_crops(axes[3:], crops)
-    shift = sample_points(rois[0, 1:], features, head) - aligned_points(rois[0, 1:], head.size)
-    gap = (crops["crop_and_resize"] - crops["RoIAlign"]).abs().mean() / crops["RoIAlign"].std().clamp(
-        min=1e-9
-    )
-    box = "×".join(f"{side:.0f}" for side in (rois[0, 3:] - rois[0, 1:3]).tolist())
-    return caption(
-        figure,
-        f"Region {chosen + 1} by objectness, {box} px, as {head.size}×{head.size} values of the map of stride {head.stride}, in "
-        f"its {CHANNELS} most varied channels there. crop_and_resize takes one sample a value from edge to edge of the "
-        f"region, and as it lets the centres of the outermost cells stand for the edges of the photo its samples lie "
-        f"up to {np.abs(shift).max():.0f} px from RoIAlign's bin centres; they differ by {gap:.0%} of a standard deviation on "
-        f"average. This run uses {look.model.recipe.roi.pool}.",
-    )
+    figure, axes = sheet(3, 1 + CHANNELS, (2.6, 2.7))
+    points = sample_points(rois[0, 1:], features, head), aligned_points(rois[0, 1:], head.size)
+    for panel, at, name in zip(
+        axes[:: 1 + CHANNELS], (points[:1], points[1:], points), (*crops, "both"), strict=True
+    ):
+        _show_points(panel, look, rois[0, 1:], at, f"samples of {name}")
+    _show_crops(axes, crops)
+    return caption(figure, _describe_crops(look, chosen, np.abs(points[0] - points[1]).max(), crops))
 
 
 def box_regression(run: TrainedRun, sample: Sample) -> Figure:
@@ -73,7 +65,7 @@ def box_regression(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def farthest_from_middle(look: Look) -> int:
-    """Index of the region, of the SURE best, that lies farthest from the photo's middle, where the two ways differ most."""
+    """Index of the region, of the SURE best, farthest from the photo's middle: there the two ways differ most."""
     boxes = look.proposals[0][:SURE]
     middle = torch.tensor([look.size[1], look.size[0]]) / 2
     return int(((boxes[:, :2] + boxes[:, 2:]) / 2 - middle).abs().amax(1).argmax())
@@ -105,32 +97,40 @@ def aligned_points(box: Tensor, size: int) -> np.ndarray:
     return found
 
 
-def _show_points(axes: Axes, look: Look, box: Tensor) -> None:
-    head = look.model.roi_head
-    show(axes, look.image, "the region and the samples")
+def _show_points(axes: Axes, look: Look, box: Tensor, points: Sequence[np.ndarray], title: str) -> None:
+    show(axes, look.image, title)
     draw_boxes(axes, box.numpy(), START)
-    for points, marker, colour, name in (
-        (sample_points(box, look.maps[head.stride], head), "+", FOUND, "crop_and_resize"),
-        (aligned_points(box, head.size), "x", WINDOW, "RoIAlign"),
-    ):
-        x, y = np.meshgrid(points[:, 0], points[:, 1])
-        axes.scatter(x, y, marker=marker, s=16, c=colour, label=name)
+    for (x, y), marker, colour in zip((at.T for at in points), "+x", (FOUND, WINDOW), strict=False):
+        columns, rows = np.meshgrid(x, y)
+        axes.scatter(columns, rows, marker=marker, s=18, c=colour)
     zoom(axes, [box.numpy()])
-    axes.legend(loc="lower center", bbox_to_anchor=(1.4, 0.3), fontsize=8)
 
 
 def _show_crops(axes: list[Axes], crops: dict[str, Tensor]) -> None:
-    """A row a channel: the two crops on one scale, and their difference."""
+    """A column a channel: the two crops on one scale, and their difference."""
     first, second = crops.values()
-    for row, channel in enumerate(strongest_channels(second, CHANNELS).tolist()):
+    for column, channel in enumerate(strongest_channels(second, CHANNELS).tolist(), 1):
         both = torch.stack([first[channel], second[channel]])
         low, high = float(both.min()), float(both.max())
-        panels = axes[3 * row : 3 * row + 3]
-        for panel, name, crop in zip(panels, crops, both, strict=False):
+        upper, middle, lower = axes[column :: 1 + CHANNELS]
+        for panel, name, crop in zip((upper, middle), crops, both, strict=True):
             panel.imshow(crop, cmap=HEAT, vmin=low, vmax=high)
             bare(panel, f"{name}, channel {channel}")
-        panels[2].imshow((both[0] - both[1]).abs(), cmap=HEAT, vmin=0, vmax=max(high - low, 1e-9))
-        bare(panels[2], "difference, same scale")
+        lower.imshow((both[0] - both[1]).abs(), cmap=HEAT, vmin=0, vmax=max(high - low, 1e-9))
+        bare(lower, "difference, same scale")
+
+
+def _describe_crops(look: Look, chosen: int, shift: float, crops: dict[str, Tensor]) -> str:
+    head, (one, other) = look.model.roi_head, crops.values()
+    x1, y1, x2, y2 = look.proposals[0][chosen].tolist()
+    gap = (one - other).abs().mean() / other.std().clamp(min=1e-9)
+    return (
+        f"Region {chosen + 1} by objectness, {x2 - x1:.0f}×{y2 - y1:.0f} px, as {head.size}×{head.size} values of the "
+        f"map of stride {head.stride}, in its {CHANNELS} most varied channels there. crop_and_resize samples from edge "
+        "to edge of the region, and lets the centres of the outermost cells stand for the edges of the photo: up to "
+        f"{shift:.0f} px from the middles of RoIAlign's bins. The crops differ by {gap:.0%} of a standard deviation on "
+        f"average. This run uses {look.model.recipe.roi.pool}."
+    )
 
 
 def _show_move(axes: Axes, look: Look, before: Tensor, after: Tensor, gt_boxes: Tensor, score: float) -> None:
@@ -152,7 +152,8 @@ def _show_move(axes: Axes, look: Look, before: Tensor, after: Tensor, gt_boxes: 
 def _describe_moves(before: Tensor, after: Tensor, gt_boxes: Tensor, shown: int) -> str:
     moved = ((after[:, :2] + after[:, 2:] - before[:, :2] - before[:, 2:]) / 2).norm(dim=1)
     text = (
-        f"The {shown} best regions that do not overlap: the region (vermillion, dashed), displaced by its deltas (sky blue)"
+        f"The {shown} best regions that do not overlap: the region (vermillion, dashed), displaced by its deltas "
+        + "(sky blue)"
         + (", and the head (blue)" if len(gt_boxes) else "")
         + f". All {len(before)} regions move by {moved.median():.1f} px at the median, {moved.max():.0f} at most."
     )
@@ -160,7 +161,8 @@ def _describe_moves(before: Tensor, after: Tensor, gt_boxes: Tensor, shown: int)
         old, new = box_iou(before, gt_boxes).amax(1), box_iou(after, gt_boxes).amax(1)
         near = old >= 0.5
         if near.any():
-            text += f" Of the {int(near.sum())} with an IoU of 0.5 or more the mean IoU goes from {old[near].mean():.3f} to {new[near].mean():.3f}."
+            change = f"{old[near].mean():.3f} to {new[near].mean():.3f}"
+            text += f" Of the {int(near.sum())} with an IoU of 0.5 or more the mean IoU goes from {change}."
     return text
 
 

@@ -107,7 +107,7 @@ def head_sizes(run: Finder, sample: Sample) -> Figure:
         f"{name}: {size_range(boxes)}" for name, boxes in (("labelled", seen.boxes), ("found", found.boxes))
     ]
     return caption(
-        figure, f"Head size, √(width · height) in px (lowest / median / largest): {'; '.join(parts)}."
+        figure, f"Head size, √(width · height) in px (smallest / median / largest): {'; '.join(parts)}."
     )
 
 
@@ -116,20 +116,20 @@ def plot_sizes(axes: Axes, boxes: np.ndarray, found: np.ndarray) -> None:
     truth, ours = np.sqrt(area(boxes)), np.sqrt(area(found))
     top = max([1.0, *truth, *ours])
     bins = np.linspace(0, top, SIZE_BINS + 1).tolist()
-    axes.hist(truth, bins, color=TRUTH, alpha=0.55, label=f"labelled ({len(truth)})")
+    axes.hist(truth, bins, color=TRUTH, label=f"labelled ({len(truth)})")
     axes.hist(ours, bins, histtype="step", color=FOUND, lw=2.5, label=f"found ({len(ours)})")
     axes.set(xlabel="√area of a head, px", ylabel="heads")
     axes.legend(fontsize=8)
 
 
 def size_range(boxes: np.ndarray) -> str:
-    """Lowest / median / largest √area; "none" for no boxes."""
+    """Smallest / median / largest √area; "none" for no boxes."""
     sizes = np.sqrt(area(boxes))
     return f"{sizes.min():.0f} / {np.median(sizes):.0f} / {sizes.max():.0f}" if len(sizes) else "none"
 
 
 def pair(boxes: np.ndarray, found: Detections, iou_thresh: float = HIT_IOU) -> np.ndarray:
-    """(N,) int64: the head (of G) that each detection takes, -1 for none; greedy in descending score as in `matching`."""
+    """(N,) int64: the head (of G) that each detection takes, or -1; greedy in descending score as in `matching`."""
     overlaps = iou(found.boxes, boxes)
     head_of = np.full(len(found), -1)
     for n, row in enumerate(overlaps if len(boxes) else ()):
@@ -153,7 +153,7 @@ def _write_scores(axes: Axes, found: Detections, colour: str) -> None:
 def _heads(boxes: np.ndarray) -> str:
     if not len(boxes):
         return "no head is labelled"
-    return f"{len(boxes)} heads as labelled, √area {size_range(boxes)} px (lowest / median / largest)"
+    return f"{len(boxes)} heads as labelled, √area {size_range(boxes)} px (smallest / median / largest)"
 
 
 def _count(seen: Seen, threshold: float) -> int:

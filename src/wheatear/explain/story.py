@@ -45,8 +45,8 @@ STORY = (
     Step(
         "layers",
         "The network",
-        "Three parts. The backbone turns the photo into maps, the region proposal network (RPN) says where a head might "
-        "be, and the RoI head looks at each of these places again.",
+        "Three parts. The backbone turns the photo into maps, the region proposal network (RPN) says where a head "
+        "might be, and the RoI head looks at each of these places again.",
         (RUN,),
     ),
     Step(
@@ -64,7 +64,7 @@ STORY = (
     Step(
         "feature_maps",
         "Feature maps",
-        "Each channel of the last map answers one question that the training found useful, at every place of the photo.",
+        "Each channel of the last map answers one question that the training found useful, at every place.",
         (RUN,),
     ),
     Step(

@@ -102,7 +102,11 @@ def test_the_threshold_curves(one_of_each: Known):
 
 def test_sizes_are_counted_once(one_of_each: Known):
     figure = head_sizes(one_of_each, sample_with(TWO_HEADS))
-    heights = [patch.get_height() for patch in figure.axes[0].patches if to_hex(patch.get_facecolor()) == TRUTH.lower()]
+    heights = [
+        patch.get_height()
+        for patch in figure.axes[0].patches
+        if to_hex(patch.get_facecolor()) == TRUTH.lower()
+    ]
     assert sum(heights) == 2
     assert "labelled: 20 / 20 / 20; found: 19 / 20 / 20" in caption_of(figure)
 

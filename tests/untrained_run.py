@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, but of a small network that has learnt nothing: quick, and it answers something."""
+"""A run folder as training leaves it, but of a small network that has learnt nothing."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wheatear.explain.anchors import anchor_boxes
     from wheatear.explain.architecture import layers
     from wheatear.explain.classifier import class_map, feature_maps, snips
-    from wheatear.explain.curves import curves
+    from wheatear.explain.history import curves
     from wheatear.explain.labels import labelling, training_samples
     from wheatear.explain.look import TrainedRun
     from wheatear.explain.proposals import best_regions
@@ -37,7 +37,7 @@ _HOME = {
     "best_regions": "proposals",
     "box_regression": "regions",
     "class_map": "classifier",
-    "curves": "curves",
+    "curves": "history",
     "feature_maps": "classifier",
     "found_heads": "result",
     "head_sizes": "result",

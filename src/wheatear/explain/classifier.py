@@ -51,7 +51,7 @@ def feature_maps(run: TrainedRun, sample: Sample) -> Figure:
     for panel in axes:
         bare(panel)
     for panel, channel in zip(axes, strongest.tolist(), strict=False):
-        panel.imshow(maps[channel], cmap=HEAT)
+        panel.imshow(maps[channel].numpy(), cmap=HEAT)
         panel.set_title(f"channel {channel}", fontsize=8)
     count, height, width = maps.shape
     spread = maps.flatten(1).std(1)

@@ -110,13 +110,13 @@ def _show_crops(axes: list[Axes], crops: dict[str, Tensor]) -> None:
     """A column a channel: the two crops on one scale, and their difference."""
     first, second = crops.values()
     for column, channel in enumerate(strongest_channels(second, CHANNELS).tolist(), 1):
-        both = torch.stack([first[channel], second[channel]])
-        low, high = float(both.min()), float(both.max())
+        both = torch.stack([first[channel], second[channel]]).numpy()
+        low, high = both.min(), both.max()
         upper, middle, lower = axes[column :: 1 + CHANNELS]
         for panel, name, crop in zip((upper, middle), crops, both, strict=True):
             panel.imshow(crop, cmap=HEAT, vmin=low, vmax=high)
             bare(panel, f"{name}, channel {channel}")
-        lower.imshow((both[0] - both[1]).abs(), cmap=HEAT, vmin=0, vmax=max(high - low, 1e-9))
+        lower.imshow(np.abs(both[0] - both[1]), cmap=HEAT, vmin=0, vmax=max(high - low, 1e-9))
         bare(lower, "difference, same scale")
 
 

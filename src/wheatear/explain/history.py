@@ -14,6 +14,8 @@ from wheatear.explain.look import TrainedRun
 
 PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
 
+SECONDS_SHOWN = 180  # up to here a training took seconds, beyond it minutes
+
 
 def curves(run: TrainedRun, sample: Sample) -> Figure:
     """A row of panels for each stage: its losses and metrics on the training and the validation data."""
@@ -59,4 +61,6 @@ def summary(stage: str, rows: list[dict[str, float]]) -> str:
     figures = [
         f"{k.removeprefix('val_').replace('_', ' ')} {v:.3f}" for k, v in last.items() if k.startswith("val_")
     ]
-    return f"{stage}: {len(rows)} epochs in {last['seconds'] / 60:.0f} min, at the end on val {', '.join(figures)}."
+    seconds = last["seconds"]
+    took = f"{seconds:.0f} s" if seconds < SECONDS_SHOWN else f"{seconds / 60:.0f} min"
+    return f"{stage}: {len(rows)} epochs in {took}, at the end on val {', '.join(figures)}."

@@ -1,7 +1,5 @@
 """Pictures of four mistakes that are easily made, each on a photo and a run: what they change, in numbers."""
 
-import copy
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -10,7 +8,7 @@ from torchvision.ops import box_iou
 from wheatear.data.sample import Sample
 from wheatear.explain.classifier import snip_size
 from wheatear.explain.colours import HEAD, HEAT, INK, MISSED, START, TRUTH
-from wheatear.explain.drawing import caption, draw_boxes, legend, panel_for, sheet, show
+from wheatear.explain.drawing import bare, caption, draw_boxes, legend, panel_for, sheet, show
 from wheatear.explain.labels import label_anchors
 from wheatear.explain.look import Look, TrainedRun
 from wheatear.explain.proposals import best_of_cells
@@ -73,17 +71,14 @@ def lost_heads(run: TrainedRun, sample: Sample) -> Figure:
 def missing_activation(run: TrainedRun, sample: Sample) -> Figure:
     """The RPN's objectness with the ReLU between its two layers and without."""
     look = run.look(sample)
-    without = Look(copy.copy(run.model), sample)
-    without.__dict__ |= {"features": look.features, "shapes": look.shapes, "anchors": look.anchors}
-    without.__dict__["scored"] = linear_scores(look)
+    scores = look.scored[0], linear_scores(look)
     figure, axes = sheet(1, 2, panel_for(look.image, 4.2))
-    for panel, seen, name in ((axes[0], look, "with ReLU"), (axes[1], without, "without")):
-        panel.imshow(best_of_cells(seen), cmap=HEAT, vmin=0, vmax=1)
-        panel.set_title(f"objectness {name}", fontsize=10, color=INK)
-        panel.set_axis_off()
+    for panel, logits, name in zip(axes, scores, ("with ReLU", "without"), strict=True):
+        panel.imshow(best_of_cells(look, logits), cmap=HEAT, vmin=0, vmax=1)
+        bare(panel, f"objectness {name}")
     conv = run.model.rpn.head.conv
     closed = float(np.mean([(conv(f) < 0).float().mean().item() for f in look.features]))
-    one, other = (seen.scored[0].sigmoid() > 0.5 for seen in (look, without))
+    one, other = (logits > 0 for logits in scores)
     return caption(
         figure,
         f"In this trained RPN the ReLU closes {closed:.0%} of the 3×3 layer's answers; taken out, "
@@ -94,11 +89,11 @@ def missing_activation(run: TrainedRun, sample: Sample) -> Figure:
 
 
 @torch.no_grad()
-def linear_scores(look: Look) -> tuple[torch.Tensor, torch.Tensor]:
-    """Objectness (K,) and deltas (K, 4) of the head without its ReLU."""
+def linear_scores(look: Look) -> torch.Tensor:
+    """Objectness (K,) logits of the head without its ReLU."""
     head = look.model.rpn.head
     scores = [head.objectness(head.conv(feature)).permute(0, 2, 3, 1).flatten() for feature in look.features]
-    return torch.cat(scores), look.scored[1]
+    return torch.cat(scores)
 
 
 def split_by_snip(run: TrainedRun, sample: Sample) -> Figure:

@@ -208,8 +208,8 @@ def test_regions_before_and_after_the_nms(run: TrainedRun, sample: Sample):
     figure = best_regions(run, sample)
     assert outlines(figure, 1) == [200, len(sample.boxes)]
     assert outlines(figure, 2) == [len(after), len(sample.boxes)]
-    np.testing.assert_allclose(figure.axes[0].images[1].get_array(), best_of_cells(look))
-    assert best_of_cells(look).max() == pytest.approx(look.scored[0].max().sigmoid().item())
+    np.testing.assert_allclose(figure.axes[0].images[1].get_array(), best_of_cells(look, look.scored[0]))
+    assert best_of_cells(look, look.scored[0]).max() == pytest.approx(look.scored[0].max().sigmoid().item())
 
 
 def test_samples_are_taken_where_the_picture_says():

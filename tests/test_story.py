@@ -74,8 +74,8 @@ def test_an_unlabelled_photo_of_any_size(size: tuple[int, int], run: Path, tmp_p
         )
     )
     html = (tmp_path / "out" / "index.html").read_text("utf-8")
-    assert len(titles) == len(story.STORY) - len(story.left_out([story.LABELS]))
-    assert html.count("Left out: it needs the photo&#x27;s boxes; --data DIR finds them.") == 4
+    assert len(titles) == len(story.STORY) - 4
+    assert html.count("Left out: the boxes of the photo are not known; --data DIR finds them.") == 4
     assert "noise &amp; &lt;b&gt;" in html
     assert "<b>" not in html
 
@@ -99,7 +99,7 @@ def test_an_exported_model_shows_the_result_and_says_what_it_hides(tmp_path: Pat
     code, output = explain(tmp_path / "photo.png", "--model", model, "--out", tmp_path / "out")
     assert code == 0
     assert "Left out: The network, Snips" in output
-    assert "--run RUN shows them" in output
+    assert "--run RUN shows" in output
     shown = sorted(path.stem[3:] for path in (tmp_path / "out").glob("*.png"))
     assert shown == ["found_heads", "head_sizes", "labelled_photo", "score_threshold"]
 
@@ -131,6 +131,6 @@ def test_mistakes_are_named_in_a_line(run: Path, field_dir: Path, field_photo: P
 
 
 def test_a_recipe_without_snips_leaves_their_steps_out():
-    assert story.left_out([story.CNN]) == ["Snips", "The class map"]
+    assert story.left_out([story.CNN]) == {story.MISSING[story.CNN]: ["Snips", "The class map"]}
     html = page.page("p", [page.Picture("Snips", "What.", left_out=story.MISSING[story.CNN])])
     assert "Left out: this recipe has no snip classifier." in html

@@ -119,7 +119,7 @@ def test_without_the_activation_scores_are_linear(run: TrainedRun, sample: Sampl
     folded = torch.einsum("oc,cikl->oikl", head.objectness.weight[:, :, 0, 0], head.conv.weight)
     bias = head.objectness.weight[:, :, 0, 0] @ head.conv.bias + head.objectness.bias
     expected = torch.nn.functional.conv2d(look.features[0], folded, bias, padding=1)
-    found = linear_scores(look)[0].reshape(8, 8, 9).permute(2, 0, 1)[None]
+    found = linear_scores(look).reshape(8, 8, 9).permute(2, 0, 1)[None]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     with_relu, without = (axes.images[0].get_array() for axes in missing_activation(run, sample).axes)
     assert not np.allclose(with_relu, without)

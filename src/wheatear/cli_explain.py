@@ -53,9 +53,8 @@ def explain_command(
     with status:
         for title in tell(finder, sample, out, missing):
             status.update(title)
-    if missing:
-        hint = "; --run RUN shows them, given --data DIR for the labels" if not run else ""
-        typer.echo(f"Left out: {', '.join(left_out(missing))}{hint}")
+    for reason, titles in left_out(missing).items():
+        typer.echo(f"Left out: {', '.join(titles)}: {reason}")
     typer.echo(f"Written to {out / 'index.html'}")
 
 

@@ -85,9 +85,9 @@ def rpn_layers(look: Look) -> list[Layer]:
 def roi_layers(look: Look) -> list[Layer]:
     """From the proposals to the detections."""
     head, count = look.model.roi_head, len(look.proposals[0])
-    features = look.maps[head.stride].shape[1]
+    features = look.roi_map.shape[1]
     return [
-        Layer(f"map of stride {head.stride}", shape_of(look.maps[head.stride].shape[1:]), HEAD),
+        Layer(f"map of stride {head.stride}", shape_of(look.roi_map.shape[1:]), HEAD),
         Layer("proposals", f"{count} × 4", START),
         Layer(
             look.model.recipe.roi.pool,

@@ -87,7 +87,11 @@ class Look:
     def maps(self) -> dict[int, Tensor]:
         """The backbone's maps by stride, (1, C, H, W) each."""
         with torch.no_grad():
-            maps: dict[int, Tensor] = self.model.backbone(to_tensor(self.image))
+            return self.maps_of(to_tensor(self.image))
+
+    def maps_of(self, image: Tensor) -> dict[int, Tensor]:
+        """The maps of another photo, or of a part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
+        maps: dict[int, Tensor] = self.model.backbone(image)
         return maps
 
     @cached_property
@@ -119,14 +123,18 @@ class Look:
             ((boxes, scores),) = self.model.propose(self.maps, self.size)
         return boxes, scores
 
+    @property
+    def roi_map(self) -> Tensor:
+        """(1, C, H, W) the map that regions are cut from."""
+        return self.maps[self.model.roi_head.stride]
+
     @cached_property
     def judged(self) -> Judged:
         """What the RoI head says of the proposals."""
         boxes = self.proposals[0]
-        head, weights = self.model.roi_head, self.model.recipe.roi.box_weights
         with torch.no_grad():
-            logits, deltas = head(self.maps[head.stride], to_rois([boxes]))
-        return Judged(logits.softmax(1)[:, 1], decode(deltas, boxes, weights))
+            logits, deltas = self.model.roi_head(self.roi_map, to_rois([boxes]))
+        return Judged(logits.softmax(1)[:, 1], decode(deltas, boxes, self.model.recipe.roi.box_weights))
 
     @cached_property
     def detections(self) -> Detections:

@@ -27,7 +27,9 @@ def best_regions(run: TrainedRun, sample: Sample) -> Figure:
     before = before_nms(look)
     figure, axes = sheet(2, 2, panel_for(look.image, 4.6))
     show(axes[0], look.image, "objectness: the best anchor of each cell")
-    heat = axes[0].imshow(best_of_cells(look), cmap=HEAT, vmin=0, vmax=1, alpha=0.75, extent=_extent(look))
+    heat = axes[0].imshow(
+        best_of_cells(look, look.scored[0]), cmap=HEAT, vmin=0, vmax=1, alpha=0.75, extent=_extent(look)
+    )
     axes[0].set(xlim=(0, look.size[1]), ylim=(look.size[0], 0))
     figure.colorbar(heat, ax=axes[0], shrink=0.7)
     for panel, regions, name in ((axes[1], before, "best regions"), (axes[2], boxes, "left by the NMS")):
@@ -52,11 +54,11 @@ def before_nms(look: Look) -> Tensor:
     return clipped
 
 
-def best_of_cells(look: Look) -> np.ndarray:
-    """(H, W) of the finest level: the highest objectness, 0..1, of the anchors there, of all levels."""
+def best_of_cells(look: Look, objectness: Tensor) -> np.ndarray:
+    """(K,) logits -> (H, W) of the finest level: the highest score, 0..1, of the anchors there, of all levels."""
     sizes = [len(anchors) for anchors in look.anchors]
     best = torch.zeros(look.shapes[0])
-    for scores, (rows, columns) in zip(look.scored[0].split_with_sizes(sizes), look.shapes, strict=True):
+    for scores, (rows, columns) in zip(objectness.split_with_sizes(sizes), look.shapes, strict=True):
         level = scores.sigmoid().reshape(1, 1, rows, columns, -1).amax(-1)
         best = torch.maximum(best, torch.nn.functional.interpolate(level, best.shape, mode="nearest")[0, 0])
     found: np.ndarray = best.numpy()

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAT, INK, START, WINDOW
 from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show
 from wheatear.explain.look import Look, TrainedRun
 from wheatear.explain.result import plot_sizes, size_range
+from wheatear.train.backbone import NotesCNN
 from wheatear.train.dataset import to_tensor
 
 REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
@@ -46,12 +46,11 @@ def receptive_field(run: TrainedRun, sample: Sample) -> Figure:
     """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads."""
     look = run.look(sample)
     stride = run.model.rpn.levels[-1].stride
-    cell_px = arithmetic(run.model.recipe.backbone.channels)[stride]
-    score_px = cell_px + 2 * stride
+    sides = known_sides(look)
     figure, axes = sheet(1, 3, (4.2, 4.2))
     fields = [measure(look, "cell"), measure(look, "score")]
     names = ("a cell of the map", "the RPN's best score there")
-    for panel, field, px, name in zip(axes, fields, (cell_px, score_px), names, strict=False):
+    for panel, field, px, name in zip(axes, fields, sides, names, strict=False):
         _show_field(panel, field, px, name)
     plot_sizes(axes[2], look.boxes, look.detections.above(run.threshold).boxes)
     for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
@@ -59,7 +58,7 @@ def receptive_field(run: TrainedRun, sample: Sample) -> Figure:
     axes[2].axvline(3 * stride, color=INK, ls="-.", label=f"anchors' limit, {3 * stride} px")
     axes[2].set_title("head sizes", fontsize=10)
     axes[2].legend(fontsize=8)
-    return caption(figure, _describe(stride, (cell_px, score_px), fields, look))
+    return caption(figure, _describe(stride, sides, fields, look))
 
 
 def arithmetic(channels: list[list[int]]) -> dict[int, int]:
@@ -74,6 +73,15 @@ def arithmetic(channels: list[list[int]]) -> dict[int, int]:
         side += 2 * step * len(filters)
         sides[step] = side
     return sides
+
+
+def known_sides(look: Look) -> tuple[int, int] | tuple[None, None]:
+    """Sides in px of the fields of a cell and of the RPN's score there; unknown for other networks than the notes'."""
+    backbone, stride = look.model.backbone, look.model.rpn.levels[-1].stride
+    if not isinstance(backbone, NotesCNN):
+        return None, None
+    side = arithmetic(look.model.recipe.backbone.channels)[stride]
+    return side, side + 2 * stride
 
 
 def measure(look: Look, unit: Unit) -> Field:
@@ -111,8 +119,7 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit) ->
     """(H, W) sum over the colours of the absolute gradient."""
     pixels = to_tensor(cut).float().requires_grad_()
     with torch.enable_grad():
-        maps: dict[int, Tensor] = look.model.backbone(pixels)
-        feature = maps[look.model.rpn.levels[-1].stride]
+        feature = look.maps_of(pixels)[look.model.rpn.levels[-1].stride]
         if unit == "cell":
             answer = feature[0, :, cell[0], cell[1]].sum()
         else:
@@ -124,7 +131,7 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit) ->
     return found
 
 
-def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:
+def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
     if not field.side:
         nothing(axes, f"{name}: nothing flows back, its ReLUs are closed")
         return
@@ -133,7 +140,8 @@ def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:
     strength = np.sqrt(field.gradient / field.gradient.max())  # the root shows the faint rim
     axes.imshow(strength, cmap=HEAT, alpha=0.35 + 0.65 * strength, extent=(0, width, height, 0))
     axes.set(xlim=(0, width), ylim=(height, 0))
-    draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
+    if px:
+        draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
     draw_boxes(
         axes,
         square(field.centre, field.side),
@@ -149,12 +157,17 @@ def square(centre: tuple[float, float], side: float) -> np.ndarray:
     return np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
 
 
-def _describe(stride: int, px: tuple[int, int], fields: list[Field], look: Look) -> str:
+def _describe(stride: int, px: tuple[int, int] | tuple[None, None], fields: list[Field], look: Look) -> str:
     cell, score = fields
+    known = ""
+    if px[0]:
+        known = (
+            f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px (with the "
+            f"notes' groups {NOTES_PX} px, their “around 280”). "
+        )
     return (
-        f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px (with the notes' "
-        f"groups {NOTES_PX} px, their “around 280”). Measured: pixels within {cell.span[0]}×{cell.span[1]} and "
-        f"{score.span[0]}×{score.span[1]} px change the two at all (closed ReLUs and the photo's edge take some away), "
-        f"and {SHARE:.0%} of the gradient lies within {cell.side:.0f} and {score.side:.0f} px (vermillion). Heads as "
-        f"labelled: {size_range(look.boxes)} px (smallest / median / largest √area)."
+        f"{known}Measured: pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change "
+        f"the two at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies "
+        f"within {cell.side:.0f} and {score.side:.0f} px (vermillion). Heads as labelled: {size_range(look.boxes)} px "
+        "(smallest / median / largest √area)."
     )

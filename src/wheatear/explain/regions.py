@@ -30,7 +30,7 @@ def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
     if not len(look.proposals[0]):
         return _empty("no region was proposed, so there is nothing to cut out.")
     head = look.model.roi_head
-    features = look.maps[head.stride]
+    features = look.roi_map
     chosen = farthest_from_middle(look)
     rois = to_rois([look.proposals[0][chosen : chosen + 1]])
     crops = {

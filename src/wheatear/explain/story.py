@@ -20,9 +20,9 @@ WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
 
 RUN, CNN, LABELS = "run", "cnn", "labels"
 MISSING = {
-    RUN: "it looks inside the network, which an exported model hides; --run RUN shows it",
+    RUN: "an exported model hides the inside of its network; --run RUN shows it",
     CNN: "this recipe has no snip classifier",
-    LABELS: "it needs the photo's boxes; --data DIR finds them",
+    LABELS: "the boxes of the photo are not known; --data DIR finds them",
 }
 
 
@@ -148,9 +148,13 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
         part.write_text(page(sample.name, pictures), "utf-8")
 
 
-def left_out(missing: Sequence[str]) -> list[str]:
-    """The titles of the steps that need what is missing."""
-    return [step.title for step in STORY if set(step.needs) & set(missing)]
+def left_out(missing: Sequence[str]) -> dict[str, list[str]]:
+    """Titles of the steps that need what is missing, by the reason that the page gives."""
+    reasons: dict[str, list[str]] = {}
+    for step in STORY:
+        if lacks := [need for need in step.needs if need in missing]:
+            reasons.setdefault(MISSING[lacks[0]], []).append(step.title)
+    return reasons
 
 
 def _picture(step: Step, figure: Figure, path: Path) -> Picture:

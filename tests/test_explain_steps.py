@@ -68,7 +68,7 @@ def test_the_diagram_has_the_shapes_of_this_photo(run: TrainedRun, sample: Sampl
     shown = {text.get_text() for text in layers(run, sample).axes[0].texts}
     assert {"3 × 256 × 256", "8 × 16 × 16", "8 × 8 × 8", "9 and 36 × 8 × 8", "576 × 4", "200 × 4"} <= shown
     proposals = len(run.look(sample).proposals[0])
-    assert {f"{proposals} × 8 × 7 × 7", f"{proposals} × 2"} <= shown
+    assert {f"{proposals} × 8 × 7 × 7", f"{proposals} × 2 and {proposals} × 4"} <= shown
     weights = sum(p.numel() for p in run.model.parameters())
     assert f"{weights:,} weights" in caption_of(layers(run, sample))
 

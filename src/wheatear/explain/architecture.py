@@ -22,11 +22,15 @@ TITLES = ("backbone", "region proposal network", "RoI head (R-CNN)")
 
 @dataclass(frozen=True)
 class Layer:
-    """A box of the diagram: what is done, and the shape that comes out of it."""
+    """A box of the diagram: what is done, and the shape that comes out of it.
+
+    beside: it does not follow from the box above; both go into the next one.
+    """
 
     name: str
     shape: str
     colour: str
+    beside: bool = False
 
 
 def layers(run: TrainedRun, sample: Sample) -> Figure:
@@ -87,16 +91,15 @@ def roi_layers(look: Look) -> list[Layer]:
     head, count = look.model.roi_head, len(look.proposals[0])
     features = look.roi_map.shape[1]
     return [
-        Layer(f"map of stride {head.stride}", shape_of(look.roi_map.shape[1:]), HEAD),
         Layer("proposals", f"{count} × 4", START),
+        Layer(f"map of stride {head.stride}", shape_of(look.roi_map.shape[1:]), HEAD, beside=True),
         Layer(
             look.model.recipe.roi.pool,
             shape_of((count, features, head.size, head.size)),
             FOUND,
         ),
         Layer("fully connected, ReLU, batch norm", f"{count} × {head.hidden.out_features}", FOUND),
-        Layer("background, head", f"{count} × 2", FOUND),
-        Layer("deltas", f"{count} × 4", FOUND),
+        Layer("scores and deltas", f"{count} × 2 and {count} × 4", FOUND),
         Layer(
             f"score floor {look.model.recipe.detection.score_floor}, NMS at {look.model.recipe.detection.nms_thresh}",
             f"{len(look.detections)} detections",
@@ -131,7 +134,9 @@ def _draw_column(axes: Axes, column: int, title: str, boxes: list[Layer]) -> Non
         axes.add_patch(frame)
         axes.text(left + 0.5, line + 0.2, layer.name, ha="center", va="center", fontsize=9)
         axes.text(left + 0.5, line + 0.45, layer.shape, ha="center", va="center", fontsize=10, weight="bold")
-        if line:
+        if layer.beside:
+            axes.text(left + 0.5, line - (1 - BOX_HEIGHT) / 2, "+", ha="center", va="center")
+        elif line:
             _arrow(axes, (left + 0.5, line - 1 + BOX_HEIGHT), (left + 0.5, line))
 
 

@@ -67,16 +67,16 @@ def draw_boxes(
     x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     corners = np.stack([[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]]).transpose(2, 0, 1)
     lines = LineCollection(list(corners), colors=colour, linewidths=width, linestyles=style, label=label)
-    if rim:
+    if rim and style == "-":  # under dashes a rim would be all that is seen
         lines.set_path_effects([withStroke(linewidth=width + 1.4, foreground=RIM)])
     axes.add_collection(lines, autolim=False)
     return lines
 
 
-def write(axes: Axes, x: float, y: float, text: str, colour: str, size: float = 7) -> None:
-    """A word on a photo, dark-rimmed, its upper left corner at the pixel (x, y)."""
+def write(axes: Axes, x: float, y: float, text: str) -> None:
+    """A word on a photo, white on a dark rim, its upper left corner at the pixel (x, y)."""
     rim = [withStroke(linewidth=2, foreground=RIM)]
-    axes.text(x, y, text, color=colour, fontsize=size, va="top", ha="left", path_effects=rim, clip_on=True)
+    axes.text(x, y, text, color="white", fontsize=7, va="top", ha="left", path_effects=rim, clip_on=True)
 
 
 def zoom(axes: Axes, boxes: Sequence[np.ndarray], margin: float = 0.25) -> None:

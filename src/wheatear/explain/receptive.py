@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch.nn.functional import avg_pool2d
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAT, INK, START, WINDOW
-from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show
+from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show, zoom
 from wheatear.explain.look import Look, TrainedRun
 from wheatear.explain.result import plot_sizes, size_range
 from wheatear.train.backbone import NotesCNN
@@ -23,6 +24,7 @@ from wheatear.train.dataset import to_tensor
 
 REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
 SHARE = 0.9  # of the gradient, for the part that matters
+BLUR = 4  # px; single pixels of a gradient look like noise
 NOTES_PX = 282  # 218 of a cell of the seed recipe's last map, and a cell of 32 px on either side
 Unit = Literal["cell", "score"]
 
@@ -136,10 +138,9 @@ def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
         nothing(axes, f"{name}: nothing flows back, its ReLUs are closed")
         return
     show(axes, field.image, name)
-    height, width = field.gradient.shape
-    strength = np.sqrt(field.gradient / field.gradient.max())  # the root shows the faint rim
-    axes.imshow(strength, cmap=HEAT, alpha=0.35 + 0.65 * strength, extent=(0, width, height, 0))
-    axes.set(xlim=(0, width), ylim=(height, 0))
+    strength = soften(field.gradient)
+    height, width = (BLUR * cells for cells in strength.shape)
+    axes.imshow(strength, cmap=HEAT, alpha=0.2 + 0.7 * strength, extent=(0, width, height, 0))
     if px:
         draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
     draw_boxes(
@@ -148,7 +149,15 @@ def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
         START,
         label=f"{SHARE:.0%} of the gradient: {field.side:.0f} px",
     )
+    zoom(axes, [square(field.centre, px or 2 * field.side)[0]], margin=0.1)
     legend(axes)
+
+
+def soften(gradient: np.ndarray) -> np.ndarray:
+    """(H, W) -> means over BLUR² pixels, from 0 to 1, and their root, which shows the faint rim."""
+    means = avg_pool2d(torch.from_numpy(gradient)[None, None], BLUR, ceil_mode=True)[0, 0].numpy()
+    strength: np.ndarray = np.sqrt(means / means.max())
+    return strength
 
 
 def square(centre: tuple[float, float], side: float) -> np.ndarray:

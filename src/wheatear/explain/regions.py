@@ -3,7 +3,7 @@
 R regions, C H W features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from wheatear.train.roi import crop_and_resize, roi_align, to_rois
 SURE = 50  # of the best regions one is looked for that shows the difference
 CHANNELS = 3
 SHOWN = 8
+MARKERS = {"crop_and_resize": ("+", FOUND), "RoIAlign": ("x", WINDOW)}
 
 
 def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
@@ -38,13 +39,15 @@ def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
         "RoIAlign": roi_align(features, rois, head.stride, head.size)[0],
     }
     figure, axes = sheet(3, 1 + CHANNELS, (2.6, 2.7))
-    points = sample_points(rois[0, 1:], features, head), aligned_points(rois[0, 1:], head.size)
-    for panel, at, name in zip(
-        axes[:: 1 + CHANNELS], (points[:1], points[1:], points), (*crops, "both"), strict=True
-    ):
-        _show_points(panel, look, rois[0, 1:], at, f"samples of {name}")
+    points = {
+        "crop_and_resize": sample_points(rois[0, 1:], features, head),
+        "RoIAlign": aligned_points(rois[0, 1:], head.size),
+    }
+    upper, middle, lower = axes[:: 1 + CHANNELS]
+    for panel, names in ((upper, ["crop_and_resize"]), (middle, ["RoIAlign"]), (lower, list(points))):
+        _show_points(panel, look, rois[0, 1:], {name: points[name] for name in names})
     _show_crops(axes, crops)
-    return caption(figure, _describe_crops(look, chosen, np.abs(points[0] - points[1]).max(), crops))
+    return caption(figure, _describe_crops(look, chosen, np.abs(np.subtract(*points.values())).max(), crops))
 
 
 def box_regression(run: TrainedRun, sample: Sample) -> Figure:
@@ -97,11 +100,12 @@ def aligned_points(box: Tensor, size: int) -> np.ndarray:
     return found
 
 
-def _show_points(axes: Axes, look: Look, box: Tensor, points: Sequence[np.ndarray], title: str) -> None:
-    show(axes, look.image, title)
+def _show_points(axes: Axes, look: Look, box: Tensor, points: Mapping[str, np.ndarray]) -> None:
+    show(axes, look.image, "samples of both" if len(points) > 1 else f"samples of {next(iter(points))}")
     draw_boxes(axes, box.numpy(), START)
-    for (x, y), marker, colour in zip((at.T for at in points), "+x", (FOUND, WINDOW), strict=False):
-        columns, rows = np.meshgrid(x, y)
+    for name, at in points.items():
+        marker, colour = MARKERS[name]
+        columns, rows = np.meshgrid(at[:, 0], at[:, 1])
         axes.scatter(columns, rows, marker=marker, s=18, c=colour)
     zoom(axes, [box.numpy()])
 

@@ -43,7 +43,7 @@ def found_heads(run: Finder, sample: Sample) -> Figure:
     found = seen.detections.above(run.threshold)
     figure, axes = _photo(seen)
     draw_boxes(axes, found.boxes, FOUND)
-    _write_scores(axes, found, FOUND)
+    _write_scores(axes, found)
     return caption(
         figure,
         f"{len(found)} detections with a score of {run.threshold:.2f} or more; the model gives {len(seen.detections)} "
@@ -59,13 +59,10 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
     hit = head_of >= 0
     missed = np.delete(seen.boxes, head_of[hit], axis=0)
     figure, axes = _photo(seen)
-    draw_boxes(axes, missed, MISSED, label=f"missed ({len(missed)})", style="--")
-    draw_boxes(
-        axes, found.boxes[~hit], BACKGROUND, label=f"false alarm ({(~hit).sum()})", style=":", width=1.8
-    )
+    draw_boxes(axes, missed, MISSED, label=f"missed ({len(missed)})", style="--", width=2.2)
+    draw_boxes(axes, found.boxes[~hit], BACKGROUND, label=f"false alarm ({(~hit).sum()})", width=2.2)
     draw_boxes(axes, found.boxes[hit], HEAD, label=f"hit ({hit.sum()})")
-    _write_scores(axes, found[hit], HEAD)
-    _write_scores(axes, found[~hit], BACKGROUND)
+    _write_scores(axes, found)
     legend(axes)
     union = len(seen.boxes) + len(found) - hit.sum()
     return caption(
@@ -145,9 +142,9 @@ def _photo(seen: Seen) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _write_scores(axes: Axes, found: Detections, colour: str) -> None:
+def _write_scores(axes: Axes, found: Detections) -> None:
     for (x, y, _, _), score in zip(found.boxes, found.scores, strict=True):
-        write(axes, x + 2, y + 2, f"{score:.2f}", colour)
+        write(axes, x + 2, y + 2, f"{score:.2f}")
 
 
 def _heads(boxes: np.ndarray) -> str:

@@ -56,7 +56,7 @@ def lost_heads(run: TrainedRun, sample: Sample) -> Figure:
     kept = (chosen & ~overwritten).any(1).numpy()
     figure, (axes,) = sheet(1, 1, panel_for(look.image, 6))
     show(axes, look.image)
-    draw_boxes(axes, labelled.anchors[overwritten].numpy(), START, style=":", label="anchors overwritten")
+    draw_boxes(axes, labelled.anchors[overwritten].numpy(), START, label="anchors overwritten")
     draw_boxes(axes, look.boxes[kept], HEAD, label=f"heads still learnt ({kept.sum()})")
     draw_boxes(axes, look.boxes[~kept], MISSED, style="--", width=2, label=f"heads lost ({(~kept).sum()})")
     legend(axes)

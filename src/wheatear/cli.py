@@ -4,6 +4,7 @@ import typer
 
 from wheatear import cli_data
 from wheatear.cli_evaluate import evaluate_command
+from wheatear.cli_explain import explain_command
 from wheatear.cli_train import export_command, train_command
 from wheatear.count import count_command
 
@@ -14,6 +15,7 @@ app = typer.Typer(
 )
 app.command("count")(count_command)
 app.command("evaluate")(evaluate_command)
+app.command("explain")(explain_command)
 app.command("train")(train_command)
 app.command("export")(export_command)
 app.add_typer(cli_data.app, name="data")

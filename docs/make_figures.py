@@ -1,0 +1,72 @@
+"""Draw the pictures of walk.md from a drawn field and a run, and renew the captions and the code that it quotes.
+
+    wheatear data draw field -n 40
+    wheatear train field --recipe docs/walk.toml --out runs/walk
+    python docs/make_figures.py --run runs/walk
+
+The photo is drawn with another seed than the training's, so the network has not seen it.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import wheatear.explain as steps
+from mistakes import MISTAKES
+from quoted import refresh
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.synth import draw_dataset
+from wheatear.explain.drawing import caption_of
+from wheatear.explain.look import TrainedRun
+from wheatear.explain.story import STORY
+from wheatear.files import whole
+
+HERE = Path(__file__).parent
+SEED = 2012  # any but 0, the training's
+DPI, QUALITY = 80, 75  # all pictures together stay near 1 MB
+
+
+def main() -> None:
+    """Renew docs/walk/*.webp and docs/walk.md."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True, help="a finished run folder")
+    parser.add_argument("--size", type=int, default=1024, help="px of the drawn photo")
+    options = parser.parse_args()
+    captions = make_figures(options.run, HERE / "walk", options.size)
+    page = HERE / "walk.md"
+    text = refresh(page.read_text("utf-8"), captions)
+    with whole(page) as part:
+        part.write_text(text, "utf-8")
+
+
+def make_figures(run: Path, out: Path, size: int) -> dict[str, str]:
+    """Write OUT/STEP.webp of every step and mistake on one drawn photo of size² px; -> captions by name."""
+    out.mkdir(parents=True, exist_ok=True)
+    captions = {}
+    with tempfile.TemporaryDirectory() as folder:
+        draw_dataset(folder, 1, size, SEED)
+        (sample,) = read_dataset(folder)
+        trained = TrainedRun(run)
+        for name, draw in all_pictures():
+            figure = draw(trained, sample)
+            captions[name] = caption_of(figure)
+            figure.supxlabel("")
+            with whole(out / f"{name}.webp") as part:
+                figure.savefig(part, format="webp", dpi=DPI, pil_kwargs={"quality": QUALITY})
+    return captions
+
+
+def all_pictures() -> Iterator[tuple[str, Callable[[TrainedRun, Sample], Figure]]]:
+    """Name and function of each."""
+    for step in STORY:
+        yield step.name, getattr(steps, step.name)
+    for draw in MISTAKES:
+        yield draw.__name__, draw
+
+
+if __name__ == "__main__":
+    main()

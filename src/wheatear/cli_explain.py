@@ -1,0 +1,98 @@
+"""`wheatear explain`: the way of one photo through the detector, as pictures and a page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.cli_train import need_torch
+from wheatear.errors import InputError
+
+if TYPE_CHECKING:
+    from wheatear.data.sample import Sample
+    from wheatear.explain.seen import Finder
+
+
+@friendly_errors()
+def explain_command(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo, labelled (--data) or not.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for pictures and page.")],
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A finished run folder: shows every step.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A shipped detector, or a model.onnx: shows the result alone.",
+            show_default="the shipped one",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The data set that the photo belongs to, for its boxes."),
+    ] = None,
+) -> None:
+    """Draw each step from a photo to its count.
+
+    Writes a PNG a step and OUT/index.html, a page that holds them all. Steps that the photo or
+    the model cannot have are left out, and the page says why.
+    """
+    need_matplotlib()
+    from wheatear.explain.seen import unlabelled
+    from wheatear.explain.story import LABELS, left_out, tell
+
+    if run and model:
+        raise InputError("--run and --model: give one of the two")
+    sample = labelled(photo, data) if data else unlabelled(photo)
+    finder, missing = open_run(run) if run else open_model(model)
+    missing += [] if data else [LABELS]
+    status = Console(stderr=True).status("Reading")
+    with status:
+        for title in tell(finder, sample, out, missing):
+            status.update(title)
+    for reason, titles in left_out(missing).items():
+        typer.echo(f"Left out: {', '.join(titles)}: {reason}")
+    typer.echo(f"Written to {out / 'index.html'}")
+
+
+def need_matplotlib() -> None:
+    """Raises InputError, saying what to install, where the pictures cannot be drawn."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"the pictures need matplotlib ({error}); run pip install matplotlib") from None
+
+
+def labelled(photo: Path, folder: Path) -> "Sample":
+    """The photo with its boxes. Raises InputError where the data set does not hold it."""
+    from wheatear.data.check import clean
+    from wheatear.data.formats import read_dataset
+
+    for sample in read_dataset(folder):
+        if sample.path.resolve() == photo.resolve():
+            return clean(sample)
+    raise InputError(
+        f"{photo}: not a labelled photo of {folder}; give one of its photos, or leave out --data"
+    )
+
+
+def open_run(folder: Path) -> "tuple[Finder, list[str]]":
+    """A run, and what its recipe has not."""
+    need_torch()
+    from wheatear.explain.look import TrainedRun
+    from wheatear.explain.story import CNN
+
+    run = TrainedRun(folder)
+    return run, [] if run.model.snip_head is not None else [CNN]
+
+
+def open_model(name: str | None) -> "tuple[Finder, list[str]]":
+    """An exported detector, which shows nothing of its inside."""
+    from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.explain.seen import ExportedModel
+    from wheatear.explain.story import RUN
+
+    return ExportedModel(load(name or DEFAULT_MODEL)), [RUN]

@@ -1,0 +1,154 @@
+"""What the RPN is to learn from this photo: labelled anchors, and the samples drawn from them (Faster R-CNN §3.1.2-3).
+
+N anchors inside the photo, G heads.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.ops import box_iou
+
+from wheatear.data.sample import Sample
+from wheatear.explain.colours import BACKGROUND, HEAD, IGNORED, START, TRUTH, WINDOW
+from wheatear.explain.drawing import bare, caption, draw_boxes, legend, panel_for, sheet, show
+from wheatear.explain.look import Look, TrainedRun
+from wheatear.train.anchors import inside
+from wheatear.train.targets import encode, match
+from wheatear.train.targets import sample as draw_sample
+
+SHOWN = 4  # samples of each kind
+CONTEXT = 1.0  # of the window's side, shown around it on each side: a head is often longer than the window
+KINDS = ((1, HEAD, "foreground"), (0, BACKGROUND, "background"), (-1, IGNORED, "ignored"))
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The N anchors (N, 4) inside the photo, the window (N, 4) that each is judged by, labels (N,) 1, 0 or -1,
+    best IoU (N,), matched_idxs (N,) into the heads, and the indices drawn for training.
+    """
+
+    anchors: Tensor
+    windows: Tensor
+    labels: Tensor
+    iou: Tensor
+    matched_idxs: Tensor
+    fg_idx: Tensor
+    bg_idx: Tensor
+
+    def drawn(self) -> Tensor:
+        """(N,) labels, -1 for all that were not drawn."""
+        kept = torch.full_like(self.labels, -1)
+        kept[self.fg_idx], kept[self.bg_idx] = 1, 0
+        return kept
+
+
+def label_anchors(look: Look) -> Labelled:
+    """Label and sample the anchors of a photo as the RPN's training does; the recipe's seed draws."""
+    settings, levels = look.model.rpn.target_settings, zip(look.model.rpn.levels, look.anchors, strict=True)
+    every = torch.cat(look.anchors)
+    reach = torch.cat([anchors.new_full((len(anchors), 1), 1.5 * level.stride) for level, anchors in levels])
+    centres = (every[:, :2] + every[:, 2:]) / 2
+    windows = torch.cat([centres - reach, centres + reach], 1)
+    usable = inside(every, *look.size)
+    anchors, gt_boxes = every[usable], torch.from_numpy(look.boxes)
+    iou = box_iou(gt_boxes, anchors)
+    labels, matched_idxs = match(
+        iou,
+        settings.fg_iou_thresh,
+        settings.bg_iou_thresh,
+        settings.bg_low,
+        allow_low_quality=settings.allow_low_quality,
+    )
+    generator = torch.Generator().manual_seed(look.model.recipe.seed)
+    drawn = draw_sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
+    best = iou.amax(0) if len(gt_boxes) else anchors.new_zeros(len(anchors))
+    return Labelled(anchors, windows[usable], labels, best, matched_idxs, *drawn)
+
+
+def labelling(run: TrainedRun, sample: Sample) -> Figure:
+    """Foreground, background and ignored anchors before the sampling, and what is drawn for training."""
+    look = run.look(sample)
+    labelled = label_anchors(look)
+    figure, axes = sheet(1, 2, panel_for(look.image, 5.5))
+    for panel, labels, title in (
+        (axes[0], labelled.labels, "all anchors inside the photo"),
+        (axes[1], labelled.drawn(), "drawn for training"),
+    ):
+        show(panel, look.image, title)
+        _draw_labels(panel, labelled, labels)
+        draw_boxes(panel, look.boxes, TRUTH, width=1, style="--", label="head")
+        legend(panel)
+    return caption(figure, _describe(run, labelled, len(look.boxes)))
+
+
+def training_samples(run: TrainedRun, sample: Sample) -> Figure:
+    """Drawn anchors, each in the window of its cell: the foreground with the head it is to become, and background."""
+    look = run.look(sample)
+    labelled = label_anchors(look)
+    figure, axes = sheet(2, SHOWN, (2.6, 2.9))
+    for panel in axes:
+        bare(panel)
+    for panel, i in zip(axes[:SHOWN], labelled.fg_idx.tolist(), strict=False):
+        _show_sample(panel, look, labelled, i)
+    for panel, i in zip(axes[SHOWN:], labelled.bg_idx.tolist(), strict=False):
+        _show_sample(panel, look, labelled, i)
+    head_count, ground_count = (min(SHOWN, len(index)) for index in (labelled.fg_idx, labelled.bg_idx))
+    return caption(
+        figure,
+        f"{head_count} foreground anchors (upper row) and {ground_count} background anchors (lower row) of those "
+        "drawn. Yellow: the window of 3×3 cells that the RPN judges by; vermillion: the anchor; blue: the head that a "
+        "foreground anchor is to become, by the deltas written above it (shifts in widths and heights, logarithms of "
+        "the growth). What lies outside the yellow square, the RPN knows only by the cells' own wide view.",
+    )
+
+
+def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
+    """Foreground as boxes; of the others, thousands, the centres."""
+    centres = ((labelled.anchors[:, :2] + labelled.anchors[:, 2:]) / 2).numpy()
+    for label, colour, name in reversed(KINDS):
+        chosen = (labels == label).numpy()
+        text = f"{name} ({chosen.sum():,})"
+        if label == 1:
+            draw_boxes(axes, labelled.anchors.numpy()[chosen], colour, label=text, width=1)
+        elif label == 0 or chosen.sum() < len(labels) / 2:
+            axes.scatter(
+                centres[chosen, 0],
+                centres[chosen, 1],
+                s=9 if label == 0 else 3,
+                c=colour,
+                label=text,
+                linewidths=0,
+            )
+
+
+def _show_sample(axes: Axes, look: Look, labelled: Labelled, i: int) -> None:
+    window, anchor = labelled.windows[i].numpy(), labelled.anchors[i : i + 1]
+    show(axes, look.image)
+    draw_boxes(axes, window, WINDOW, width=1.8)
+    draw_boxes(axes, anchor.numpy(), START)
+    title = f"background, IoU {labelled.iou[i]:.2f}"
+    if labelled.labels[i] == 1:
+        head = torch.from_numpy(look.boxes)[labelled.matched_idxs[i]][None]
+        draw_boxes(axes, head.numpy(), TRUTH)
+        title = f"IoU {labelled.iou[i]:.2f}\n" + " ".join(
+            f"{delta:+.2f}" for delta in encode(head, anchor)[0].tolist()
+        )
+    margin = CONTEXT * (window[2] - window[0]) / 2
+    axes.set(xlim=(window[0] - margin, window[2] + margin), ylim=(window[3] + margin, window[1] - margin))
+    axes.set_title(title, fontsize=8)
+
+
+def _describe(run: TrainedRun, labelled: Labelled, heads: int) -> str:
+    settings = run.model.rpn.target_settings
+    count = {name: int((labelled.labels == label).sum()) for label, _, name in KINDS}
+    rescued = int(((labelled.labels == 1) & (labelled.iou < settings.fg_iou_thresh)).sum())
+    return (
+        f"{heads} heads, {len(labelled.labels):,} anchors inside the photo: {count['foreground']:,} foreground (IoU ≥ "
+        f"{settings.fg_iou_thresh}, or a head's best; {rescued} are foreground by the second rule alone), "
+        f"{count['background']:,} background (IoU ≤ {settings.bg_iou_thresh}), {count['ignored']:,} ignored. Drawn: "
+        f"{len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, {settings.batch_size_per_image} at "
+        "most. Green boxes: foreground; a dot: the centre of one or more of the others."
+    )

@@ -1,0 +1,111 @@
+"""Where the RPN suspects heads: objectness, the best regions, those left by the NMS, and how many heads they cover.
+
+K anchors, R regions, G heads.
+"""
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.ops import box_iou, clip_boxes_to_image
+
+from wheatear.data.sample import Sample
+from wheatear.explain.colours import HEAT, INK, START, TRUTH
+from wheatear.explain.drawing import caption, draw_boxes, nothing, panel_for, sheet, show
+from wheatear.explain.look import Look, TrainedRun
+from wheatear.train.targets import decode
+
+COVERED = 0.5  # IoU, as in `val_recall`
+STRICT = 0.7
+
+
+def best_regions(run: TrainedRun, sample: Sample) -> Figure:
+    """Objectness over the photo, the regions before and after NMS, and the recall against their number."""
+    look = run.look(sample)
+    boxes, scores = look.proposals
+    before = before_nms(look)
+    figure, axes = sheet(2, 2, panel_for(look.image, 4.6))
+    show(axes[0], look.image, "objectness: the best anchor of each cell")
+    heat = axes[0].imshow(
+        best_of_cells(look, look.scored[0]), cmap=HEAT, vmin=0, vmax=1, alpha=0.75, extent=_extent(look)
+    )
+    axes[0].set(xlim=(0, look.size[1]), ylim=(look.size[0], 0))
+    figure.colorbar(heat, ax=axes[0], shrink=0.7)
+    for panel, regions, name in ((axes[1], before, "best regions"), (axes[2], boxes, "left by the NMS")):
+        show(panel, look.image, f"the {len(regions):,} {name}")
+        draw_boxes(panel, regions.numpy(), START, width=0.5, rim=False)
+        draw_boxes(panel, look.boxes, TRUTH, width=1)
+    _plot_recall(axes[3], look)
+    return caption(figure, _describe(look, len(before), scores))
+
+
+def before_nms(look: Look) -> Tensor:
+    """(R, 4) the best pre_nms_top_n boxes of each level, moved and clipped, before the NMS."""
+    rpn, found = look.model.rpn, []
+    objectness, deltas = look.scored
+    sizes = [len(anchors) for anchors in look.anchors]
+    for scores, moves, anchors in zip(
+        objectness.split_with_sizes(sizes), deltas.split_with_sizes(sizes), look.anchors, strict=True
+    ):
+        top = scores.argsort(descending=True)[: rpn.proposal_settings.pre_nms_top_n]
+        found.append(decode(moves[top], anchors[top], rpn.target_settings.weights))
+    clipped: Tensor = clip_boxes_to_image(torch.cat(found), look.size)
+    return clipped
+
+
+def best_of_cells(look: Look, objectness: Tensor) -> np.ndarray:
+    """(K,) logits -> (H, W) of the finest level: the highest score, 0..1, of the anchors there, of all levels."""
+    sizes = [len(anchors) for anchors in look.anchors]
+    best = torch.zeros(look.shapes[0])
+    for scores, (rows, columns) in zip(objectness.split_with_sizes(sizes), look.shapes, strict=True):
+        level = scores.sigmoid().reshape(1, 1, rows, columns, -1).amax(-1)
+        best = torch.maximum(best, torch.nn.functional.interpolate(level, best.shape, mode="nearest")[0, 0])
+    found: np.ndarray = best.numpy()
+    return found
+
+
+def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.ndarray:
+    """(R,) the share of (G, 4) heads that the best 1, 2, … R of (R, 4) regions cover; G ≥ 1, R may be 0."""
+    if not len(boxes):
+        return np.zeros(0)
+    covered = box_iou(gt_boxes, boxes).cummax(1).values >= iou_thresh
+    share: np.ndarray = covered.float().mean(0).numpy()
+    return share
+
+
+def _plot_recall(axes: Axes, look: Look) -> None:
+    boxes = look.proposals[0]
+    if not len(look.boxes) or not len(boxes):
+        nothing(axes, "no recall without " + ("regions" if len(look.boxes) else "labelled heads"))
+        return
+    number = np.arange(1, len(boxes) + 1)
+    for threshold, line in ((COVERED, "-"), (STRICT, "--")):
+        share = recall_by_number(boxes, torch.from_numpy(look.boxes), threshold)
+        axes.plot(number, share, line, color=INK, label=f"IoU {threshold}")
+    axes.axvline(len(look.boxes), color=TRUTH, ls=":", label=f"{len(look.boxes)} heads")
+    axes.set(xlabel="best regions kept", ylabel="heads covered", ylim=(0, 1), xlim=(0, len(boxes)))
+    axes.legend(fontsize=8)
+
+
+def _extent(look: Look) -> tuple[float, float, float, float]:
+    stride, (rows, columns) = look.model.rpn.levels[0].stride, look.shapes[0]
+    return 0, columns * stride, rows * stride, 0
+
+
+def _describe(look: Look, before: int, scores: Tensor) -> str:
+    settings = look.model.rpn.proposal_settings
+    text = (
+        f"{len(look.scored[0]):,} anchors are scored and moved; the best {before:,} go into the NMS (IoU "
+        f"{settings.nms_thresh}), which leaves {len(scores)} (at most {settings.post_nms_top_n}; thinner than "
+        f"{settings.min_size:g} px are dropped)"
+    )
+    if len(scores):
+        text += f", with objectness {scores[0]:.2f} down to {scores[-1]:.2f}"
+    if len(look.boxes):
+        gt_boxes = torch.from_numpy(look.boxes)
+        half, strict = (
+            recall_by_number(look.proposals[0], gt_boxes, t)[-1:].sum() for t in (COVERED, STRICT)
+        )
+        text += f". They cover {half:.0%} of the {len(gt_boxes)} heads at IoU {COVERED} and {strict:.0%} at {STRICT}"
+    return f"{text}."

@@ -1,0 +1,182 @@
+"""What a cell of the map can see, by arithmetic and as measured by gradient.
+
+A cell's receptive field is the square of pixels that can change it. Within it, the pixels in the middle have many ways
+to the cell and those at the edge only one, so the part that matters is smaller (Luo et al., "Understanding the
+Effective Receptive Field", NIPS 2016).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch.nn.functional import avg_pool2d
+
+from wheatear.data.sample import Sample
+from wheatear.explain.colours import HEAT, INK, START, WINDOW
+from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show, zoom
+from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.result import plot_sizes, size_range
+from wheatear.train.backbone import NotesCNN
+from wheatear.train.dataset import to_tensor
+
+REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
+SHARE = 0.9  # of the gradient, for the part that matters
+BLUR = 4  # px; single pixels of a gradient look like noise
+NOTES_PX = 282  # 218 of a cell of the seed recipe's last map, and a cell of 32 px on either side
+Unit = Literal["cell", "score"]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """What one unit sees: gradient (H, W) ≥ 0 over the pixels of a cut, and the unit's centre (x, y) in that cut.
+
+    span: (width, height) of the pixels whose gradient is not 0; side: of the square around the centre that holds SHARE
+    of the gradient; both 0 where nothing flows back, as from a unit whose ReLUs are all closed.
+    """
+
+    image: np.ndarray
+    gradient: np.ndarray
+    centre: tuple[float, float]
+    span: tuple[int, int]
+    side: float
+
+
+def receptive_field(run: TrainedRun, sample: Sample) -> Figure:
+    """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads."""
+    look = run.look(sample)
+    stride = run.model.rpn.levels[-1].stride
+    sides = known_sides(look)
+    figure, axes = sheet(1, 3, (4.2, 4.2))
+    fields = [measure(look, "cell"), measure(look, "score")]
+    names = ("a cell of the map", "the RPN's best score there")
+    for panel, field, px, name in zip(axes, fields, sides, names, strict=False):
+        _show_field(panel, field, px, name)
+    plot_sizes(axes[2], look.boxes, look.detections.above(run.threshold).boxes)
+    for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
+        axes[2].axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
+    axes[2].axvline(3 * stride, color=INK, ls="-.", label=f"anchors' limit, {3 * stride} px")
+    axes[2].set_title("head sizes", fontsize=10)
+    axes[2].legend(fontsize=8)
+    return caption(figure, _describe(stride, sides, fields, look))
+
+
+def arithmetic(channels: list[list[int]]) -> dict[int, int]:
+    """{stride: side in px of the receptive field} of the notes' CNN, from its groups of 3×3 convolutions.
+
+    A 3×3 convolution adds two steps of its map, a 2×2 pooling one step, and the pooling doubles the step.
+    """
+    sides, side, step = {}, 1, 1
+    for group, filters in enumerate(channels):
+        if group:
+            side, step = side + step, 2 * step
+        side += 2 * step * len(filters)
+        sides[step] = side
+    return sides
+
+
+def known_sides(look: Look) -> tuple[int, int] | tuple[None, None]:
+    """Sides in px of the fields of a cell and of the RPN's score there; unknown for other networks than the notes'."""
+    backbone, stride = look.model.backbone, look.model.rpn.levels[-1].stride
+    if not isinstance(backbone, NotesCNN):
+        return None, None
+    side = arithmetic(look.model.recipe.backbone.channels)[stride]
+    return side, side + 2 * stride
+
+
+def measure(look: Look, unit: Unit) -> Field:
+    """The gradient of the RPN's last map at its middle cell with respect to the photo around it.
+
+    unit: "cell" takes the sum of the cell's channels, "score" the highest objectness of its anchors.
+    """
+    stride = look.model.rpn.levels[-1].stride
+    rows, columns = look.shapes[-1]
+    top, left = max(0, rows // 2 - REACH), max(0, columns // 2 - REACH)
+    cell = rows // 2 - top, columns // 2 - left
+    bottom, right = rows // 2 + REACH + 1, columns // 2 + REACH + 1
+    cut = look.image[top * stride : bottom * stride, left * stride : right * stride]
+    gradient = _gradient(look, cut, cell, unit)
+    centre = ((cell[1] + 0.5) * stride, (cell[0] + 0.5) * stride)
+    ys, xs = np.nonzero(gradient)
+    span = (int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1) if len(xs) else (0, 0)
+    return Field(cut, gradient, centre, span, side_holding(gradient, centre, SHARE))
+
+
+def side_holding(gradient: np.ndarray, centre: tuple[float, float], share: float) -> float:
+    """Side in px of the square around `centre` that holds `share` of a gradient (H, W) ≥ 0; 0 where all is 0."""
+    total = gradient.sum()
+    if total == 0:
+        return 0.0
+    height, width = gradient.shape
+    x, y = np.abs(np.arange(width) + 0.5 - centre[0]), np.abs(np.arange(height) + 0.5 - centre[1])
+    distance = np.maximum(x[None, :], y[:, None]).ravel()
+    order = distance.argsort(kind="stable")
+    reached = np.searchsorted(gradient.ravel()[order].cumsum(), share * total)
+    return float(2 * distance[order][min(reached, len(order) - 1)] + 1)
+
+
+def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit) -> np.ndarray:
+    """(H, W) sum over the colours of the absolute gradient."""
+    pixels = to_tensor(cut).float().requires_grad_()
+    with torch.enable_grad():
+        feature = look.maps_of(pixels)[look.model.rpn.levels[-1].stride]
+        if unit == "cell":
+            answer = feature[0, :, cell[0], cell[1]].sum()
+        else:
+            anchors = look.model.rpn.levels[-1].per_cell()
+            first = (cell[0] * feature.shape[3] + cell[1]) * anchors
+            answer = look.model.rpn.head([feature])[0][0, first : first + anchors].max()
+        (gradient,) = torch.autograd.grad(answer, pixels)
+    found: np.ndarray = gradient[0].abs().sum(0).numpy()
+    return found
+
+
+def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
+    if not field.side:
+        nothing(axes, f"{name}: nothing flows back, its ReLUs are closed")
+        return
+    show(axes, field.image, name)
+    strength = soften(field.gradient)
+    height, width = (BLUR * cells for cells in strength.shape)
+    axes.imshow(strength, cmap=HEAT, alpha=0.2 + 0.7 * strength, extent=(0, width, height, 0))
+    if px:
+        draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
+    draw_boxes(
+        axes,
+        square(field.centre, field.side),
+        START,
+        label=f"{SHARE:.0%} of the gradient: {field.side:.0f} px",
+    )
+    zoom(axes, [square(field.centre, px or 2 * field.side)[0]], margin=0.1)
+    legend(axes)
+
+
+def soften(gradient: np.ndarray) -> np.ndarray:
+    """(H, W) -> means over BLUR² pixels, from 0 to 1, and their root, which shows the faint rim."""
+    means = avg_pool2d(torch.from_numpy(gradient)[None, None], BLUR, ceil_mode=True)[0, 0].numpy()
+    strength: np.ndarray = np.sqrt(means / means.max())
+    return strength
+
+
+def square(centre: tuple[float, float], side: float) -> np.ndarray:
+    """(1, 4)"""
+    x, y = centre
+    return np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
+
+
+def _describe(stride: int, px: tuple[int, int] | tuple[None, None], fields: list[Field], look: Look) -> str:
+    cell, score = fields
+    known = ""
+    if px[0]:
+        known = (
+            f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px (with the "
+            f"notes' groups {NOTES_PX} px, their “around 280”). "
+        )
+    return (
+        f"{known}Measured: pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change "
+        f"the two at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies "
+        f"within {cell.side:.0f} and {score.side:.0f} px (vermillion). Heads as labelled: {size_range(look.boxes)} px "
+        "(smallest / median / largest √area)."
+    )

@@ -1,0 +1,62 @@
+"""What a model finds in a photo, without torch: all that the pictures of the result need.
+
+G heads as labelled. Boxes are xyxy pixels of the photo shown.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.detector import Detector
+from wheatear.images import open_photo, photo_size
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+    detections: Detections
+
+
+class Finder(Protocol):
+    """Something that finds heads: an ExportedModel or a TrainedRun."""
+
+    @property
+    def threshold(self) -> float:
+        """The lowest score that counts as a head."""
+
+    def seen(self, sample: Sample) -> Seen:
+        """The photo and what is found in it."""
+
+
+class ExportedModel:
+    """A shipped detector, or anybody's model.onnx, at the photo's own size."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self._last: tuple[Sample, Seen] | None = None
+
+    @property
+    def threshold(self) -> float:
+        """The score threshold that counts best."""
+        return self.detector.card.threshold_to_count()
+
+    def seen(self, sample: Sample) -> Seen:
+        """The photo and what is found in it; the last photo is remembered for the next picture."""
+        if self._last is None or self._last[0] is not sample:
+            image = open_photo(sample.path)
+            found = self.detector.detect(image, score_threshold=0.0)
+            self._last = sample, Seen(image, sample.boxes, found)
+        return self._last[1]
+
+
+def unlabelled(photo: Path) -> Sample:
+    """A photo that belongs to no data set. Raises InputError where it cannot be read."""
+    width, height = photo_size(photo)
+    return Sample(photo, np.zeros((0, 4), np.float32), width, height)

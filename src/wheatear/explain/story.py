@@ -1,0 +1,168 @@
+"""The order of the steps, what each shows, which a photo and a model can have, and the files that come of it."""
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import wheatear.explain as steps
+from wheatear.data.sample import Sample
+from wheatear.explain.drawing import caption_of
+from wheatear.explain.page import Picture, page
+from wheatear.explain.seen import Finder
+from wheatear.files import whole
+
+DPI = 110  # a panel of 4 inches is as wide as a phone
+WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
+
+RUN, CNN, LABELS = "run", "cnn", "labels"
+MISSING = {
+    RUN: "an exported model hides the inside of its network; --run RUN shows it",
+    CNN: "this recipe has no snip classifier",
+    LABELS: "the boxes of the photo are not known; --data DIR finds them",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A picture of the story: the function of wheatear.explain that draws it, and what it cannot do without."""
+
+    name: str
+    title: str
+    text: str
+    needs: tuple[str, ...] = ()
+
+
+STORY = (
+    Step(
+        "labelled_photo",
+        "The photo",
+        "What the network gets: colours, and in training the boxes that people drew.",
+    ),
+    Step(
+        "layers",
+        "The network",
+        "Three parts. The backbone turns the photo into maps, the region proposal network (RPN) says where a head "
+        "might be, and the RoI head looks at each of these places again.",
+        (RUN,),
+    ),
+    Step(
+        "snips",
+        "Snips",
+        "The backbone learns first, from an easier question: is there a head in this small square?",
+        (RUN, CNN, LABELS),
+    ),
+    Step(
+        "curves",
+        "How the training went",
+        "Lower is better for a loss; for accuracy and recall, higher.",
+        (RUN,),
+    ),
+    Step(
+        "feature_maps",
+        "Feature maps",
+        "Each channel of the last map answers one question that the training found useful, at every place.",
+        (RUN,),
+    ),
+    Step(
+        "class_map",
+        "The class map",
+        "The classifier can be slid over the whole map: a first, blurred answer to where heads are.",
+        (RUN, CNN),
+    ),
+    Step(
+        "receptive_field",
+        "What a cell can see",
+        "A cell knows only the pixels that reach it through the layers below. This field must be larger than a head.",
+        (RUN,),
+    ),
+    Step("head_sizes", "How large heads are", "Anchors and receptive field must fit these sizes."),
+    Step(
+        "anchor_boxes",
+        "Anchors",
+        "The RPN does not invent boxes. It scores and corrects boxes of fixed sizes and shapes at every cell.",
+        (RUN,),
+    ),
+    Step(
+        "labelling",
+        "Which anchors are heads",
+        "Anchors that lie well on a head are foreground, those on none are background, and the doubtful are left out. "
+        "Background is far more common, so training draws a balanced sample.",
+        (RUN, LABELS),
+    ),
+    Step(
+        "training_samples",
+        "Training samples",
+        "Some of the anchors drawn, as the RPN sees them.",
+        (RUN, LABELS),
+    ),
+    Step(
+        "best_regions",
+        "From anchors to regions",
+        "The trained RPN scores every anchor. The best are moved by their deltas, and of those that lie on one another "
+        "the best alone is kept (non-maximum suppression, NMS).",
+        (RUN,),
+    ),
+    Step(
+        "pooled_crop",
+        "Cutting a region out",
+        "Regions have many sizes and the RoI head's first layer has one, so each is cut out of the map and resampled.",
+        (RUN,),
+    ),
+    Step(
+        "box_regression",
+        "Moving a region",
+        "The RoI head scores each region and moves it once more, for heads are rarely where an anchor was.",
+        (RUN,),
+    ),
+    Step("found_heads", "What is found", "The detections whose score reaches the threshold."),
+    Step("hits_and_misses", "Against the truth", "Hits, misses and false alarms.", (LABELS,)),
+    Step(
+        "score_threshold",
+        "The score threshold",
+        "A lower threshold finds more heads and more that are none; where a count comes out right, the two balance.",
+    ),
+)
+
+
+def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) -> Iterator[str]:
+    """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields the title of each step begun.
+
+    missing: of RUN, CNN and LABELS what there is not; the steps that need it are left out, and the page says why.
+    Raises InputError where the photo cannot be read, and OSError where OUT cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pictures: list[Picture] = []
+    for number, step in enumerate(STORY, 1):
+        lacks = [need for need in step.needs if need in missing]
+        if lacks:
+            pictures.append(Picture(step.title, step.text, left_out=MISSING[lacks[0]]))
+            continue
+        yield step.title
+        draw: Callable[[Finder, Sample], Figure] = getattr(steps, step.name)
+        pictures.append(_picture(step, draw(run, sample), out / f"{number:02d}-{step.name}.png"))
+    with whole(out / "index.html") as part:
+        part.write_text(page(sample.name, pictures), "utf-8")
+
+
+def left_out(missing: Sequence[str]) -> dict[str, list[str]]:
+    """Titles of the steps that need what is missing, by the reason that the page gives."""
+    reasons: dict[str, list[str]] = {}
+    for step in STORY:
+        if lacks := [need for need in step.needs if need in missing]:
+            reasons.setdefault(MISSING[lacks[0]], []).append(step.title)
+    return reasons
+
+
+def _picture(step: Step, figure: Figure, path: Path) -> Picture:
+    """Save a figure with its caption as PNG, and without it for the page, which has the caption as text."""
+    with whole(path) as part:
+        figure.savefig(part, format="png", dpi=DPI)
+    text = caption_of(figure)
+    figure.supxlabel("")
+    image = io.BytesIO()
+    figure.savefig(image, format="webp", dpi=DPI, pil_kwargs={"quality": WEBP_QUALITY})
+    return Picture(step.title, step.text, text, base64.b64encode(image.getvalue()).decode())

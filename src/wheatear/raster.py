@@ -101,7 +101,8 @@ class Raster:
     @property
     def transform(self) -> "Affine":
         """From (column, row) in pixels, (0, 0) the upper left corner of the upper left pixel, to the CRS."""
-        return self._dataset.transform
+        transform: Affine = self._dataset.transform
+        return transform
 
     def read(self, window: Window) -> np.ndarray:
         """(h, w, 3) uint8 RGB of a window."""

@@ -1,0 +1,143 @@
+"""How much ground a photo shows, and how sure a count is.
+
+Lengths on the ground are metres, ground sampling distances (GSD) metres per pixel.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import ExifTags, Image
+
+from wheatear.errors import InputError
+
+NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
+DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
+MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the user says of the ground: at most one of three; with none of them a photo has no area.
+
+    gsd_mm: millimetres of ground per pixel. frame_m: metres of ground across the photo's width.
+    height_m: metres from the camera to the heads; the photo's EXIF must tell the lens and the sensor.
+    InputError for a number that is not above 0 and for more than one.
+    """
+
+    gsd_mm: float | None = None
+    frame_m: float | None = None
+    height_m: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            name: number
+            for name, number in (
+                ("--gsd", self.gsd_mm),
+                ("--frame", self.frame_m),
+                ("--height", self.height_m),
+            )
+            if number is not None
+        }
+        for name, number in given.items():
+            if not (number > 0 and math.isfinite(number)):
+                raise InputError(f"{name} {number:g}: not a length; give a number above 0")
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
+
+    def gsd(self, path: Path, width: int, height: int) -> float | None:
+        """Metres per pixel of a photo of this size in pixels; None where nothing is known.
+
+        InputError where --height is given and the photo's EXIF does not tell lens and sensor.
+        """
+        if self.gsd_mm is not None:
+            return self.gsd_mm / 1000
+        if self.frame_m is not None:
+            return self.frame_m / width
+        return None if self.height_m is None else _gsd_from_exif(path, self.height_m, width, height)
+
+
+def _gsd_from_exif(path: Path, height_m: float, width: int, height: int) -> float:
+    """Height above the heads × pixel pitch / focal length: a camera that looks straight down."""
+    pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
+    if pitch_by_focal is None:
+        raise InputError(f"{path}: its EXIF does not tell focal length and sensor; give --gsd or --frame")
+    return height_m * pitch_by_focal
+
+
+def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
+    """The side of a pixel over the focal length, from EXIF tags; None where they do not tell.
+
+    From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
+    from the focal length in 35 mm film. width, height: pixels of the photo, which may have been made smaller.
+    """
+    focal = _positive(exif.get(ExifTags.Base.FocalLength))
+    density = _positive(exif.get(ExifTags.Base.FocalPlaneXResolution))
+    unit = MILLIMETRES.get(int(_positive(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)) or 0))
+    if focal and density and unit:
+        taken = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or max(width, height)
+        return unit / density / focal * taken / _same_side(exif, width, height)
+    film = _positive(exif.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    return DIAGONAL_35MM / film / math.hypot(width, height) if film else None
+
+
+def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
+    """The photo's side that EXIF calls its width: the longer one unless EXIF says that it is the shorter."""
+    taken_width = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or 1
+    taken_height = _positive(exif.get(ExifTags.Base.ExifImageHeight)) or 1
+    return max(width, height) if taken_width >= taken_height else min(width, height)
+
+
+def _positive(value: object) -> float | None:
+    """An EXIF number above 0; None for anything else, such as a division by 0."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if number > 0 and math.isfinite(number) else None
+
+
+def _exif(path: Path) -> dict[int, object]:
+    try:
+        with Image.open(path) as image:
+            return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
+    except Exception:  # broken EXIF can raise anything; it tells nothing
+        return {}
+
+
+class Interval(NamedTuple):
+    """Heads that the true number lies between, in about 95 of 100 photos like those of val."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CountingError:
+    """How far the detector's counts were off on val: root mean square error and mean heads, per photo."""
+
+    rmse: float
+    mean_heads: float
+
+    def around(self, heads: int) -> Interval:
+        """Count ± 1.96 RMSE, and in proportion where there are more heads than in val's mean photo.
+
+        In proportion, and not by the root of the number, as the errors within one field go the same way.
+        """
+        margin = NORMAL_95 * self.rmse * max(1.0, heads / self.mean_heads)
+        return Interval(max(0.0, heads - margin), heads + margin)
+
+
+def counting_error(figures: Mapping[str, object]) -> CountingError | None:
+    """The error in a model card's figures, at the threshold for counting; None where none was measured on val."""
+    val = figures.get("val")
+    if not isinstance(val, dict):
+        return None
+    evaluation = val.get("at_count_threshold") or val.get("at_score_threshold")
+    try:
+        overall = evaluation["overall"]
+        return CountingError(float(overall["count"]["rmse"]), overall["heads"] / overall["photos"])
+    except (TypeError, KeyError, ZeroDivisionError):
+        return None

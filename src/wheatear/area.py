@@ -135,9 +135,9 @@ def counting_error(figures: Mapping[str, object]) -> CountingError | None:
     val = figures.get("val")
     if not isinstance(val, dict):
         return None
-    evaluation = val.get("at_count_threshold") or val.get("at_score_threshold")
     try:
-        overall = evaluation["overall"]
-        return CountingError(float(overall["count"]["rmse"]), overall["heads"] / overall["photos"])
+        overall = (val.get("at_count_threshold") or val["at_score_threshold"])["overall"]
+        mean = overall["heads"] / overall["photos"]
+        return CountingError(float(overall["count"]["rmse"]), mean) if mean > 0 else None
     except (TypeError, KeyError, ZeroDivisionError):
         return None

@@ -12,16 +12,16 @@ Result = TypeVar("Result")
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Generator[Result]:
     """function(item) of each item, in their order, worked out in threads while the caller uses earlier results.
 
-    At most 2 * threads + 1 items are in work or waiting to be used, however many there are. What function raises is
-    raised at that item's turn; then, and when the generator is closed, nothing further is begun, and items is
-    closed too if it is a generator.
+    At most threads + 1 items are in work or waiting to be used, however many there are. What function raises is
+    raised at that item's turn, what items raises at once; then, and when the generator is closed, nothing further is
+    begun, and items is closed too if it is a generator.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -23,7 +23,7 @@ class Scale:
     """What the user says of the ground: at most one of three; with none of them a photo has no area.
 
     gsd_mm: millimetres of ground per pixel. frame_m: metres of ground across the photo's width.
-    height_m: metres from the camera to the heads; the photo's EXIF must tell the lens and the sensor.
+    height_m: metres from the camera to the heads; the photo's EXIF tells the lens and the sensor.
     InputError for a number that is not above 0 and for more than one.
     """
 
@@ -48,23 +48,18 @@ class Scale:
             raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
 
     def gsd(self, path: Path, width: int, height: int) -> float | None:
-        """Metres per pixel of a photo of this size in pixels; None where nothing is known.
+        """Metres per pixel of a photo of this size in pixels; None where it cannot be told.
 
-        InputError where --height is given and the photo's EXIF does not tell lens and sensor.
+        From height_m it is that × pixel pitch / focal length: a camera that looks straight down.
         """
         if self.gsd_mm is not None:
             return self.gsd_mm / 1000
         if self.frame_m is not None:
             return self.frame_m / width
-        return None if self.height_m is None else _gsd_from_exif(path, self.height_m, width, height)
-
-
-def _gsd_from_exif(path: Path, height_m: float, width: int, height: int) -> float:
-    """Height above the heads × pixel pitch / focal length: a camera that looks straight down."""
-    pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
-    if pitch_by_focal is None:
-        raise InputError(f"{path}: its EXIF does not tell focal length and sensor; give --gsd or --frame")
-    return height_m * pitch_by_focal
+        if self.height_m is None:
+            return None
+        pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
+        return None if pitch_by_focal is None else self.height_m * pitch_by_focal
 
 
 def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
@@ -141,3 +136,17 @@ def counting_error(figures: Mapping[str, object]) -> CountingError | None:
         return CountingError(float(overall["count"]["rmse"]), mean) if mean > 0 else None
     except (TypeError, KeyError, ZeroDivisionError):
         return None
+
+
+FIGURES = (
+    "heads", "heads_low", "heads_high", "area_m2", "heads_per_m2", "heads_per_m2_low", "heads_per_m2_high",
+)  # fmt: skip
+
+
+def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
+    """The columns FIGURES of a table; "" for what is not known."""
+    low, high = ("", "") if error is None else (round(end, 1) for end in error.around(heads))
+    if not area_m2:
+        return [heads, low, high, "", "", "", ""]
+    per_m2 = ["" if isinstance(number, str) else round(number / area_m2, 2) for number in (heads, low, high)]
+    return [heads, low, high, round(area_m2, 4), *per_m2]

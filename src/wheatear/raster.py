@@ -15,7 +15,7 @@ from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
     from affine import Affine
-    from rasterio import DatasetReader
+    from rasterio import DatasetReader, Env
     from rasterio.crs import CRS
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -61,12 +61,13 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
 
 def _open(path: Path) -> "DatasetReader | None":
     import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
-    with _opening, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=CACHE_MEGABYTES):
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             return rasterio.open(path, driver="GTiff")
-        except rasterio.errors.RasterioIOError:
+        except RasterioIOError:
             return None  # open_photo says what is wrong with it
 
 
@@ -118,7 +119,8 @@ class Raster:
         """(h, w) bool, False where there is no data; None where all of the file is data."""
         if self._all_valid:
             return None
-        mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
+        with _small_cache():
+            mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
         return mask
 
     def close(self) -> None:
@@ -128,14 +130,22 @@ class Raster:
         from rasterio.errors import RasterioIOError
 
         try:
-            bands = self._dataset.read(
-                self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
-            )
+            with _small_cache():
+                bands = self._dataset.read(
+                    self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
+                )
         except RasterioIOError as error:
             raise InputError("is damaged or cut short; copy it again") from error
         if bands.dtype == np.uint16:
             bands = (bands >> 8).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))
+
+
+def _small_cache() -> "Env":
+    """GDAL settles the size of its cache for good at the first block that it reads, in whatever thread that is."""
+    from rasterio import Env
+
+    return Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
 
 
 def _ranges(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -52,7 +52,7 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
     dataset = _open(path)
     if dataset is None:
         return None
-    is_photo = dataset.crs is None and dataset.nodata is None and dataset.width * dataset.height <= LARGE
+    is_photo = dataset.crs is None and _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
     if is_photo:
         dataset.close()
         return None
@@ -84,6 +84,7 @@ class Raster:
         self.path = path
         self._dataset = dataset
         self._bands = _colour_bands(path, dataset)
+        self._alpha = _alpha_band(dataset)
         self._all_valid = _has_no_mask(dataset)
 
     @property
@@ -120,8 +121,15 @@ class Raster:
         if self._all_valid:
             return None
         with _small_cache():
-            mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
-        return mask
+            if self._alpha is None:
+                mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
+                return mask
+            opaque: np.ndarray = self._dataset.read(self._alpha, window=_ranges(window)) > 0
+            if self._dataset.nodata is None:
+                return opaque
+            # Of the two GDAL would obey the no-data value alone.
+            bands = self._dataset.read(self._bands, window=_ranges(window))
+            return opaque & (bands != self._dataset.nodata).any(axis=0)
 
     def close(self) -> None:
         self._dataset.close()
@@ -166,6 +174,13 @@ def _colour_bands(path: Path, dataset: "DatasetReader") -> list[int]:
     if all(colour in meanings for colour in colours):
         return [meanings.index(colour) + 1 for colour in colours]
     return [1, 2, 3] if dataset.count >= 3 else [1]
+
+
+def _alpha_band(dataset: "DatasetReader") -> int | None:
+    from rasterio.enums import ColorInterp
+
+    meanings = list(dataset.colorinterp)
+    return meanings.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in meanings else None
 
 
 def _has_no_mask(dataset: "DatasetReader") -> bool:

@@ -24,7 +24,7 @@ TIFF_SUFFIXES = (".tif", ".tiff")
 LARGE = 50_000_000
 # GDAL keeps decoded blocks; its own default is a twentieth of the machine's memory. A row of windows of a striped file
 # 20,000 pixels wide is 77 MB.
-CACHE_MEGABYTES = 256
+CACHE_BYTES = 256 * 1024**2
 
 _opening = threading.Lock()  # Python keeps its warning filters per process
 
@@ -129,7 +129,8 @@ class Raster:
                 return opaque
             # Of the two GDAL would obey the no-data value alone.
             bands = self._dataset.read(self._bands, window=_ranges(window))
-            return opaque & (bands != self._dataset.nodata).any(axis=0)
+            valid: np.ndarray = opaque & (bands != self._dataset.nodata).any(axis=0)
+            return valid
 
     def close(self) -> None:
         self._dataset.close()
@@ -153,7 +154,7 @@ def _small_cache() -> "Env":
     """GDAL settles the size of its cache for good at the first block that it reads, in whatever thread that is."""
     from rasterio import Env
 
-    return Env(GDAL_CACHEMAX=CACHE_MEGABYTES)
+    return Env(GDAL_CACHEMAX=CACHE_BYTES)
 
 
 def _ranges(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -43,7 +43,8 @@ def test_the_interval_is_that_of_the_card(photos, tmp_path):
             ["--gsd", "1", "--frame", "2"],
             "--gsd and --frame: give one of them, they may contradict each other",
         ),
-        (["--head-px", "0"], "--head-px 0: not a size; give the pixels across a typical head"),
+        (["--head-px", "0"], "--head-px 0: not a size; give the pixels across a typical head, or auto"),
+        (["--head-px", "big"], "--head-px big: not a size; give the pixels across a typical head, or auto"),
         (["--cell", "0"], "--cell 0: not a length; give metres above 0"),
     ],
 )

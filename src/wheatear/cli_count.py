@@ -1,6 +1,7 @@
 """`wheatear count`: the options, and what the user is told."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,9 +37,9 @@ def count_command(
         ),
     ] = None,
     head_px: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            metavar="PIXELS",
+            metavar="PIXELS|auto",
             help="Size of the heads in these photos; they are resized to what the model knows.",
             show_default="as they are",
         ),
@@ -107,7 +108,7 @@ def count_command(
 
 def _options(
     threshold: float | None,
-    head_px: float | None,
+    head_px: str | None,
     ground: tuple[float | None, float | None, float | None],
     maps: "Maps",
     pictures: bool,
@@ -117,9 +118,15 @@ def _options(
     from wheatear.area import Scale
     from wheatear.count import Options
 
-    if head_px is not None and not head_px > 0:
-        raise InputError(f"--head-px {head_px:g}: not a size; give the pixels across a typical head")
-    return Options(threshold, head_px, Scale(*ground), maps, pictures, jobs, resume)
+    size = None if head_px in (None, "auto") else _head_px(str(head_px))
+    return Options(threshold, size, head_px == "auto", Scale(*ground), maps, pictures, jobs, resume)
+
+
+def _head_px(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (size := float(text)) < float("inf"):
+            return size
+    raise InputError(f"--head-px {text}: not a size; give the pixels across a typical head, or auto")
 
 
 def _maps(plots: Path | None, cell: float) -> "Maps":

@@ -32,11 +32,13 @@ Write = Callable[[Iterable[Row]], None]
 
 @dataclass(frozen=True)
 class Options:
-    """threshold, head_px: as in Detector.detect. scale: what is known of the ground. maps: for georeferenced images.
+    """threshold, head_px: as in Detector.detect. find_head_px: estimate head_px photo by photo instead.
+    scale: what is known of the ground. maps: for georeferenced images.
     pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables."""
 
     threshold: float | None = None
     head_px: float | None = None
+    find_head_px: bool = False
     scale: Scale = field(default_factory=Scale)
     maps: Maps = field(default_factory=Maps)
     pictures: bool = True
@@ -92,6 +94,7 @@ class _Found(NamedTuple):
     photo: Photo
     pixels: Pixels
     heads: Detections
+    head_px: float | None
 
 
 class _Done(NamedTuple):
@@ -128,7 +131,8 @@ def _detect(detector: Detector, options: Options, opened: _Opened | _Failed) -> 
         return opened
     photo, pixels = opened
     try:
-        return _Found(photo, pixels, detector.detect(pixels, options.threshold, options.head_px))
+        head_px = detector.estimate_head_px(pixels) if options.find_head_px else options.head_px
+        return _Found(photo, pixels, detector.detect(pixels, options.threshold, head_px), head_px)
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")
@@ -138,7 +142,7 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
     """Pictures and maps come before the tables' rows: what the tables list is whole."""
     if isinstance(found, _Failed):
         return found
-    photo, pixels, heads = found
+    photo, pixels, heads, head_px = found
     with closing(pixels):
         try:
             ground = ground_of(photo.path, pixels, options.scale)
@@ -154,7 +158,9 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
                 warnings.append("has no coordinates, so no plots are counted in it")
         except InputError as error:
             return _Failed(photo, f"{photo.path}: {error}")
-    if off := odd_size(heads, trained_px, options.head_px):
+    if options.find_head_px and head_px:
+        warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
+    if off := odd_size(heads, trained_px, head_px):
         warnings.append(off)
     return _Done(photo, heads, ground.area_m2, tuple(warnings), plots)
 

@@ -24,7 +24,7 @@ def _settings(model: str, options: Options) -> dict[str, str | float | None]:
     return {
         "model": model,
         "threshold": options.threshold,
-        "head_px": options.head_px,
+        "head_px": "auto" if options.find_head_px else options.head_px,
         "gsd_mm": options.scale.gsd_mm,
         "frame_m": options.scale.frame_m,
         "height_m": options.scale.height_m,

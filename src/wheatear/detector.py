@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError
+from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
@@ -104,6 +105,11 @@ class Detector:
         if not head_px > 0:
             raise ValueError(f"head_px must be above 0, got {head_px}")
         return self.card.head_px / head_px
+
+    def estimate_head_px(self, pixels: Pixels) -> float | None:
+        """The size of the heads in a photo, in pixels, for detect's head_px; see head_size.estimate_head_px."""
+        run = partial(self.run, score_threshold=self.card.score_floor)
+        return estimate_head_px(run, pixels, self.card.head_px)
 
     def run(self, image: np.ndarray, score_threshold: float) -> Detections:
         """One run of the model over (H, W, 3) uint8 RGB, whatever its size. InputError where it fails."""

@@ -109,7 +109,7 @@ def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
     valid = pixels.valid(window)
     if valid is not None and not valid.any():
         return _Part(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
-    heads = _run_scaled(run, pixels.read(window), scale)
+    heads = run_scaled(run, pixels.read(window), scale)
     if valid is not None:
         heads = heads[_on_data(heads.boxes, valid)]
     boxes = heads.boxes + np.array([window.left, window.top] * 2, np.float32)
@@ -117,7 +117,7 @@ def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
     return _Part(boxes[kept], heads.scores[kept], _depths(boxes[kept], core))
 
 
-def _run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
+def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
     """One run on an image resized by scale; boxes in pixels of the image as given."""
     height, width = image.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -13,6 +13,7 @@ from affine import Affine  # noqa: E402
 from rasterio.crs import CRS  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 
+import wheatear.raster  # noqa: E402
 from wheatear.detections import Detections  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
 from wheatear.geo import WGS84, centres, density, map_points, pixel_area, to_crs  # noqa: E402
@@ -298,3 +299,16 @@ def test_plots_without_names_are_numbered(tmp_path):
     path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
     path.write_text(path.read_text().replace('"plot": "b"', '"plot": "a"'))
     assert read_plots(path).names == ["1", "2"]
+
+
+def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path, monkeypatch):
+    path = geotiff(tmp_path / "a.tif")
+    monkeypatch.setattr(wheatear.raster, "find_spec", lambda _: None)
+    np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
+    with pytest.raises(InputError, match=r"a\.tif: is too large to be read whole; install wheatear\[geo\]"):
+        open_pixels(path, max_pixels=400 * 600 - 1)
+
+
+def test_a_large_tiff_without_coordinates_is_read_in_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(wheatear.raster, "LARGE", 400 * 600 - 1)
+    assert isinstance(open_pixels(geotiff(tmp_path / "a.tif", crs=None)), Raster)

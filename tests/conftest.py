@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from count_runs import draw
+from tiny_model import write_tiny_model
 from wheatear.data.synth import draw_dataset
 
 SEED_WITH_AN_EMPTY_PHOTO = 1  # its fourth photo
@@ -21,3 +23,17 @@ def field_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def field_photo(field_dir: Path) -> Path:
     """One photo with heads."""
     return field_dir / "train" / "field_00000.jpg"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three photos with 2, 0 and 1 heads."""
+    folder = tmp_path / "photos"
+    for name, cells in {"a.png": [(0, 0), (3, 3)], "b.jpg": [], "sub/c.tif": [(1, 2)]}.items():
+        draw(folder / name, cells)
+    return folder

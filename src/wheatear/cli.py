@@ -3,10 +3,10 @@
 import typer
 
 from wheatear import cli_data
+from wheatear.cli_count import count_command
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.cli_explain import explain_command
 from wheatear.cli_train import export_command, train_command
-from wheatear.count import count_command
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,250 +1,191 @@
-"""The job behind `wheatear count`: photos in; counts, boxes and pictures out."""
+"""The job behind `wheatear count`: photos in; counts, boxes, pictures and maps out.
 
-import csv
-import os
+Three steps, each with threads of its own, so that the next photo is decoded and the last one's picture drawn while the
+detector works: open, detect, write. The tables grow in the order of the photos.
+"""
+
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import NamedTuple
 
-import typer
-
-from wheatear.cli_errors import friendly_errors
+from wheatear.ahead import ahead
+from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
+from wheatear.detections import HEADER, Detections, rows
+from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.files import whole
+from wheatear.ground import ground_of, odd_size
+from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
+from wheatear.photo_names import COUNTS, PICTURES, Photo
+from wheatear.pixels import Pixels
+from wheatear.raster import Raster, open_pixels
+from wheatear.tables import Row, keep_rows, rows_so_far, table
 
-if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
-    from PIL.Image import Image
+DETECTIONS, PLOTS, MAPS = "detections.csv", "plots.csv", "maps"
+COUNTS_HEADER = ("image", *FIGURES, "warnings")
+PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
-    from wheatear.detections import Detections
-    from wheatear.detector import Detector
-    from wheatear.photo_names import Photo
+Write = Callable[[Iterable[Row]], None]
 
-SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV has all
-JPEG_LIMIT = 65_500  # pixels a side, libjpeg's own
 
-Row = Sequence[str | float]
+@dataclass(frozen=True)
+class Options:
+    """threshold, head_px: as in Detector.detect. find_head_px: estimate head_px photo by photo instead.
+    scale: what is known of the ground. maps: for georeferenced images.
+    pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables."""
+
+    threshold: float | None = None
+    head_px: float | None = None
+    find_head_px: bool = False
+    scale: Scale = field(default_factory=Scale)
+    maps: Maps = field(default_factory=Maps)
+    pictures: bool = True
+    jobs: int = 1
+    resume: bool = False
 
 
 @dataclass(frozen=True)
 class Count:
-    """What came of one photo: its heads, or the line that says why there is no count."""
+    """What came of one photo: its heads and its ground, or the line that says why there is no count."""
 
     name: str
     heads: int | None
     error: str = ""
+    area_m2: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def count_photos(
-    detector: "Detector",
-    photos: Sequence["Photo"],
-    out: Path,
-    threshold: float | None = None,
-    pictures: bool = True,
+    detector: Detector, photos: Sequence[Photo], out: Path, options: Options | None = None
 ) -> Generator[Count]:
-    """Count the heads of each photo and write OUT/counts.csv, OUT/detections.csv and OUT/annotated/*.jpg.
+    """Count the heads of each photo and write OUT/counts.csv, detections.csv, annotated/*.jpg and maps/*.
 
-    Yields one Count a photo as soon as it is done, in the order given. A photo that cannot be read or run
-    yields its error and is in none of the files. The tables get their names when the iterator ends, is closed
-    or is interrupted, and then hold every photo done so far; a killed process leaves them as *.csv.part.
-    threshold: as in Detector.detect. OSError where OUT cannot be written.
+    Yields one Count a photo as soon as it is done, in the order given. A photo that cannot be read or run yields its
+    error and is in none of the files. The tables get their names when the last photo is done; until then, and after
+    an interruption, they are *.csv.part and hold every photo yielded so far. With options.resume those are skipped.
+    Memory does not grow with the number of photos. OSError where OUT cannot be written.
     """
-    from wheatear.detections import HEADER, rows
-    from wheatear.photo_names import COUNTS, PICTURES
-
-    folder = out / PICTURES if pictures else None
-    with (
-        _table(out / COUNTS, ("image", "heads")) as counts,
-        _table(out / "detections.csv", HEADER) as heads,
-    ):
-        for photo in photos:
-            try:
-                detections = _count_one(detector, photo, threshold, folder)
-            except InputError as error:
-                yield Count(photo.name, None, str(error))
-                continue
-            heads(rows(photo.name, detections))
-            counts([[photo.name, len(detections)]])
-            yield Count(photo.name, len(detections))
+    options = options or Options()
+    done = counted_before(out) if options.resume else set()
+    todo = [photo for photo in photos if photo.name not in done]
+    with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
+        error = counting_error(detector.card.figures)
+        for result in results:
+            if isinstance(result, _Done):
+                _add_rows(write, result, error)
+                yield Count(result.photo.name, len(result.heads), "", result.area_m2, result.warnings)
+            else:
+                yield Count(result.photo.name, None, result.error)
 
 
-def count_command(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="A shipped detector, or your model.onnx.",
-            show_default="the shipped one",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Lowest score that counts as a head.", show_default="the model's own"
-        ),
-    ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
-    ] = True,
-) -> None:
-    """Count the wheat heads in photos.
-
-    Writes counts.csv, detections.csv and annotated pictures into --out.
-    A photo that cannot be read is named and left out.
-
-    Exit code 0: all photos counted; 1: some were not; 2: none found.
-    """
-    from wheatear.photo_names import name_photos
-
-    with friendly_errors():
-        todo = name_photos(photos, out)
-        if not any(photo.path.exists() for photo in todo):
-            given = ", ".join(map(str, photos))
-            typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
-            raise typer.Exit(2)
-        failed = _run(todo, out, model, threshold, pictures)
-    if failed:
-        raise typer.Exit(1)
+def counted_before(out: Path) -> set[str]:
+    """The names of the photos in OUT's counts, whether that run ended or was interrupted; none where there was none."""
+    return {row[0] for row in rows_so_far(out / COUNTS, COUNTS_HEADER)}
 
 
-def _run(photos: list["Photo"], out: Path, model: str | None, threshold: float | None, pictures: bool) -> int:
-    """Count with a progress bar, print the summary, return the number of photos that failed."""
-    from wheatear.detector import DEFAULT_MODEL, load
+class _Opened(NamedTuple):
+    photo: Photo
+    pixels: Pixels
 
-    detector = load(model or DEFAULT_MODEL)
-    if threshold is None:
-        threshold = detector.card.threshold_to_count()
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder for the results")
-    out.mkdir(parents=True, exist_ok=True)
-    summary = Summary()
+
+class _Found(NamedTuple):
+    photo: Photo
+    pixels: Pixels
+    heads: Detections
+    head_px: float | None
+
+
+class _Done(NamedTuple):
+    photo: Photo
+    heads: Detections
+    area_m2: float | None
+    warnings: tuple[str, ...]
+    plots: list[PlotRow]
+
+
+class _Failed(NamedTuple):
+    photo: Photo
+    error: str
+
+
+def _results(
+    detector: Detector, photos: Sequence[Photo], out: Path, options: Options
+) -> Generator[_Done | _Failed]:
+    """Each photo through the three steps."""
+    opened = ahead(_open, photos, options.jobs)
+    found = ahead(partial(_detect, detector, options), opened, options.jobs)
+    return ahead(partial(_write, detector.card.head_px, out, options), found, options.jobs)
+
+
+def _open(photo: Photo) -> _Opened | _Failed:
     try:
-        counts = count_photos(detector, photos, out, threshold, pictures)
-        with _progress(len(photos)) as (say, step), closing(counts):
-            for count in counts:
-                summary.add(count)
-                step()
-                if count.error:
-                    say(f"wheatear: {count.error}")
-    except KeyboardInterrupt:
-        typer.echo(f"wheatear: stopped; the photos done so far are in {out}", err=True)
-        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
-    summary.show(out)
-    return summary.failed
-
-
-@dataclass
-class Summary:
-    """What the screen shows at the end; keeps the first photos and sums, however many there are."""
-
-    first: list[Count] = field(default_factory=list)
-    counted: int = 0
-    failed: int = 0
-    heads: int = 0
-
-    def add(self, count: Count) -> None:
-        if len(self.first) < SHOWN:
-            self.first.append(count)
-        self.failed += count.heads is None
-        self.counted += count.heads is not None
-        self.heads += count.heads or 0
-
-    def show(self, out: Path) -> None:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=box.SIMPLE_HEAD)
-        table.add_column("Photo", overflow="fold")
-        table.add_column("Heads", justify="right")
-        for count in self.first:
-            # A file name may hold bytes that are no text, and brackets, which rich would take for a style.
-            name = Text(os.fsencode(count.name).decode(errors="replace"))
-            table.add_row(name, "not counted" if count.heads is None else f"{count.heads:,}")
-        if more := self.counted + self.failed - len(self.first):
-            table.add_row(f"… {more:,} more in counts.csv", "…")
-        table.add_section()
-        table.add_row(f"Total of {_photos(self.counted)}", f"{self.heads:,}", style="bold")
-        if self.counted:
-            table.add_row("Mean", f"{self.heads / self.counted:,.1f}")
-        console = Console()
-        console.print(table)
-        console.print(f"Results in {out}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _photos(number: int) -> str:
-    return f"{number:,} photo" if number == 1 else f"{number:,} photos"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """A bar on stderr -> (say, step): print a line above the bar, count one photo as done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("Counting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("", total=total, rate="")
-
-        def step() -> None:
-            progress.advance(bar)
-            progress.update(bar, rate=f"{progress.tasks[0].speed or 0:.1f} photos/s")
-
-        yield partial(console.print, markup=False, highlight=False, soft_wrap=True), step
-
-
-def _count_one(
-    detector: "Detector", photo: "Photo", threshold: float | None, pictures: Path | None
-) -> "Detections":
-    """Detect, and draw the picture before anything is put into the tables: what they list is whole."""
-    from wheatear.images import open_photo
-    from wheatear.report import annotate
-
-    image = open_photo(photo.path)
-    try:
-        detections = detector.detect(image, threshold)
+        return _Opened(photo, open_pixels(photo.path))
     except InputError as error:
-        raise InputError(f"{photo.path}: {error}") from error
-    if pictures:
-        if max(image.shape) > JPEG_LIMIT:
-            raise InputError(f"{photo.path}: too long for an annotated JPEG; count it with --no-pictures")
-        _save(annotate(image, detections), pictures / photo.picture)
-    return detections
+        return _Failed(photo, str(error))
 
 
-def _save(picture: "Image", path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part:
-        picture.save(part, "JPEG", quality=90)
+def _detect(detector: Detector, options: Options, opened: _Opened | _Failed) -> _Found | _Failed:
+    if isinstance(opened, _Failed):
+        return opened
+    photo, pixels = opened
+    try:
+        head_px = detector.estimate_head_px(pixels) if options.find_head_px else options.head_px
+        return _Found(photo, pixels, detector.detect(pixels, options.threshold, head_px), head_px)
+    except InputError as error:
+        pixels.close()
+        return _Failed(photo, f"{photo.path}: {error}")
+
+
+def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
+    """Pictures and maps come before the tables' rows: what the tables list is whole."""
+    if isinstance(found, _Failed):
+        return found
+    photo, pixels, heads, head_px = found
+    with closing(pixels):
+        try:
+            ground = ground_of(photo.path, pixels, options.scale)
+            if options.pictures:
+                draw_picture(pixels, heads, out / PICTURES / photo.picture)
+            plots: list[PlotRow] = []
+            warnings = list(ground.warnings)
+            if isinstance(pixels, Raster) and pixels.crs:
+                place = (out / MAPS / photo.picture).with_suffix("")
+                plots, more = write_maps(pixels, heads, ground, options.maps, place.parent, place.name)
+                warnings += more
+            elif options.maps.plots:
+                warnings.append("has no coordinates, so no plots are counted in it")
+        except InputError as error:
+            return _Failed(photo, f"{photo.path}: {error}")
+    if options.find_head_px and head_px:
+        warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
+    if off := odd_size(heads, trained_px, head_px):
+        warnings.append(off)
+    return _Done(photo, heads, ground.area_m2, tuple(warnings), plots)
 
 
 @contextmanager
-def _table(path: Path, header: Row) -> Iterator[Callable[[Iterable[Row]], None]]:
-    """A CSV that gets its name when it is done -> a function that adds rows and puts them on disk at once."""
-    part = path.with_name(f"{path.name}.part")
-    # Names that are no text come back from the CSV byte for byte.
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+def _tables(out: Path, options: Options, done: set[str]) -> Iterator[dict[str, Write]]:
+    headers: dict[str, Row] = {COUNTS: COUNTS_HEADER, DETECTIONS: HEADER}
+    if options.maps.plots:
+        headers[PLOTS] = PLOTS_HEADER
+    with ExitStack() as stack:
+        for name, header in headers.items():
+            if options.resume:
+                keep_rows(out / name, header, done.__contains__)
+        yield {
+            name: stack.enter_context(table(out / name, header, options.resume))
+            for name, header in headers.items()
+        }
 
-        def write(rows: Iterable[Row]) -> None:
-            writer.writerows(rows)
-            file.flush()
 
-        try:
-            write([header])
-            yield write
-        finally:
-            file.close()
-            os.replace(part, path)
+def _add_rows(write: dict[str, Write], done: _Done, error: CountingError | None) -> None:
+    """The counts last: a photo that they list is whole in the other tables too."""
+    name = done.photo.name
+    if PLOTS in write:
+        write[PLOTS](
+            [name, row.plot, *figures(row.heads, row.area_m2, error), row.warning] for row in done.plots
+        )
+    write[DETECTIONS](rows(name, done.heads))
+    write[COUNTS]([[name, *figures(len(done.heads), done.area_m2, error), "; ".join(done.warnings)]])

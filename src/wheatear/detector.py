@@ -1,5 +1,7 @@
 """Detector: a trained model.onnx run by onnxruntime, without torch."""
 
+from contextlib import closing
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -10,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError
-from wheatear.images import open_photo
+from wheatear.head_size import estimate_head_px
+from wheatear.pixels import InMemory, Pixels
+from wheatear.raster import open_pixels
+from wheatear.tiles import NMS_THRESH, detect_in_tiles
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -25,6 +30,7 @@ class Card(BaseModel):
                      Kaggle metric.
     count_threshold: the same, chosen for the smallest counting error; None where it was not chosen apart.
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
+    head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -34,6 +40,7 @@ class Card(BaseModel):
     score_threshold: float = Field(ge=0, le=1)
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     score_floor: float = Field(default=0.0, ge=0, le=1)
+    head_px: float = Field(default=75.0, gt=0)
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
@@ -44,6 +51,11 @@ class Card(BaseModel):
         """The score threshold that counts best, as far as is known."""
         return self.score_threshold if self.count_threshold is None else self.count_threshold
 
+    def nms_thresh(self) -> float:
+        """The IoU above which the detector takes two boxes for one head; as shipped where the recipe is unknown."""
+        detection = self.recipe.get("detection")
+        return float(detection.get("nms_thresh", NMS_THRESH)) if isinstance(detection, dict) else NMS_THRESH
+
 
 class Detector:
     """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once."""
@@ -52,28 +64,61 @@ class Detector:
         self.card = card
         self._session = session
 
-    def detect(self, photo: str | Path | np.ndarray, score_threshold: float | None = None) -> Detections:
+    def detect(
+        self,
+        photo: str | Path | np.ndarray | Pixels,
+        score_threshold: float | None = None,
+        head_px: float | None = None,
+    ) -> Detections:
         """The heads in one photo, best first; a photo without heads gives Detections of length 0.
 
-        photo: a file (see images.open_photo), or (H, W, 3) uint8 RGB with H, W >= 1.
+        photo: a file (see raster.open_pixels), (H, W, 3) uint8 RGB with H, W >= 1, or what is read in windows.
+               Above 1,280 pixels a side it is run in tiles, as the model gives a fixed number of proposals a run.
         score_threshold: 0..1, the lowest score returned; None takes the card's. Below the card's score_floor
-        the model has nothing to add.
+               the model has nothing to add.
+        head_px: the size of the heads in this photo, in pixels; the photo is resized so that they have the size
+               that the model learned. None takes the photo as it is.
 
         Boxes are xyxy pixels of the photo as given, after its EXIF turn. InputError for a file that cannot be
         read or a photo the model cannot run on; TypeError for an array that is not uint8, ValueError for one
-        of another shape or a threshold outside 0..1.
+        of another shape, a threshold outside 0..1 or a size of heads that is not above 0.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
         if not 0 <= threshold <= 1:
             raise ValueError(f"score_threshold must lie in 0..1, got {threshold}")
-        image = open_photo(photo) if isinstance(photo, str | Path) else _checked(photo)
+        scale = 1.0 if head_px is None else self.scale_for(head_px)
+        if isinstance(photo, str | Path):
+            return self._detect_in_file(photo, threshold, head_px)
+        pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
+        run = partial(self.run, score_threshold=threshold)
+        return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
+
+    def _detect_in_file(self, path: str | Path, threshold: float, head_px: float | None) -> Detections:
+        with closing(open_pixels(path)) as pixels:
+            try:
+                return self.detect(pixels, threshold, head_px)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
+
+    def scale_for(self, head_px: float) -> float:
+        """By how much a photo with heads of this size, in pixels, is resized. ValueError unless above 0."""
+        if not head_px > 0:
+            raise ValueError(f"head_px must be above 0, got {head_px}")
+        return self.card.head_px / head_px
+
+    def estimate_head_px(self, pixels: Pixels) -> float | None:
+        """The size of the heads in a photo, in pixels, for detect's head_px; see head_size.estimate_head_px."""
+        run = partial(self.run, score_threshold=self.card.score_floor)
+        return estimate_head_px(run, pixels, self.card.head_px)
+
+    def run(self, image: np.ndarray, score_threshold: float) -> Detections:
+        """One run of the model over (H, W, 3) uint8 RGB, whatever its size. InputError where it fails."""
         try:
-            boxes, scores = self._session.run(["boxes", "scores"], {"image": image})
+            boxes, scores = self._session.run(["boxes", "scores"], {"image": np.ascontiguousarray(image)})
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            where = f"{photo}: " if isinstance(photo, str | Path) else ""
-            message = f"{where}the model failed on this photo ({_first_line(error)}); try a smaller one"
+            message = f"the model failed on this photo ({_first_line(error)}); try a smaller one"
             raise InputError(message) from error
-        return Detections(boxes, scores, *image.shape[:2]).above(threshold)
+        return Detections(boxes, scores, *image.shape[:2]).above(score_threshold)
 
 
 def load(model: str | Path = DEFAULT_MODEL, threads: int = 0) -> Detector:
@@ -144,7 +189,7 @@ def _refuse_foreign(path: Traversable, session: "InferenceSession") -> None:
         raise InputError(f"{path}: not a Wheatear detector; give a model that `wheatear export` wrote")
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
+def _checked(image: object) -> np.ndarray:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f"photo must be a path or a uint8 array, got {kind}")

@@ -42,11 +42,12 @@ class Edges(NamedTuple):
 
 
 class Seam(NamedTuple):
-    """Tile `second` goes on to the right of tile `first`, or below it; `score` is at most 1."""
+    """Tile `second` goes on to the right of tile `first`, or, if `below`, below it; `score` is at most 1."""
 
     score: float
     first: int
     second: int
+    below: bool
 
 
 def group_tiles(samples: Sequence[Sample]) -> list[str]:
@@ -57,7 +58,7 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
     two sessions are never put together, nor of two sources where no session is known. Only edges of equal
     length are compared. A photo that cannot be read is a group of its own.
     """
-    edges = _read_all_edges([sample.path for sample in samples])
+    edges = read_edges([sample.path for sample in samples])
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
     joins += [(seam.first, seam.second) for seam in sorted(find_seams(edges), reverse=True)]
     groups = _join(joins, _places(samples))
@@ -71,14 +72,15 @@ def find_seams(edges: Sequence[Edges | None]) -> list[Seam]:
     """Find the edges that meet; None stands for a tile that cannot be read. No tile meets itself."""
     seams: list[Seam] = []
     seen = [(tile, of_tile) for tile, of_tile in enumerate(edges) if of_tile is not None]
-    for ends, starts in (
-        ({tile: edge.right for tile, edge in seen}, {tile: edge.left for tile, edge in seen}),
-        ({tile: edge.bottom for tile, edge in seen}, {tile: edge.top for tile, edge in seen}),
+    for below, ends, starts in (
+        (False, {tile: edge.right for tile, edge in seen}, {tile: edge.left for tile, edge in seen}),
+        (True, {tile: edge.bottom for tile, edge in seen}, {tile: edge.top for tile, edge in seen}),
     ):
         for length in {len(end) for end in ends.values()}:
             tiles = [tile for tile, end in ends.items() if len(end) == length]
             end, start = (_describe(np.stack([side[tile] for tile in tiles])) for side in (ends, starts))
-            seams += [Seam(s, tiles[i], tiles[j]) for s, i, j in _match(end, start, _min_score(length))]
+            matches = _match(end, start, _min_score(length))
+            seams += [Seam(score, tiles[i], tiles[j], below) for score, i, j in matches]
     return seams
 
 
@@ -86,14 +88,14 @@ def _min_score(length: int) -> float:
     return MIN_SCORE * math.sqrt(max(1.0, MEASURED_LENGTH / length))
 
 
-def _match(ends: Floats, starts: Floats, min_score: float) -> Iterator[Seam]:
-    """Pairs (end, start) that prefer each other to all others."""
+def _match(ends: Floats, starts: Floats, min_score: float) -> Iterator[tuple[float, int, int]]:
+    """The score of each pair (end, start) that prefer each other to all others, and the pair."""
     scores: Floats = ends @ starts.T
     np.fill_diagonal(scores, -1)
     start_of, end_of = scores.argmax(1), scores.argmax(0)
     for end, start in enumerate(start_of):
         if end_of[start] == end and scores[end, start] >= min_score:
-            yield Seam(float(scores[end, start]), end, int(start))
+            yield float(scores[end, start]), end, int(start)
 
 
 def _describe(edges: Floats) -> Floats:
@@ -123,7 +125,8 @@ def _unit(rows: Floats) -> Floats:
     return centred / lengths
 
 
-def _read_all_edges(paths: Iterable[Path]) -> list[Edges | None]:
+def read_edges(paths: Iterable[Path]) -> list[Edges | None]:
+    """The edges of each photo, None for one that cannot be read or has fewer than 2 pixels a side."""
     # Decoding releases Python's lock; more photos at a time than cores would only take memory.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(_read_edges, paths))

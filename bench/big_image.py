@@ -1,0 +1,92 @@
+"""Peak memory and time of `wheatear count` over a GeoTIFF of 20,000 × 20,000 pixels, beside one of 5,000 × 5,000.
+
+    python bench/big_image.py [--model seed] [--side 20000] [--limit-mb 1500]
+
+The image is made here, from drawn fields, as a tiled JPEG GeoTIFF of 1 mm pixels in UTM. Counting runs as a process of
+its own with all that a user gets: boxes, picture, maps. The exit code is 1 above the limit. Needs the extra `geo`.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+
+from wheatear.data.synth import draw_field
+
+BLOCK = 1024  # pixels of a drawn field
+FIELDS = 8  # different ones, laid in turn
+
+
+def make(path: Path, side: int) -> None:
+    """A GeoTIFF of side × side pixels, written block by block."""
+    fields = [draw_field(np.random.default_rng(i))[0].transpose(2, 0, 1) for i in range(FIELDS)]
+    with rasterio.open(
+        path, "w", driver="GTiff", width=side, height=side, count=3, dtype="uint8", crs="EPSG:32631",
+        transform=from_origin(500_000, 5_538_630, 0.001, 0.001), tiled=True, blockxsize=512, blockysize=512,
+        compress="jpeg", photometric="ycbcr",
+    ) as file:  # fmt: skip
+        for number, (row, column) in enumerate(np.ndindex(-(-side // BLOCK), -(-side // BLOCK))):
+            height, width = (min(BLOCK, side - place * BLOCK) for place in (row, column))
+            field = fields[number % FIELDS][:, :height, :width]
+            file.write(field, window=Window(column * BLOCK, row * BLOCK, width, height))
+
+
+def measure(image: Path, out: Path, model: str) -> tuple[float, float, int]:
+    """Seconds, peak memory in MB and heads of `wheatear count` over one image."""
+    command = [
+        sys.executable,
+        "-c",
+        "from wheatear.cli import app; app()",
+        "count",
+        image,
+        "--out",
+        out,
+        "--model",
+        model,
+    ]
+    start = time.perf_counter()
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"counting failed with status {status}")
+    unit = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
+    with (out / "counts.csv").open() as file:
+        heads = int(next(csv.DictReader(file))["heads"])
+    return time.perf_counter() - start, usage.ru_maxrss * unit / 1024**2, heads
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="seed")
+    parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--limit-mb", type=float, default=1500)
+    given = parser.parse_args()
+    peaks = []
+    with tempfile.TemporaryDirectory() as folder:
+        for side in (given.side // 4, given.side):
+            image = Path(folder, f"field_{side}.tif")
+            make(image, side)
+            seconds, megabytes, heads = measure(image, Path(folder, f"out_{side}"), given.model)
+            peaks.append(megabytes)
+            size = f"{image.stat().st_size / 1024**2:,.0f} MB on disk"
+            print(
+                f"{side:>6} × {side:<6} {size}  {heads:>8,} heads  {seconds:7.1f} s  peak {megabytes:6.0f} MB",
+                flush=True,
+            )
+    print(f"16 times the pixels, {peaks[1] / peaks[0]:.2f} times the memory")
+    raise SystemExit(peaks[1] > given.limit_mb)
+
+
+if __name__ == "__main__":
+    main()

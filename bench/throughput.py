@@ -1,0 +1,143 @@
+"""Photos a second of `wheatear count`, beside one photo at a time and torchvision's mobilenet Faster R-CNN.
+
+    python bench/throughput.py [--model seed] [--photos 60] [--rounds 3] [--jobs 1 2]
+
+All read the same drawn 1024² JPEGs from disk and use as many threads as there are cores; each run is a process of its
+own. `one at a time` and `count` write the same tables and pictures; the peer only reads and detects. Memory is also
+taken over a tenth of the photos, to show that it does not grow with their number. torchvision's network is built
+without weights, as none can be assumed here: the time of its convolutions does not depend on them.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from wheatear.data.synth import draw_field
+
+CORES = os.cpu_count() or 1
+
+
+def draw_photos(folder: Path, number: int) -> None:
+    for i in range(number):
+        Image.fromarray(draw_field(np.random.default_rng(i))[0]).save(folder / f"{i:04}.jpg", quality=90)
+
+
+def one_at_a_time(folder: Path, out: Path, model: str, number: int) -> None:
+    """What `count` does, each step waiting for the one before."""
+    from wheatear import load
+    from wheatear.detections import HEADER, rows
+    from wheatear.images import open_photo
+    from wheatear.outputs import draw_picture
+    from wheatear.pixels import InMemory
+    from wheatear.tables import table
+
+    detector = load(model, threads=CORES)
+    with (
+        table(out / "counts.csv", ("image", "heads")) as counts,
+        table(out / "detections.csv", HEADER) as boxes,
+    ):
+        for path in sorted(folder.glob("*.jpg"))[:number]:
+            image = open_photo(path)
+            heads = detector.detect(image)
+            draw_picture(InMemory(image), heads, out / "annotated" / path.name)
+            boxes(rows(path.name, heads))
+            counts([[path.name, len(heads)]])
+
+
+def count(jobs: int) -> Callable[[Path, Path, str, int], None]:
+    def run(folder: Path, out: Path, model: str, number: int) -> None:
+        from wheatear import load
+        from wheatear.count import Options, count_photos
+        from wheatear.photo_names import name_photos
+
+        photos = name_photos(sorted(folder.glob("*.jpg"))[:number], out)
+        detector = load(model, threads=max(1, CORES // jobs))
+        for each in count_photos(detector, photos, out, Options(jobs=jobs)):
+            assert not each.error
+
+    return run
+
+
+def torchvision_peer(folder: Path, out: Path, model: str, number: int) -> None:
+    import torch
+    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
+
+    from wheatear.images import open_photo
+
+    torch.set_num_threads(CORES)
+    network = fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None).eval()
+    with torch.inference_mode():
+        for path in sorted(folder.glob("*.jpg"))[:number]:
+            network([torch.from_numpy(open_photo(path)).permute(2, 0, 1).float() / 255])
+
+
+def way(name: str) -> Callable[[Path, Path, str, int], None]:
+    if name.startswith("count"):
+        return count(int(name.rpartition(" ")[2]))
+    return {"one at a time": one_at_a_time, "torchvision mobilenet": torchvision_peer}[name]
+
+
+def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float]:
+    """Photos a second, the loading of the model left out, and the peak memory of this process in MB."""
+    with tempfile.TemporaryDirectory() as out:
+        way(name)(folder, Path(out), model, 1)  # loads libraries, warms the disk's cache
+        start = time.perf_counter()
+        way(name)(folder, Path(out), model, number)
+        seconds = time.perf_counter() - start
+    unit = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
+    return {"rate": number / seconds, "megabytes": peak}
+
+
+def in_process(*arguments: object) -> dict[str, float]:
+    command = [sys.executable, __file__, "--only", *map(str, arguments)]
+    result: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )
+    return result
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--only"]:
+        name, folder, model, number = sys.argv[2:]
+        print(json.dumps(measure(name, Path(folder), model, int(number))))
+        return
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="seed")
+    parser.add_argument("--photos", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])
+    given = parser.parse_args()
+    names = ["one at a time", *(f"count --jobs {jobs}" for jobs in given.jobs), "torchvision mobilenet"]
+    with tempfile.TemporaryDirectory() as folder:
+        draw_photos(Path(folder), given.photos)
+        rounds = [
+            {name: in_process(name, folder, given.model, given.photos) for name in names}
+            for _ in range(given.rounds)
+        ]
+        few = in_process(names[1], folder, given.model, max(1, given.photos // 10))
+    print(f"{given.photos} drawn photos of 1024², {CORES} cores, {given.rounds} rounds; medians")
+    for name in names:
+        rate, memory = (
+            statistics.median(each[name][key] for each in rounds) for key in ("rate", "megabytes")
+        )
+        ratio = statistics.median(each[name]["rate"] / each[names[0]]["rate"] for each in rounds)
+        print(f"{name:<22} {rate:6.2f} photos/s  {ratio:5.2f} times one at a time  peak {memory:6.0f} MB")
+    print(f"{names[1]} over {max(1, given.photos // 10)} photos: peak {few['megabytes']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""How much ground a photo shows, and how sure a count is.
+
+Lengths on the ground are metres, ground sampling distances (GSD) metres per pixel.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import ExifTags, Image
+
+from wheatear.errors import InputError
+
+NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
+DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
+MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the user says of the ground: at most one of three; with none of them a photo has no area.
+
+    gsd_mm: millimetres of ground per pixel. frame_m: metres of ground across the photo's width.
+    height_m: metres from the camera to the heads; the photo's EXIF tells the lens and the sensor.
+    InputError for a number that is not above 0 and for more than one.
+    """
+
+    gsd_mm: float | None = None
+    frame_m: float | None = None
+    height_m: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {
+            name: number
+            for name, number in (
+                ("--gsd", self.gsd_mm),
+                ("--frame", self.frame_m),
+                ("--height", self.height_m),
+            )
+            if number is not None
+        }
+        for name, number in given.items():
+            if not (number > 0 and math.isfinite(number)):
+                raise InputError(f"{name} {number:g}: not a length; give a number above 0")
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
+
+    def gsd(self, path: Path, width: int, height: int) -> float | None:
+        """Metres per pixel of a photo of this size in pixels; None where it cannot be told.
+
+        From height_m it is that × pixel pitch / focal length: a camera that looks straight down.
+        """
+        if self.gsd_mm is not None:
+            return self.gsd_mm / 1000
+        if self.frame_m is not None:
+            return self.frame_m / width
+        if self.height_m is None:
+            return None
+        pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
+        return None if pitch_by_focal is None else self.height_m * pitch_by_focal
+
+
+def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
+    """The side of a pixel over the focal length, from EXIF tags; None where they do not tell.
+
+    From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
+    from the focal length in 35 mm film. width, height: pixels of the photo, which may have been made smaller.
+    """
+    focal = _positive(exif.get(ExifTags.Base.FocalLength))
+    density = _positive(exif.get(ExifTags.Base.FocalPlaneXResolution))
+    unit = MILLIMETRES.get(int(_positive(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)) or 0))
+    if focal and density and unit:
+        taken = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or max(width, height)
+        return unit / density / focal * taken / _same_side(exif, width, height)
+    film = _positive(exif.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    return DIAGONAL_35MM / film / math.hypot(width, height) if film else None
+
+
+def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
+    """The photo's side that EXIF calls its width: the longer one unless EXIF says that it is the shorter."""
+    taken_width = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or 1
+    taken_height = _positive(exif.get(ExifTags.Base.ExifImageHeight)) or 1
+    return max(width, height) if taken_width >= taken_height else min(width, height)
+
+
+def _positive(value: object) -> float | None:
+    """An EXIF number above 0; None for anything else, such as a division by 0."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if number > 0 and math.isfinite(number) else None
+
+
+def _exif(path: Path) -> dict[int, object]:
+    try:
+        with Image.open(path) as image:
+            return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
+    except Exception:  # broken EXIF can raise anything; it tells nothing
+        return {}
+
+
+class Interval(NamedTuple):
+    """Heads that the true number lies between, in about 95 of 100 photos like those of val."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class CountingError:
+    """How far the detector's counts were off on val: root mean square error and mean heads, per photo."""
+
+    rmse: float
+    mean_heads: float
+
+    def around(self, heads: int) -> Interval:
+        """Count ± 1.96 RMSE, and in proportion where there are more heads than in val's mean photo.
+
+        In proportion, and not by the root of the number, as the errors within one field go the same way.
+        """
+        margin = NORMAL_95 * self.rmse * max(1.0, heads / self.mean_heads)
+        return Interval(max(0.0, heads - margin), heads + margin)
+
+
+def counting_error(figures: Mapping[str, object]) -> CountingError | None:
+    """The error in a model card's figures, at the threshold for counting; None where none was measured on val."""
+    val = figures.get("val")
+    if not isinstance(val, dict):
+        return None
+    try:
+        overall = (val.get("at_count_threshold") or val["at_score_threshold"])["overall"]
+        mean = overall["heads"] / overall["photos"]
+        return CountingError(float(overall["count"]["rmse"]), mean) if mean > 0 else None
+    except (TypeError, KeyError, ZeroDivisionError):
+        return None
+
+
+FIGURES = (
+    "heads", "heads_low", "heads_high", "area_m2", "heads_per_m2", "heads_per_m2_low", "heads_per_m2_high",
+)  # fmt: skip
+
+
+def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
+    """The columns FIGURES of a table; "" for what is not known."""
+    low, high = ("", "") if error is None else (round(end, 1) for end in error.around(heads))
+    if not area_m2:
+        return [heads, low, high, "", "", "", ""]
+    per_m2 = ["" if isinstance(number, str) else round(number / area_m2, 2) for number in (heads, low, high)]
+    return [heads, low, high, round(area_m2, 4), *per_m2]

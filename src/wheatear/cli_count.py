@@ -1,0 +1,198 @@
+"""`wheatear count`: the options, and what the user is told."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.errors import InputError
+
+if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
+    from wheatear.count import Options
+    from wheatear.detector import Detector
+    from wheatear.outputs import Maps
+    from wheatear.photo_names import Photo
+
+GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
+
+
+def count_command(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A shipped detector, or your model.onnx.",
+            show_default="the shipped one",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Lowest score that counts as a head.", show_default="the model's own"
+        ),
+    ] = None,
+    head_px: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS|auto",
+            help="Size of the heads in these photos; they are resized to what the model knows.",
+            show_default="as they are",
+        ),
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
+    ] = True,
+    gsd: Annotated[
+        float | None,
+        typer.Option(metavar="MM", help="Millimetres of ground per pixel.", rich_help_panel=GROUND),
+    ] = None,
+    frame: Annotated[
+        float | None,
+        typer.Option(metavar="M", help="Metres of ground across a photo's width.", rich_help_panel=GROUND),
+    ] = None,
+    height: Annotated[
+        float | None,
+        typer.Option(
+            metavar="M",
+            help="Metres from camera to heads, with EXIF that tells the lens.",
+            rich_help_panel=GROUND,
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="GeoJSON or GeoPackage of plots to count in.", rich_help_panel=MAPS
+        ),
+    ] = None,
+    cell: Annotated[
+        float, typer.Option(metavar="M", help="Side of the density map's cells.", rich_help_panel=MAPS)
+    ] = 1.0,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Photos at a time; they share the processor.", rich_help_panel=SPEED)
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Skip what an interrupted run into --out counted.", rich_help_panel=SPEED
+        ),
+    ] = False,
+) -> None:
+    """Count the wheat heads in photos and georeferenced images of any size.
+
+    Writes counts.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs.
+    A photo that cannot be read is named and left out.
+
+    Exit code 0: all photos counted; 1: some were not; 2: none found.
+    """
+    from wheatear.photo_names import name_photos
+
+    with friendly_errors():
+        todo = name_photos(photos, out)
+        if not any(photo.path.exists() for photo in todo):
+            given = ", ".join(map(str, photos))
+            typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
+            raise typer.Exit(2)
+        _say_repeated(photos)
+        options = _options(
+            threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
+        )
+        failed = _run(todo, out, model, options)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _options(
+    threshold: float | None,
+    head_px: str | None,
+    ground: tuple[float | None, float | None, float | None],
+    maps: "Maps",
+    pictures: bool,
+    jobs: int,
+    resume: bool,
+) -> "Options":
+    from wheatear.area import Scale
+    from wheatear.count import Options
+
+    size = None if head_px in (None, "auto") else _head_px(str(head_px))
+    return Options(threshold, size, head_px == "auto", Scale(*ground), maps, pictures, jobs, resume)
+
+
+def _head_px(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (size := float(text)) < float("inf"):
+            return size
+    raise InputError(f"--head-px {text}: not a size; give the pixels across a typical head, or auto")
+
+
+def _maps(plots: Path | None, cell: float) -> "Maps":
+    from wheatear.outputs import Maps
+
+    if not cell > 0:
+        raise InputError(f"--cell {cell:g}: not a length; give metres above 0")
+    if plots is None:
+        return Maps(None, cell)
+    try:
+        from wheatear.plots import read_plots
+    except ImportError as error:
+        raise InputError(f"{plots}: plots need the extra `geo`; pip install 'wheatear[geo]'") from error
+    return Maps(read_plots(plots), cell)
+
+
+def _run(photos: list["Photo"], out: Path, model: str | None, options: "Options") -> int:
+    """Count with a progress bar, print the summary, return the number of photos that failed."""
+    from dataclasses import replace
+
+    from wheatear.count_settings import keep_settings
+    from wheatear.detector import DEFAULT_MODEL, load
+
+    threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
+    detector = load(model or DEFAULT_MODEL, threads)
+    if options.threshold is None:
+        options = replace(options, threshold=detector.card.threshold_to_count())
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder for the results")
+    out.mkdir(parents=True, exist_ok=True)
+    keep_settings(out, detector.card.name, options)
+    try:
+        return _count(detector, photos, out, options)
+    except KeyboardInterrupt:
+        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
+        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+
+
+def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> int:
+    from contextlib import closing
+
+    from wheatear.count import count_photos, counted_before
+    from wheatear.count_screen import Summary, progress_bar
+
+    before = len(counted_before(out) & {photo.name for photo in photos}) if options.resume else 0
+    summary = Summary()
+    counts = count_photos(detector, photos, out, options)
+    with progress_bar(len(photos) - before) as (say, step), closing(counts):
+        if before:
+            say(
+                f"wheatear: {before:,} of {len(photos):,} photos were counted before; going on with the others"
+            )
+        for count in counts:
+            summary.add(count)
+            step()
+            for line in (
+                [count.error] if count.error else [f"{count.name}: {what}" for what in count.warnings]
+            ):
+                say(f"wheatear: {line}")
+    summary.show(out)
+    return summary.failed
+
+
+def _say_repeated(paths: list[Path]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if (place := os.path.realpath(path)) in seen:
+            typer.echo(f"wheatear: {path}: given twice; counted once", err=True)
+        seen.add(place)

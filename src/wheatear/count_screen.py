@@ -1,0 +1,96 @@
+"""What `wheatear count` shows on the screen: a bar while it works, a table at the end."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from wheatear.count import Count
+
+SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV has all
+
+
+@dataclass
+class Summary:
+    """Keeps the first photos and sums, however many there are."""
+
+    first: list[Count] = field(default_factory=list)
+    counted: int = 0
+    failed: int = 0
+    heads: int = 0
+    measured_heads: int = 0  # on photos of known area
+    area_m2: float = 0.0
+
+    def add(self, count: Count) -> None:
+        if len(self.first) < SHOWN:
+            self.first.append(count)
+        self.failed += count.heads is None
+        self.counted += count.heads is not None
+        self.heads += count.heads or 0
+        if count.area_m2:
+            self.measured_heads += count.heads or 0
+            self.area_m2 += count.area_m2
+
+    def show(self, out: Path) -> None:
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("Photo", overflow="fold")
+        table.add_column("Heads", justify="right")
+        table.add_column("Heads/m²" if self.area_m2 else "", justify="right")
+        for count in self.first:
+            table.add_row(_name(count), _heads(count), _density(count.heads, count.area_m2))
+        if more := self.counted + self.failed - len(self.first):
+            table.add_row(f"… {more:,} more in counts.csv", "…", "")
+        table.add_section()
+        total = f"Total of {_photos(self.counted)}"
+        table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
+        if self.counted:
+            table.add_row("Mean", f"{self.heads / self.counted:,.1f}", "")
+        console = Console()
+        console.print(table)
+        console.print(f"Results in {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
+    """A bar on stderr -> (say, step): print a line above the bar, count one photo as done."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("Counting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("", total=total, rate="")
+
+        def step() -> None:
+            progress.advance(bar)
+            progress.update(bar, rate=f"{progress.tasks[0].speed or 0:.1f} photos/s")
+
+        yield partial(console.print, markup=False, highlight=False, soft_wrap=True), step
+
+
+def _name(count: Count) -> Text:
+    # A file name may hold bytes that are no text, and brackets, which rich would take for a style.
+    return Text(os.fsencode(count.name).decode(errors="replace"))
+
+
+def _heads(count: Count) -> str:
+    return "not counted" if count.heads is None else f"{count.heads:,}"
+
+
+def _density(heads: int | None, area_m2: float | None) -> str:
+    return f"{heads / area_m2:,.0f}" if heads is not None and area_m2 else ""
+
+
+def _photos(number: int) -> str:
+    return f"{number:,} photo" if number == 1 else f"{number:,} photos"

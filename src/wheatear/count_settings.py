@@ -1,0 +1,44 @@
+"""settings.json of a count: what the numbers depend on, so that a run is resumed as it began."""
+
+import json
+from pathlib import Path
+
+from wheatear.count import Options
+from wheatear.errors import InputError
+from wheatear.files import whole
+
+SETTINGS = "settings.json"
+
+
+def keep_settings(out: Path, model: str, options: Options) -> None:
+    """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with."""
+    path, settings = out / SETTINGS, _settings(model, options)
+    if options.resume and path.exists():
+        _refuse_others(path, settings)
+    with whole(path) as part:
+        part.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _settings(model: str, options: Options) -> dict[str, str | float | None]:
+    plots = options.maps.plots
+    return {
+        "model": model,
+        "threshold": options.threshold,
+        "head_px": "auto" if options.find_head_px else options.head_px,
+        "gsd_mm": options.scale.gsd_mm,
+        "frame_m": options.scale.frame_m,
+        "height_m": options.scale.height_m,
+        "plots": None if plots is None else str(plots.path),
+        "cell_m": options.maps.cell_m,
+    }
+
+
+def _refuse_others(path: Path, settings: dict[str, str | float | None]) -> None:
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; count again without --resume") from error
+    for name, value in settings.items():
+        if before.get(name) != value:
+            was = before.get(name)
+            raise InputError(f"{path}: {name} was {was}, now {value}; give the same, or leave out --resume")

@@ -1,0 +1,119 @@
+"""Where on Earth a raster's heads are: ground area, map coordinates, density (the extra `geo`).
+
+Pixel coordinates are (column, row), (0, 0) the upper left corner of the upper left pixel. Letters: N heads, k pixels
+along a cell of the density map.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import transform as reproject
+
+from wheatear.detections import Detections
+from wheatear.pixels import BAND, Pixels, Window
+from wheatear.raster import Raster
+
+WGS84 = CRS.from_epsg(4326)
+WGS84_AXIS = 6_378_137.0  # m, semi-major (NIMA TR8350.2)
+WGS84_E2 = 0.00669437999014  # eccentricity squared
+PROBE = (
+    50  # pixels to each side over which a pixel's size is taken: far above rounding, far below Earth's curve
+)
+MIN_SHARE = (
+    0.25  # of a density cell that must be data; a sliver with one head would be the densest spot of the map
+)
+
+
+class Density(NamedTuple):
+    """heads_per_m2: (rows, columns) float32, NaN where there is too little data; cell_px: k."""
+
+    heads_per_m2: np.ndarray
+    cell_px: int
+
+
+def pixel_area(raster: Raster) -> float | None:
+    """Square metres of ground that a pixel in the middle of the raster covers; None where its CRS cannot tell.
+
+    On the WGS 84 ellipsoid, whatever the CRS: so degrees are fine, and the stretch of Web Mercator (2.4 times the area
+    at 50° north) is taken out.
+    """
+    if raster.crs is None:
+        return None
+    column, row = raster.width / 2, raster.height / 2
+    points = [(column - PROBE, row), (column + PROBE, row), (column, row - PROBE), (column, row + PROBE)]
+    try:
+        longitudes, latitudes = to_crs(map_points(raster, np.array(points)), raster.crs, WGS84).T
+    except (CRSError, RasterioError):
+        return None
+    latitude = math.radians(float(latitudes.mean()))
+    curve = 1 - WGS84_E2 * math.sin(latitude) ** 2
+    east = np.radians(longitudes) * WGS84_AXIS * math.cos(latitude) / curve**0.5
+    north = np.radians(latitudes) * WGS84_AXIS * (1 - WGS84_E2) / curve**1.5
+    across, down = ((axis[1] - axis[0], axis[3] - axis[2]) for axis in (east, north))
+    area = abs(across[0] * down[1] - across[1] * down[0]) / (2 * PROBE) ** 2
+    return float(area) if math.isfinite(area) and area > 0 else None
+
+
+def map_points(raster: Raster, points: np.ndarray) -> np.ndarray:
+    """Pixel coordinates (N, 2) -> coordinates in the raster's CRS (N, 2)."""
+    return affine(raster.transform, points)
+
+
+def affine(transform: Affine, points: np.ndarray) -> np.ndarray:
+    """Points (N, 2) moved by a transform."""
+    a, b, c, d, e, f = transform[:6]
+    x, y = points[:, 0], points[:, 1]
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+
+def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
+    """Coordinates (N, 2) as x, y (longitude, latitude) of one CRS in another; none give none."""
+    if source == target or not len(points):
+        return points
+    return np.stack(reproject(source, target, points[:, 0], points[:, 1]), axis=1)
+
+
+def centres(heads: Detections) -> np.ndarray:
+    """The middles of the boxes in pixel coordinates, (N, 2) float64."""
+    boxes = heads.boxes.astype(np.float64)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def corners(heads: Detections) -> np.ndarray:
+    """The corners of the boxes in pixel coordinates, (N, 4, 2) float64, around each box."""
+    return heads.boxes.astype(np.float64)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+
+
+def density(heads: Detections, pixels: Pixels, area: float, cell_m: float) -> Density:
+    """Heads per square metre in square cells of about cell_m metres, from the upper left corner on.
+
+    area: m² a pixel. A head belongs to the cell that holds its box's centre; only pixels with data count as area.
+    """
+    k = max(1, round(cell_m / math.sqrt(area)))
+    shape = math.ceil(pixels.height / k), math.ceil(pixels.width / k)
+    columns, rows = (centres(heads) // k).astype(np.int64).T
+    number = np.zeros(shape)
+    np.add.at(number, (rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1)), 1)
+    valid = _valid_per_cell(pixels, k, shape)
+    enough = valid >= MIN_SHARE * k * k
+    per_m2 = np.divide(number, valid * area, out=np.full(shape, np.nan), where=enough)
+    return Density(per_m2.astype(np.float32), k)
+
+
+def _valid_per_cell(pixels: Pixels, k: int, shape: tuple[int, int]) -> np.ndarray:
+    """The number of pixels with data in each cell, from the mask a band of rows at a time."""
+    total = np.zeros(shape, np.int64)
+    starts = np.arange(0, pixels.width, k)
+    for top in range(0, pixels.height, BAND):
+        window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)
+        valid = pixels.valid(window)
+        if valid is None:
+            valid = np.broadcast_to(True, (window.bottom - top, pixels.width))
+        np.add.at(
+            total, np.arange(top, window.bottom) // k, np.add.reduceat(valid, starts, axis=1, dtype=np.int64)
+        )
+    return total

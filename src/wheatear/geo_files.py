@@ -1,0 +1,94 @@
+"""What a geographic information system can open: GeoPackage, GeoJSON, density GeoTIFF (the extra `geo`)."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyogrio
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+
+from wheatear.detections import Detections
+from wheatear.files import whole
+from wheatear.geo import WGS84, Density, centres, corners, map_points, to_crs
+from wheatear.plots import Plots
+from wheatear.raster import Raster
+
+Fields = Mapping[str, Sequence[object] | np.ndarray]
+
+
+def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> None:
+    """Write NAME.gpkg (layers heads and boxes), NAME_heads.geojson (points) and NAME_boxes.geojson (polygons).
+
+    The GeoPackage is in the raster's CRS; GeoJSON is WGS 84, longitude first, as RFC 7946 wants it. Each head
+    has its score. The raster must have a CRS. No heads give files without features.
+    """
+    fields = {"score": heads.scores.astype(np.float64).round(4)}
+    points = map_points(raster, centres(heads))
+    outlines = map_points(raster, corners(heads).reshape(-1, 2))
+    with _file(folder / f"{name}.gpkg") as path:
+        _write_layer(path, "heads", shapely.points(points), "Point", fields, raster.crs)
+        _write_layer(path, "boxes", _polygons(outlines), "Polygon", fields, raster.crs)
+    with _file(folder / f"{name}_heads.geojson") as path:
+        _write_layer(path, "heads", shapely.points(to_crs(points, raster.crs, WGS84)), "Point", fields, WGS84)
+    with _file(folder / f"{name}_boxes.geojson") as path:
+        _write_layer(path, "boxes", _polygons(to_crs(outlines, raster.crs, WGS84)), "Polygon", fields, WGS84)
+
+
+def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
+    """Write NAME_plots.gpkg: the plots as drawn, in their own CRS, those named in counts["plot"] with its fields."""
+    place = {plot: index for index, plot in enumerate(plots.names)}
+    shown = plots.polygons[[place[str(plot)] for plot in counts["plot"]]]
+    with _file(folder / f"{name}_plots.gpkg") as path:
+        _write_layer(path, "plots", shown, "Unknown", counts, plots.crs)
+
+
+def write_density(density: Density, raster: Raster, folder: Path, name: str) -> None:
+    """Write NAME_density.tif: heads per m² as float32 in the raster's CRS, NaN as its no-data value."""
+    rows, columns = density.heads_per_m2.shape
+    a, b, c, d, e, f = raster.transform[:6]
+    k = density.cell_px
+    transform = Affine(a * k, b * k, c, d * k, e * k, f)
+    with _file(folder / f"{name}_density.tif") as path, rasterio.open(
+        path, "w", driver="GTiff", width=columns, height=rows, count=1, dtype="float32", crs=raster.crs,
+        transform=transform, nodata=np.nan, compress="deflate",
+    ) as file:  # fmt: skip
+        file.write(density.heads_per_m2, 1)
+        file.set_band_description(1, "heads per m2")
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Path]:
+    """A path to write to that ends as GDAL wants it; what is written there becomes `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part, TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        yield Path(folder, path.name)
+        shutil.move(Path(folder, path.name), part)
+
+
+def _write_layer(path: Path, layer: str, shapes: np.ndarray, kind: str, fields: Fields, crs: CRS) -> None:
+    # 9 decimals of a degree are 0.1 mm; the driver's own 7 are 1 cm, the width of a head.
+    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"} if path.suffix == ".geojson" else None
+    pyogrio.raw.write(
+        path,
+        geometry=shapely.to_wkb(shapes),
+        field_data=[np.asarray(values) for values in fields.values()],
+        fields=list(fields),
+        layer=layer,
+        driver="GeoJSON" if options else "GPKG",
+        geometry_type=kind,
+        crs=crs.to_wkt(),
+        append=path.exists() and not options,
+        layer_options=options,
+    )
+
+
+def _polygons(points: np.ndarray) -> np.ndarray:
+    """The corners of boxes (4 N, 2), box after box, as polygons (N,)."""
+    boxes: np.ndarray = shapely.polygons(points.reshape(-1, 4, 2))
+    return boxes

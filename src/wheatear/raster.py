@@ -1,0 +1,190 @@
+"""GeoTIFFs and very large TIFFs, read window by window with rasterio (the extra `geo`)."""
+
+import threading
+import warnings
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wheatear.errors import InputError
+from wheatear.images import MAX_PIXELS, open_photo, photo_size
+from wheatear.pixels import InMemory, Pixels, Window
+
+if TYPE_CHECKING:
+    from affine import Affine
+    from rasterio import DatasetReader, Env
+    from rasterio.crs import CRS
+
+TIFF_SUFFIXES = (".tif", ".tiff")
+# Above this many pixels a TIFF is read in windows, so that its size does not tell in the memory. A photo of 24
+# megapixels, which is 72 MB, is quicker read at once.
+LARGE = 50_000_000
+# GDAL keeps decoded blocks; its own default is a twentieth of the machine's memory. A row of windows of a striped file
+# 20,000 pixels wide is 77 MB.
+CACHE_BYTES = 256 * 1024**2
+
+_opening = threading.Lock()  # Python keeps its warning filters per process
+
+
+def open_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """A photo ready to be read: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
+
+    Without rasterio every TIFF is read whole. InputError as in open_photo and Raster.
+    """
+    path = Path(path)
+    if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and (raster := _as_raster(path, max_pixels)):
+        return raster
+    return InMemory(open_photo(path, max_pixels))
+
+
+def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
+    """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
+    if find_spec("rasterio") is None:
+        with suppress(InputError):
+            photo_size(path, max_pixels)
+            return None
+        raise InputError(
+            f"{path}: is too large to be read whole; install wheatear[geo] to read it in windows"
+        )
+    dataset = _open(path)
+    if dataset is None:
+        return None
+    is_photo = dataset.crs is None and _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
+    if is_photo:
+        dataset.close()
+        return None
+    return Raster(path, dataset)
+
+
+def _open(path: Path) -> "DatasetReader | None":
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            return rasterio.open(path, driver="GTiff")
+        except RasterioIOError:
+            return None  # open_photo says what is wrong with it
+
+
+class Raster:
+    """A TIFF on disk as Pixels. One thread at a time may read it.
+
+    Colours are the bands that the file calls red, green and blue, else its first three; one band is grey. 16-bit
+    values keep their upper 8 bits, as in open_photo. Where the file's mask, no-data value or alpha says so, there
+    is no data. InputError for a palette and for pixels of other types, whose range is not known; reading a damaged
+    file raises one that does not name it.
+    """
+
+    def __init__(self, path: Path, dataset: "DatasetReader") -> None:
+        self.path = path
+        self._dataset = dataset
+        self._bands = _colour_bands(path, dataset)
+        self._alpha = _alpha_band(dataset)
+        self._all_valid = _has_no_mask(dataset)
+
+    @property
+    def height(self) -> int:
+        return int(self._dataset.height)
+
+    @property
+    def width(self) -> int:
+        return int(self._dataset.width)
+
+    @property
+    def crs(self) -> "CRS | None":
+        """The coordinate reference system, None where the file has none."""
+        return self._dataset.crs
+
+    @property
+    def transform(self) -> "Affine":
+        """From (column, row) in pixels, (0, 0) the upper left corner of the upper left pixel, to the CRS."""
+        transform: Affine = self._dataset.transform
+        return transform
+
+    def read(self, window: Window) -> np.ndarray:
+        """(h, w, 3) uint8 RGB of a window."""
+        return self._read(window, (window.bottom - window.top, window.right - window.left))
+
+    def overview(self, max_side: int) -> np.ndarray:
+        """The whole of it, made smaller so that neither side is longer than max_side: (h, w, 3) uint8 RGB."""
+        shrink = max(1.0, max(self.height, self.width) / max_side)
+        shape = max(1, round(self.height / shrink)), max(1, round(self.width / shrink))
+        return self._read(Window(0, 0, self.height, self.width), shape)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        """(h, w) bool, False where there is no data; None where all of the file is data."""
+        if self._all_valid:
+            return None
+        with _small_cache():
+            if self._alpha is None:
+                mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
+                return mask
+            opaque: np.ndarray = self._dataset.read(self._alpha, window=_ranges(window)) > 0
+            if self._dataset.nodata is None:
+                return opaque
+            # Of the two GDAL would obey the no-data value alone.
+            bands = self._dataset.read(self._bands, window=_ranges(window))
+            valid: np.ndarray = opaque & (bands != self._dataset.nodata).any(axis=0)
+            return valid
+
+    def close(self) -> None:
+        self._dataset.close()
+
+    def _read(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
+        from rasterio.errors import RasterioIOError
+
+        try:
+            with _small_cache():
+                bands = self._dataset.read(
+                    self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
+                )
+        except RasterioIOError as error:
+            raise InputError("is damaged or cut short; copy it again") from error
+        if bands.dtype == np.uint16:
+            bands = (bands >> 8).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))
+
+
+def _small_cache() -> "Env":
+    """GDAL settles the size of its cache for good at the first block that it reads, in whatever thread that is."""
+    from rasterio import Env
+
+    return Env(GDAL_CACHEMAX=CACHE_BYTES)
+
+
+def _ranges(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (window.top, window.bottom), (window.left, window.right)
+
+
+def _colour_bands(path: Path, dataset: "DatasetReader") -> list[int]:
+    """The 1-based numbers of the bands to read: three colours, or one grey."""
+    from rasterio.enums import ColorInterp
+
+    meanings = list(dataset.colorinterp)
+    if ColorInterp.palette in meanings:
+        raise InputError(f"{path}: its pixels are places in a palette; save it as 8-bit RGB")
+    if set(dataset.dtypes) - {"uint8", "uint16"}:
+        kind = dataset.dtypes[0]
+        raise InputError(f"{path}: has pixels of kind {kind}, of no known range; save it as 8-bit RGB")
+    colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if all(colour in meanings for colour in colours):
+        return [meanings.index(colour) + 1 for colour in colours]
+    return [1, 2, 3] if dataset.count >= 3 else [1]
+
+
+def _alpha_band(dataset: "DatasetReader") -> int | None:
+    from rasterio.enums import ColorInterp
+
+    meanings = list(dataset.colorinterp)
+    return meanings.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in meanings else None
+
+
+def _has_no_mask(dataset: "DatasetReader") -> bool:
+    from rasterio.enums import MaskFlags
+
+    return all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)

@@ -1,0 +1,74 @@
+"""CSV tables that grow row by row, get their names when they are whole, and go on after an interruption."""
+
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TextIO
+
+from wheatear.errors import InputError
+from wheatear.files import naming, whole
+
+Row = Sequence[str | float]
+
+
+@contextmanager
+def table(path: Path, header: Row, resume: bool = False) -> Iterator[Callable[[Iterable[Row]], None]]:
+    """A CSV -> a function that adds rows and puts them on disk at once.
+
+    It grows as PATH.part and becomes PATH when the block ends well; otherwise it stays PATH.part.
+    resume: add to the rows that keep_rows left, instead of starting with the header.
+    """
+    part = part_of(path)
+    with naming(path), _opened(part, "a" if resume else "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+
+        def write(rows: Iterable[Row]) -> None:
+            with naming(path):
+                writer.writerows(rows)
+                file.flush()
+
+        if not resume:
+            write([header])
+        yield write
+    os.replace(part, path)
+
+
+def keep_rows(path: Path, header: Row, wanted: Callable[[str], bool]) -> None:
+    """Make PATH.part ready to be resumed: the header, and the rows so far whose first field is wanted.
+
+    They come from PATH.part, or from PATH where there is none. Rows are streamed: memory does not grow with them.
+    """
+    part = part_of(path)
+    with whole(part) as kept, _opened(kept, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(row for row in rows_so_far(path, header) if wanted(row[0]))
+
+
+def rows_so_far(path: Path, header: Row) -> Iterator[list[str]]:
+    """The whole rows of PATH.part, or of PATH where there is none; nothing where there is neither.
+
+    A last row that a killed process left unfinished is dropped. InputError for other columns than the header's.
+    """
+    source = part_of(path) if part_of(path).exists() else path
+    if not source.exists():
+        return
+    with _opened(source, "r") as file:
+        reader = csv.reader(line for line in file if line.endswith("\n"))
+        found = next(reader, None)
+        if found is None:
+            return
+        if found != list(header):
+            raise InputError(f"{source}, line 1: other columns than this run's; count again without --resume")
+        yield from (row for row in reader if len(row) == len(header))
+
+
+def part_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _opened(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:
+    # Names that are no text come back from the CSV byte for byte.
+    return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")

@@ -1,0 +1,153 @@
+"""Photos of any size, run tile by tile, with every head counted once.
+
+Windows of at most SIZE pixels overlap by OVERLAP; each has a core, and the cores divide the photo: they meet in the
+middle of the overlaps. The rule of a window's detections, in this order:
+
+1. A detection is kept where its box's centre lies in the window's core grown by SLACK pixels.
+2. Of the kept, non-maximum suppression over all windows: a box goes where a better one overlaps it by an IoU above
+   the detector's own threshold.
+
+So a head that a window cuts is left to the neighbour, which sees it whole: the centre of a cut box lies less than half
+a head from the window's border, the grown core OVERLAP / 2 - SLACK from it. That holds for heads shorter than
+OVERLAP - 2 * SLACK (224 pixels). Without the slack, a head on the line between two cores could be lost, as two windows
+may see its centre a pixel apart; with it, it is kept twice, and 2. leaves one.
+
+All lengths are of the photo as the detector sees it, that is, after scaling. Letters: N detections.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from wheatear.boxes import nms
+from wheatear.detections import Detections
+from wheatear.pixels import Pixels, Window
+
+# A detector gives a fixed number of proposals a run (300 for `seed`), set for the 1024² photos it learned from. A run
+# over a larger photo would share them out among more heads, so a core is one such photo.
+SIZE = 1280
+OVERLAP = 256
+# As far as two windows may disagree on a head's centre; the detectors' finest grid is 16 pixels.
+SLACK = 16
+# Windows start on the detectors' coarsest grid (stride 32, twice over for deeper ones), so that an anchor lies where a
+# run over the whole photo would have it.
+ALIGNMENT = 64
+# What the shipped detectors are told, for a card that does not say.
+NMS_THRESH = 0.4
+
+
+Run = Callable[[np.ndarray], Detections]
+
+
+class Tile(NamedTuple):
+    """What the detector sees, and the part of it that is this tile's own."""
+
+    window: Window
+    core: Window
+
+
+def tiles(height: int, width: int, scale: float = 1.0) -> Iterator[Tile]:
+    """The tiles of a photo of height × width >= 1 pixels, row by row, in its own pixels.
+
+    scale: detector's pixels per pixel of the photo, above 0. A photo that fits into one window is one tile.
+    """
+    for top, bottom, core_top, core_bottom in _spans(height, scale):
+        for left, right, core_left, core_right in _spans(width, scale):
+            yield Tile(Window(top, left, bottom, right), Window(core_top, core_left, core_bottom, core_right))
+
+
+def _spans(length: int, scale: float) -> list[tuple[int, int, int, int]]:
+    """Start and end of each window along one side, and of its core."""
+    size, step = max(1, round(SIZE / scale)), max(1, round((SIZE - OVERLAP) / scale))
+    number = max(1, math.ceil((length - (size - step)) / step))
+    starts = [index * step for index in range(number)]
+    ends = [min(start + size, length) for start in starts]
+    borders = [0, *((start + end) // 2 for start, end in zip(starts[1:], ends, strict=False)), length]
+    return list(zip(starts, ends, borders, borders[1:], strict=False))
+
+
+def detect_in_tiles(
+    run: Run, pixels: Pixels, scale: float = 1.0, iou_thresh: float = NMS_THRESH
+) -> Detections:
+    """Run a detector on every tile and put the heads together; boxes are in pixels of the photo.
+
+    run:   one run of the detector, (h, w, 3) uint8 -> Detections in pixels of that array.
+    scale: detector's pixels per pixel of the photo, above 0: each window is resized by it.
+    A head whose centre lies where there is no data is left out; a window without any data is not run.
+    """
+    parts = [_of_tile(run, pixels, tile, scale) for tile in tiles(pixels.height, pixels.width, scale)]
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    if len(parts) > 1:
+        kept = _merge(boxes, scores, np.concatenate([part.depths for part in parts]), iou_thresh)
+        boxes, scores = boxes[kept], scores[kept]
+    return Detections(boxes, scores, pixels.height, pixels.width)
+
+
+def keep_core(boxes: np.ndarray, core: Window, slack: float = SLACK) -> np.ndarray:
+    """Which boxes (N, 4) have their centre in the core grown by slack -> (N,) bool."""
+    x, y = (boxes[:, :2] + boxes[:, 2:]).T / 2
+    across = (x >= core.left - slack) & (x < core.right + slack)
+    inside: np.ndarray = across & (y >= core.top - slack) & (y < core.bottom + slack)
+    return inside
+
+
+class _Part(NamedTuple):
+    """What one tile keeps: boxes (N, 4) in pixels of the photo, scores (N,), and how deep in the core each box
+    lies (N,), which is below 0 where it leaves the core."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    depths: np.ndarray
+
+
+def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
+    window, core = tile
+    valid = pixels.valid(window)
+    if valid is not None and not valid.any():
+        return _Part(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+    heads = run_scaled(run, pixels.read(window), scale)
+    if valid is not None:
+        heads = heads[_on_data(heads.boxes, valid)]
+    boxes = heads.boxes + np.array([window.left, window.top] * 2, np.float32)
+    kept = keep_core(boxes, core, SLACK / scale)
+    return _Part(boxes[kept], heads.scores[kept], _depths(boxes[kept], core))
+
+
+def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
+    """One run on an image resized by scale; boxes in pixels of the image as given."""
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size == (width, height):
+        return run(image)
+    heads = run(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)))
+    back = np.array([width / size[0], height / size[1]] * 2, np.float32)
+    return Detections(heads.boxes * back, heads.scores, height, width)
+
+
+def _on_data(boxes: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4), in pixels of the mask (h, w), have their centre on data -> (N,) bool."""
+    x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.int64).T
+    on_data: np.ndarray = valid[y.clip(0, valid.shape[0] - 1), x.clip(0, valid.shape[1] - 1)]
+    return on_data
+
+
+def _depths(boxes: np.ndarray, core: Window) -> np.ndarray:
+    low, high = np.array([core.left, core.top]), np.array([core.right, core.bottom])
+    depths: np.ndarray = np.concatenate([boxes[:, :2] - low, high - boxes[:, 2:]], axis=1).min(axis=1)
+    return depths
+
+
+def _merge(boxes: np.ndarray, scores: np.ndarray, depths: np.ndarray, iou_thresh: float) -> np.ndarray:
+    """The indices that non-maximum suppression over all tiles keeps, given that each tile has been through its own.
+
+    Boxes of two tiles overlap only where one of them leaves its core, and then no deeper in the other's core than
+    it leaves its own. So only boxes near a core's border are compared: all of an orthomosaic's would take minutes.
+    """
+    near = depths < max(0.0, -float(depths.min(initial=0.0)))
+    compared = np.flatnonzero(near)
+    kept = compared[nms(boxes[compared], scores[compared], iou_thresh)]
+    return np.concatenate([np.flatnonzero(~near), kept])

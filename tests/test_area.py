@@ -1,0 +1,79 @@
+import math
+
+import pytest
+from PIL import ExifTags
+
+from wheatear.area import CountingError, Scale, counting_error, figures, pitch_per_focal_length
+from wheatear.errors import InputError
+
+TAGS = ExifTags.Base
+
+
+def test_the_scale_by_hand(tmp_path):
+    photo = tmp_path / "none.jpg"
+    assert Scale(gsd_mm=2).gsd(photo, 1000, 500) == 0.002
+    assert Scale(frame_m=1.5).gsd(photo, 1000, 500) == 0.0015
+    assert Scale().gsd(photo, 1000, 500) is None
+    assert Scale(height_m=2).gsd(photo, 1000, 500) is None
+
+
+@pytest.mark.parametrize("number", [0, -1, math.nan, math.inf])
+def test_no_length(number):
+    with pytest.raises(InputError, match=r"--gsd .*: not a length; give a number above 0"):
+        Scale(gsd_mm=number)
+
+
+def test_a_full_frame_camera_two_metres_up():
+    """6000 pixels over 36 mm behind 24 mm: 3 m of ground across from 2 m, 0.5 mm a pixel."""
+    exif = {
+        TAGS.FocalLength: 24.0,
+        TAGS.FocalPlaneXResolution: 6000 / 36 * 25.4,
+        TAGS.FocalPlaneResolutionUnit: 2,
+    }
+    exif |= {TAGS.ExifImageWidth: 6000, TAGS.ExifImageHeight: 4000}
+    assert 2 * pitch_per_focal_length(exif, 6000, 4000) == pytest.approx(0.0005)
+    # The same turned, made smaller, and in centimetres.
+    assert 2 * pitch_per_focal_length(exif, 4000, 6000) == pytest.approx(0.0005)
+    assert 2 * pitch_per_focal_length(exif, 3000, 2000) == pytest.approx(0.001)
+    exif |= {TAGS.FocalPlaneXResolution: 6000 / 3.6, TAGS.FocalPlaneResolutionUnit: 3}
+    assert 2 * pitch_per_focal_length(exif, 6000, 4000) == pytest.approx(0.0005)
+
+
+def test_35_mm_film_says_the_same():
+    exif = {TAGS.FocalLengthIn35mmFilm: 24}
+    assert 2 * pitch_per_focal_length(exif, 6000, 4000) == pytest.approx(0.0005)
+
+
+@pytest.mark.parametrize(
+    "exif", [{}, {TAGS.FocalLength: 0}, {TAGS.FocalLengthIn35mmFilm: "?"}, {TAGS.FocalLength: 24}]
+)
+def test_exif_that_does_not_tell(exif):
+    assert pitch_per_focal_length(exif, 6000, 4000) is None
+
+
+def test_the_interval_grows_in_proportion_above_vals_mean():
+    error = CountingError(rmse=5, mean_heads=50)
+    assert error.around(50) == pytest.approx((50 - 9.8, 50 + 9.8))
+    assert error.around(500) == pytest.approx((500 - 98, 500 + 98))
+    assert error.around(3) == pytest.approx((0, 12.8))
+
+
+def test_the_error_in_a_card():
+    def of(rmse):
+        return {"overall": {"photos": 4, "heads": 200, "count": {"rmse": rmse}}}
+
+    assert counting_error({"val": {"at_score_threshold": of(5)}}) == CountingError(5, 50)
+    assert counting_error(
+        {"val": {"at_score_threshold": of(5), "at_count_threshold": of(4)}}
+    ) == CountingError(4, 50)
+    empty = {"overall": {"photos": 4, "heads": 0, "count": {"rmse": 1}}}
+    for card in ({}, {"val": {}}, {"val": None}, {"val": {"at_score_threshold": empty}}):
+        assert counting_error(card) is None
+
+
+def test_figures_of_a_row():
+    error = CountingError(rmse=5, mean_heads=50)
+    assert figures(50, None, None) == [50, "", "", "", "", "", ""]
+    assert figures(50, 2.0, None) == [50, "", "", 2.0, 25.0, "", ""]
+    assert figures(50, 2.0, error) == [50, 40.2, 59.8, 2.0, 25.0, 20.1, 29.9]
+    assert figures(0, 0.0, error) == [0, 0.0, 9.8, "", "", "", ""]

@@ -1,0 +1,314 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+rasterio = pytest.importorskip("rasterio")
+pyogrio = pytest.importorskip("pyogrio")
+shapely = pytest.importorskip("shapely")
+
+from affine import Affine  # noqa: E402
+from rasterio.crs import CRS  # noqa: E402
+from rasterio.enums import ColorInterp  # noqa: E402
+
+import wheatear.raster  # noqa: E402
+from wheatear.detections import Detections  # noqa: E402
+from wheatear.errors import InputError  # noqa: E402
+from wheatear.geo import WGS84, centres, density, map_points, pixel_area, to_crs  # noqa: E402
+from wheatear.geo_files import write_density, write_heads, write_plots  # noqa: E402
+from wheatear.images import open_photo  # noqa: E402
+from wheatear.pixels import InMemory, Window, valid_pixels  # noqa: E402
+from wheatear.plots import count_plots, read_plots  # noqa: E402
+from wheatear.raster import Raster, open_pixels  # noqa: E402
+
+UTM = CRS.from_epsg(32631)
+EAST, NORTH = 500_000.0, 5_538_630.0  # 3° E, 50° N
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 255, (400, 600, 3), dtype=np.uint8)
+HEADS = Detections(
+    np.array([[10, 20, 30, 60], [300, 100, 360, 140], [500, 300, 560, 360]]), np.array([0.9, 0.8, 0.7])
+)
+
+
+def geotiff(path: Path, image=PHOTO, crs=UTM, transform=None, alpha=None, **options) -> Path:
+    """A GeoTIFF of 1 cm pixels, unless told otherwise."""
+    transform = transform or Affine(0.01, 0, EAST, 0, -0.01, NORTH)
+    bands = np.moveaxis(np.atleast_3d(image), -1, 0)
+    bands = bands if alpha is None else np.concatenate([bands, alpha[None].astype(bands.dtype)])
+    height, width = bands.shape[1:]
+    profile = {"width": width, "height": height, "count": len(bands), "dtype": bands.dtype}
+    with rasterio.open(path, "w", driver="GTiff", crs=crs, transform=transform, **profile, **options) as file:
+        if alpha is not None:
+            file.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
+        file.write(bands)
+    return path
+
+
+def raster(path: Path, **options) -> Raster:
+    opened = open_pixels(geotiff(path, **options))
+    assert isinstance(opened, Raster)
+    return opened
+
+
+def test_windows_are_those_of_the_photo(tmp_path):
+    pixels = raster(tmp_path / "a b ä.tif")
+    assert (pixels.height, pixels.width) == (400, 600)
+    np.testing.assert_array_equal(pixels.read(Window(50, 70, 150, 90)), PHOTO[50:150, 70:90])
+    assert pixels.valid(Window(0, 0, 400, 600)) is None
+    assert valid_pixels(pixels) == 400 * 600
+    assert pixels.overview(100).shape == (67, 100, 3)
+
+
+def test_grey_and_16_bits(tmp_path):
+    deep = RNG.integers(0, 65536, (40, 60, 1), dtype=np.uint16)
+    grey = raster(tmp_path / "deep.tif", image=deep).read(Window(0, 0, 40, 60))
+    np.testing.assert_array_equal(grey, np.repeat(deep >> 8, 3, axis=2))
+
+
+def test_bands_are_found_by_their_colour(tmp_path):
+    path = geotiff(tmp_path / "bgr.tif", image=PHOTO[..., ::-1])
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.blue, ColorInterp.green, ColorInterp.red]
+    np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
+
+
+def test_alpha_and_no_data_are_no_ground(tmp_path):
+    alpha = np.full((400, 600), 255)
+    alpha[:, :150] = 0
+    for path, options in (("alpha.tif", {"alpha": alpha}), ("nodata.tif", {"nodata": 0})):
+        image = np.maximum(PHOTO, 1)
+        image[:, :150] = 0
+        pixels = raster(tmp_path / path, image=image, **options)
+        np.testing.assert_array_equal(pixels.valid(Window(0, 100, 5, 200))[0], np.arange(100, 200) >= 150)
+        assert valid_pixels(pixels) == 400 * 450
+
+
+def test_a_plain_tiff_is_a_photo_like_others(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(PHOTO).save(tmp_path / "photo.tif")
+    opened = open_pixels(tmp_path / "photo.tif")
+    assert isinstance(opened, InMemory)
+    np.testing.assert_array_equal(opened.image, open_photo(tmp_path / "photo.tif"))
+
+
+@pytest.mark.parametrize("data", [b"", b"II*\0", b"no tiff"])
+def test_what_is_no_tiff_is_one_line(tmp_path, data):
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.tif: is .*; "):
+        open_pixels(tmp_path / "a.tif")
+
+
+def test_pixels_of_unknown_range_are_refused(tmp_path):
+    path = geotiff(tmp_path / "float.tif", image=PHOTO[..., 0].astype(np.float32))
+    with pytest.raises(
+        InputError, match=r"float\.tif: has pixels of kind float32, of no known range; save it as"
+    ):
+        open_pixels(path)
+
+
+def test_a_damaged_raster(tmp_path):
+    path = geotiff(tmp_path / "a.tif", compress="deflate")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="cut short"):
+        open_pixels(path).read(Window(0, 0, 400, 600))
+
+
+def degrees_per_metre(latitude: float) -> tuple[float, float]:
+    """By the series for WGS 84, NGA's length-of-a-degree calculator."""
+    phi = math.radians(latitude)
+    north = 111132.92 - 559.82 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)
+    east = 111412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
+    return 1 / east, 1 / north
+
+
+MERCATOR = 0.01 / math.cos(math.radians(50))  # what a centimetre is stretched to
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (UTM, Affine(0.01, 0, EAST, 0, -0.01, NORTH)),
+        (UTM, Affine(0.006, 0.008, EAST, 0.008, -0.006, NORTH)),  # the same, turned
+        (CRS.from_epsg(4326), Affine(0.01 * degrees_per_metre(50)[0], 0, 3, 0, -0.01 * degrees_per_metre(50)[1], 50)),
+        (CRS.from_epsg(3857), Affine(MERCATOR, 0, 333958, 0, -MERCATOR, 6446276)),
+        (CRS.from_epsg(2263), Affine(0.01 / 0.3048006, 0, 1e6, 0, -0.01 / 0.3048006, 2e5)),  # US feet
+    ],
+)  # fmt: skip
+def test_the_ground_of_a_pixel_whatever_the_crs(tmp_path, crs, transform):
+    area = pixel_area(raster(tmp_path / "a.tif", crs=crs, transform=transform))
+    assert area == pytest.approx(1e-4, rel=6e-3)  # Mercator takes a sphere for the ellipsoid
+
+
+def test_no_crs_no_ground(tmp_path):
+    assert pixel_area(raster(tmp_path / "a.tif", crs=None, nodata=0)) is None
+
+
+def test_heads_lie_where_the_map_has_them(tmp_path):
+    pixels = raster(tmp_path / "a.tif")
+    np.testing.assert_allclose(map_points(pixels, centres(HEADS))[0], [EAST + 0.20, NORTH - 0.40])
+    write_heads(HEADS, pixels, tmp_path, "a")
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "a.gpkg", layer="heads")
+    assert CRS.from_user_input(meta["crs"]) == UTM
+    points = shapely.get_coordinates(shapely.from_wkb(geometry))
+    np.testing.assert_allclose(
+        points, [[EAST + x, NORTH - y] for x, y in ((0.2, 0.4), (3.3, 1.2), (5.3, 3.3))]
+    )
+    np.testing.assert_allclose(fields[0], [0.9, 0.8, 0.7])
+    boxes = shapely.from_wkb(pyogrio.raw.read(tmp_path / "a.gpkg", layer="boxes")[2])
+    np.testing.assert_allclose(shapely.area(boxes), [0.08, 0.24, 0.36], atol=1e-6)
+    np.testing.assert_allclose(shapely.get_coordinates(shapely.centroid(boxes)), points)
+
+
+def test_geojson_is_wgs_84_as_its_rfc_wants(tmp_path):
+    pixels = raster(tmp_path / "a.tif")
+    write_heads(HEADS, pixels, tmp_path, "a")
+    heads = json.loads((tmp_path / "a_heads.geojson").read_text())
+    assert "crs" not in heads
+    longitude, latitude = heads["features"][0]["geometry"]["coordinates"]
+    back = to_crs(np.array([[longitude, latitude]]), WGS84, UTM)
+    np.testing.assert_allclose(back, [[EAST + 0.2, NORTH - 0.4]], atol=1e-3)
+    boxes = json.loads((tmp_path / "a_boxes.geojson").read_text())
+    assert [feature["properties"]["score"] for feature in boxes["features"]] == [0.9, 0.8, 0.7]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.gpkg", "a.tif", "a_boxes.geojson", "a_heads.geojson",
+    ]  # fmt: skip
+
+
+def test_no_heads_are_files_without_features(tmp_path):
+    write_heads(HEADS[:0], raster(tmp_path / "a.tif"), tmp_path, "a")
+    assert json.loads((tmp_path / "a_heads.geojson").read_text())["features"] == []
+    assert len(pyogrio.raw.read(tmp_path / "a.gpkg", layer="boxes")[2]) == 0
+
+
+def test_density_by_hand(tmp_path):
+    alpha = np.full((400, 600), 255)
+    alpha[:, 500:] = 0  # half of the last column of cells
+    pixels = raster(tmp_path / "a.tif", alpha=alpha)
+    found = density(HEADS[:2], pixels, area=1e-4, cell_m=2.0)
+    assert found.cell_px == 200
+    np.testing.assert_allclose(found.heads_per_m2, [[0.25, 0.25, 0], [0, 0, 0]])
+    write_density(found, pixels, tmp_path, "a")
+    with rasterio.open(tmp_path / "a_density.tif") as file:
+        assert (file.crs, file.transform.a, file.transform.c) == (UTM, 2.0, EAST)
+        np.testing.assert_array_equal(file.read(1), found.heads_per_m2)
+
+
+def test_density_where_there_is_no_ground(tmp_path):
+    alpha = np.full((400, 600), 255)
+    alpha[:200, :200] = 0
+    found = density(HEADS, raster(tmp_path / "a.tif", alpha=alpha), area=1e-4, cell_m=2.0)
+    assert np.isnan(found.heads_per_m2[0, 0])
+    assert np.isfinite(found.heads_per_m2).sum() == 5
+
+
+def square(xmin: float, ymin: float, xmax: float, ymax: float) -> list[list[float]]:
+    """A ring of longitude and latitude, from metres right of and below the raster's corner."""
+    corners = [(xmin, ymin), (xmax, ymin), (xmax, ymax), (xmin, ymax), (xmin, ymin)]
+    return to_crs(np.array([[EAST + x, NORTH - y] for x, y in corners]), UTM, WGS84).tolist()
+
+
+def plots_file(path: Path, **squares: tuple[float, float, float, float]) -> Path:
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"plot": name},
+            "geometry": {"type": "Polygon", "coordinates": [square(*s)]},
+        }
+        for name, s in squares.items()
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_a_head_belongs_to_the_plot_that_holds_its_centre(tmp_path):
+    plots = read_plots(plots_file(tmp_path / "my plots.geojson", west=(0, 0, 3.2, 4), east=(3.2, 0, 6, 4)))
+    west, east = count_plots(plots, HEADS, raster(tmp_path / "a.tif"))
+    assert (west.name, west.heads, west.pixels) == ("west", 1, 320 * 400)
+    assert (east.name, east.heads, east.pixels) == ("east", 2, 280 * 400)
+    assert west.share == pytest.approx(1, abs=1e-3)
+
+
+def test_where_plots_overlap_the_first_counts(tmp_path):
+    plots = read_plots(plots_file(tmp_path / "p.geojson", inner=(3, 1, 4, 2), outer=(-0.001, -0.001, 6, 4)))
+    inner, outer = count_plots(plots, HEADS, raster(tmp_path / "a.tif"))
+    assert (inner.heads, outer.heads) == (1, 2)
+    assert inner.pixels + outer.pixels == 600 * 400
+
+
+def test_plots_outside_the_image(tmp_path):
+    far = plots_file(tmp_path / "p.geojson", near=(5, 0, 7, 4), far=(100, 100, 110, 110))
+    [near] = count_plots(read_plots(far), HEADS, raster(tmp_path / "a.tif"))
+    assert (near.name, near.heads, near.pixels) == ("near", 1, 100 * 400)
+    assert near.share == pytest.approx(0.5, abs=1e-3)
+
+
+def test_plots_are_written_with_their_counts(tmp_path):
+    plots = read_plots(plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1)))
+    write_plots(plots, {"plot": ["b"], "heads": [3], "heads_per_m2": [3.5]}, tmp_path, "photo")
+    meta, _, geometry, fields = pyogrio.raw.read(tmp_path / "photo_plots.gpkg")
+    assert list(meta["fields"]) == ["plot", "heads", "heads_per_m2"]
+    assert [values.tolist() for values in fields] == [["b"], [3], [3.5]]
+    assert shapely.equals(shapely.from_wkb(geometry)[0], plots.polygons[1])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "cannot be read as plots; give a GeoJSON"),
+        ('{"type": "FeatureCollection", "features": []}', "holds no plots; draw them as polygons"),
+        ('{"type": "Point", "coordinates": [3, 50]}', "plot 1: is a Point; draw it as a polygon"),
+        (
+            '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}',
+            "plot 1: its outline crosses itself or has no area; draw it anew",
+        ),
+    ],
+)
+def test_bad_plots_are_one_line(tmp_path, content, message):
+    path = tmp_path / "plots.geojson"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_plots(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_plots_without_a_crs(tmp_path):
+    path = tmp_path / "plots.gpkg"
+    pyogrio.raw.write(
+        path, shapely.to_wkb(np.array([shapely.box(0, 0, 1, 1)])), [np.array(["a"])], ["plot"],
+        driver="GPKG", geometry_type="Polygon", crs="EPSG:32631",
+    )  # fmt: skip
+    assert read_plots(path).names == ["a"]
+    shapefile = tmp_path / "plots.shp"
+    pyogrio.raw.write(
+        shapefile, shapely.to_wkb(np.array([shapely.box(0, 0, 1, 1)])), [np.array(["a"])], ["plot"],
+        driver="ESRI Shapefile", geometry_type="Polygon", crs="EPSG:32631",
+    )  # fmt: skip
+    shapefile.with_suffix(".prj").unlink()
+    with pytest.raises(
+        InputError, match=r"plots\.shp: has no CRS, so its plots have no place; save it with one"
+    ):
+        read_plots(shapefile)
+
+
+def test_plots_without_names_are_numbered(tmp_path):
+    path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    path.write_text(path.read_text().replace('"plot": "b"', '"plot": "a"'))
+    assert read_plots(path).names == ["1", "2"]
+
+
+def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path, monkeypatch):
+    path = geotiff(tmp_path / "a.tif")
+    monkeypatch.setattr(wheatear.raster, "find_spec", lambda _: None)
+    np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
+    with pytest.raises(InputError, match=r"a\.tif: is too large to be read whole; install wheatear\[geo\]"):
+        open_pixels(path, max_pixels=400 * 600 - 1)
+
+
+def test_a_large_tiff_without_coordinates_is_read_in_windows(tmp_path, monkeypatch):
+    monkeypatch.setattr(wheatear.raster, "LARGE", 400 * 600 - 1)
+    assert isinstance(open_pixels(geotiff(tmp_path / "a.tif", crs=None)), Raster)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from tiny_model import write_tiny_model
+from wheatear.detections import Detections
+from wheatear.detector import load
+from wheatear.head_size import BEST, SCALES, WINDOW, estimate_head_px
+from wheatear.pixels import InMemory
+from wheatear.tiles import run_scaled
+
+TRAINED = 60.0
+
+
+def field(size: int, height: int = 1500, width: int = 2000) -> InMemory:
+    """White squares of `size` pixels, each in the middle of a place twice as large."""
+    y, x = np.ogrid[:height, :width]
+    inside = (np.abs(y % (2 * size) - size) <= size // 2) & (np.abs(x % (2 * size) - size) <= size // 2)
+    return InMemory(np.repeat(np.where(inside, 255, 0).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def sure_of_its_own_size(image: np.ndarray) -> Detections:
+    """Finds the white runs in rows 8 pixels apart as squares; surest of those of 60 pixels, blind beyond twice that."""
+    boxes, scores = [], []
+    for row in range(0, image.shape[0], 8):
+        edges = np.flatnonzero(np.diff(np.r_[0, (image[row, :, 0] > 127).astype(int), 0]))
+        for start, end in edges.reshape(-1, 2):
+            score = 1 - abs(np.log2((end - start) / TRAINED))
+            if score > 0.02:
+                boxes.append([start, row, end, row + end - start])
+                scores.append(score)
+    return Detections(np.reshape(boxes, (-1, 4)), np.array(scores), *image.shape[:2])
+
+
+@pytest.mark.parametrize("size", [30, 43, 85, 120, 200])
+def test_the_size_is_found_to_half_an_octave(size):
+    found = estimate_head_px(sure_of_its_own_size, field(size), TRAINED)
+    assert abs(np.log2(found / size)) <= 0.5
+
+
+@pytest.mark.parametrize("size", [56, 60, 64])
+def test_heads_of_the_known_size_are_left_as_they_are(size):
+    assert estimate_head_px(sure_of_its_own_size, field(size), TRAINED) is None
+
+
+def test_no_heads_and_a_photo_smaller_than_a_window():
+    assert (
+        estimate_head_px(sure_of_its_own_size, InMemory(np.zeros((900, 900, 3), np.uint8)), TRAINED) is None
+    )
+    assert estimate_head_px(sure_of_its_own_size, InMemory(np.zeros((1, 3, 3), np.uint8)), TRAINED) is None
+
+
+def test_every_look_costs_the_same():
+    seen = []
+
+    def run(image: np.ndarray) -> Detections:
+        seen.append(image.shape[:2])
+        return sure_of_its_own_size(image)[:BEST]
+
+    estimate_head_px(run, field(60, 3000, 3000), TRAINED)
+    assert len(seen) == 3 * len(SCALES)
+    assert {side for shape in seen for side in shape} <= {WINDOW - 1, WINDOW, WINDOW + 1}
+
+
+def test_boxes_come_back_in_the_photos_pixels():
+    image = field(120).image[:500, :500]
+    plain, half = sure_of_its_own_size(image), run_scaled(sure_of_its_own_size, image, 0.5)
+    assert len(plain) == 0
+    assert half.boxes[:, 2].max() <= 500
+    np.testing.assert_allclose((half.boxes[:, 2] - half.boxes[:, 0]).mean(), 120, atol=4)
+
+
+def test_the_detector_takes_it_from_its_card(tmp_path):
+    detector = load(write_tiny_model(tmp_path, head_px=40.0))
+    assert detector.scale_for(80) == 0.5
+    assert detector.estimate_head_px(InMemory(np.full((300, 300, 3), 90, np.uint8))) is None
+    with pytest.raises(ValueError, match="head_px must be above 0"):
+        detector.detect(np.zeros((8, 8, 3), np.uint8), head_px=0)

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheatear.photo_names import name_photos
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def named(inputs: list[Path], out: Path) -> dict[str, str]:
+    return {photo.name: photo.picture for photo in name_photos(inputs, out)}
+
+
+def test_names_are_relative_to_the_folder_given(tmp_path):
+    touch(tmp_path, "a.jpg", "sub/a.jpg", "other/b.png")
+    assert named([tmp_path], tmp_path / "out") == {
+        "a.jpg": "a.jpg",
+        "other/b.png": "other/b.jpg",
+        "sub/a.jpg": "sub/a.jpg",
+    }
+    assert named([tmp_path / "sub", tmp_path / "other" / "b.png"], tmp_path / "out") == {
+        "a.jpg": "a.jpg",
+        "b.png": "b.jpg",
+    }
+
+
+def test_photos_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    touch(tmp_path, "east/a.jpg", "west/a.jpg", "west/b.jpg")
+    names = {"east/a.jpg": "east/a.jpg", "west/a.jpg": "west/a.jpg", "west/b.jpg": "west/b.jpg"}
+    assert named([tmp_path / "east", tmp_path / "west"], tmp_path / "out") == names
+    assert named([tmp_path / "east" / "a.jpg", tmp_path / "west"], tmp_path / "out") == names
+
+
+def test_photos_that_differ_in_their_ending_have_pictures_of_their_own(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "b.jpg")
+    assert named([tmp_path], tmp_path / "out") == {
+        "a.jpg": "a.jpg.jpg",
+        "a.png": "a.png.jpg",
+        "b.jpg": "b.jpg.jpg",
+    }
+
+
+def test_relative_folders(tmp_path, monkeypatch):
+    touch(tmp_path, "photos/a.jpg", "photos/out/annotated/a.jpg")
+    monkeypatch.chdir(tmp_path / "photos")
+    assert named([Path()], Path("out")) == {"a.jpg": "a.jpg"}
+    assert named([Path("../photos")], Path("out")) == {"a.jpg": "a.jpg"}
+
+
+def test_no_photos_have_no_names(tmp_path):
+    assert name_photos([], tmp_path) == []
+    assert name_photos([tmp_path], tmp_path / "out") == []
+
+
+@given(
+    st.sets(
+        st.tuples(st.sampled_from(["east", "west"]), st.sampled_from(["", "sub/"]), st.sampled_from("abA")),
+        min_size=1,
+    ),
+    st.sampled_from([".jpg", ".png"]),
+)
+def test_no_two_photos_share_a_name_or_a_picture(tmp_path_factory, places, suffix):
+    folder = tmp_path_factory.mktemp("photos")
+    touch(folder, *[f"{first}/{second}{name}{suffix}" for first, second, name in places], "east/a.tif")
+    (folder / "west").mkdir(exist_ok=True)
+    photos = name_photos([folder / "east", folder / "west"], folder / "out")
+    assert len({photo.path for photo in photos}) == len(places) + 1
+    assert len({photo.name for photo in photos}) == len(photos)
+    assert len({photo.picture for photo in photos}) == len(photos)

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from count_runs import count, counted, draw, lines_of, table
+from wheatear.count import Count, Options, count_photos
+from wheatear.detections import Detections
+from wheatear.detector import Card, Detector, load
+from wheatear.errors import InputError
+from wheatear.photo_names import Photo, name_photos
+from wheatear.pixels import Pixels
+
+
+class Failing:
+    """Finds one head in each photo until `bad` calls are done; then raises."""
+
+    card = Card(format=1, name="failing", score_threshold=0.5)
+
+    def __init__(self, bad: int, error: BaseException) -> None:
+        self.calls, self.bad, self.error = 0, bad, error
+
+    def detect(self, pixels: Pixels, threshold: float | None, head_px: float | None) -> Detections:
+        self.calls += 1
+        if self.calls > self.bad:
+            raise self.error
+        return Detections(np.array([[0, 0, 10, 10]]), np.array([0.5]), pixels.height, pixels.width)
+
+
+def three(photos: Path) -> list[Photo]:
+    return name_photos([photos], photos / "none")
+
+
+def test_a_failing_model_names_the_photo(photos, tmp_path):
+    failing = Failing(2, InputError("the model failed on this photo; try a smaller one"))
+    counts = list(count_photos(failing, three(photos), tmp_path))
+    message = f"{photos / 'sub' / 'c.tif'}: the model failed on this photo; try a smaller one"
+    assert counts == [Count("a.png", 1), Count("b.jpg", 1), Count("sub/c.tif", None, message)]
+
+
+def test_tables_get_their_names_when_they_are_whole(model, photos, tmp_path):
+    counts = count_photos(load(model), three(photos), tmp_path)
+    (tmp_path / "counts.csv").write_text("an earlier run's")
+    next(counts), next(counts)
+    # This is what a killed process would leave: the earlier table, and what is done beside it.
+    assert (tmp_path / "counts.csv").read_text() == "an earlier run's"
+    assert counted(tmp_path, "counts.csv.part") == {"a.png": 2, "b.jpg": 0}
+    assert list(counts) == [Count("sub/c.tif", 1)]
+    assert counted(tmp_path) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_an_interrupted_run_goes_on_where_it_stopped(model, photos, tmp_path, error):
+    for name in ("d.png", "e.png", "f.png"):
+        draw(photos / name, [(0, 0)])
+    todo = name_photos([photos], tmp_path / "none")
+    failing = Failing(5, error)
+    with pytest.raises(type(error)):
+        list(count_photos(failing, todo, tmp_path))
+    before = counted(tmp_path, "counts.csv.part")
+    assert before == dict.fromkeys(["a.png", "b.jpg", "d.png", "e.png", "f.png"][: len(before)], 1)
+    assert len(before) >= 1
+    assert not list(tmp_path.glob("*.csv"))
+
+    rest = list(count_photos(load(model), todo, tmp_path, Options(resume=True)))
+    assert [count.name for count in rest] == [photo.name for photo in todo if photo.name not in before]
+    assert list(counted(tmp_path)) == [photo.name for photo in todo]
+    with_heads = [row[0] for row in table(tmp_path / "detections.csv")[1:]]
+    assert with_heads == [name for name, heads in counted(tmp_path).items() for _ in range(heads)]
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_row_that_a_killed_process_left_unfinished_is_done_again(model, photos, tmp_path):
+    todo = three(photos)
+    list(count_photos(load(model), todo, tmp_path))
+    whole = {name: (tmp_path / name).read_text() for name in ("counts.csv", "detections.csv")}
+    for name, text in whole.items():  # killed while writing c.tif's rows
+        (tmp_path / name).unlink()
+        (tmp_path / f"{name}.part").write_text(text[:-3])
+    [again] = count_photos(load(model), todo, tmp_path, Options(resume=True))
+    assert again.name == "sub/c.tif"
+    assert whole == {name: (tmp_path / name).read_text() for name in whole}
+
+
+def test_detections_of_a_photo_that_was_not_counted_are_dropped(model, photos, tmp_path):
+    todo = three(photos)
+    list(count_photos(load(model), todo, tmp_path))
+    whole = (tmp_path / "detections.csv").read_text()
+    lines = (tmp_path / "counts.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "counts.csv").write_text("".join(lines[:-1]))
+    assert [again.name for again in count_photos(load(model), todo, tmp_path, Options(resume=True))] == [
+        "sub/c.tif"
+    ]
+    assert (tmp_path / "detections.csv").read_text() == whole
+
+
+def test_resuming_a_finished_run_counts_what_is_new(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert count(model, out, photos, "--resume").exit_code == 0
+    draw(photos / "new.png", [(0, 0)])
+    result = count(model, out, photos, "--resume")
+    assert lines_of(result) == ["wheatear: 3 of 4 photos were counted before; going on with the others"]
+    assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1, "new.png": 1}
+
+
+def test_a_run_is_not_resumed_with_other_settings(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    result = count(model, out, photos, "--resume", "--threshold", "0.9")
+    assert result.exit_code == 1
+    said = f"wheatear: {out}/settings.json: threshold was 0.4, now 0.9; give the same, or leave out --resume"
+    assert lines_of(result) == [said]
+
+
+def test_tables_of_other_columns_are_not_resumed(model, photos, tmp_path):
+    (tmp_path / "counts.csv").write_text("image,heads\na.png,2\n")
+    result = count(model, tmp_path, photos, "--resume")
+    assert result.exit_code == 1
+    [said] = lines_of(result)
+    assert said.endswith("counts.csv, line 1: other columns than this run's; count again without --resume")
+
+
+def test_ctrl_c_ends_with_a_line(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(Detector, "detect", Failing(1, KeyboardInterrupt()).detect)
+    result = count(model, tmp_path / "out", photos)
+    assert result.exit_code == 130
+    said = f"wheatear: stopped; go on with --resume; the photos done so far are in {tmp_path / 'out'}"
+    assert lines_of(result) == [said]
+    assert counted(tmp_path / "out", "counts.csv.part").items() <= {"a.png": 1}.items()
+
+
+def test_a_picture_too_long_for_jpeg(model, tmp_path):
+    Image.new("L", (65_501, 1)).save(tmp_path / "long.png")
+    photos = name_photos([tmp_path / "long.png"], tmp_path / "none")
+    [failed] = count_photos(load(model), photos, tmp_path)
+    assert "count it with --no-pictures" in failed.error
+    [done] = count_photos(load(model), photos, tmp_path, Options(pictures=False))
+    assert done.heads is not None

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from wheatear.data.sample import Sample
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
-from wheatear.train.recipe import CNNStage
+from wheatear.train.recipe_stages import CNNStage
 
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:

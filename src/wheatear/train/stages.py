@@ -13,14 +13,14 @@ from wheatear.train.dataset import FrozenPhoto
 from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
 from wheatear.train.fit import epoch_seed
 from wheatear.train.losses import rcnn_losses
-from wheatear.train.recipe import Stage
+from wheatear.train.recipe_stages import SteppedStage
 from wheatear.train.roi import label_proposals, to_rois
 
 
 class StageModule(L.LightningModule):
     """The optimiser and the falling rate that all stages share; `parts` are what this stage trains."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int, parts: list[nn.Module]) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int, parts: list[nn.Module]) -> None:
         super().__init__()
         self.model, self.stage, self.seed = model, stage, seed
         model.requires_grad_(False)
@@ -65,7 +65,7 @@ class StageModule(L.LightningModule):
 class SnipClassification(StageModule):
     """Stage cnn: is there a head in this snip? Batches are ((B, 3, S, S) uint8, (B,) labels)."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         assert model.snip_head is not None
         super().__init__(model, stage, seed, [model.backbone, model.snip_head])
 
@@ -88,7 +88,7 @@ class SnipClassification(StageModule):
 class RegionProposal(StageModule):
     """Stage rpn: score and move the anchors, on frozen maps. Batches are lists of photos."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.rpn])
 
     def losses(self, photo: FrozenPhoto) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ class RegionProposal(StageModule):
 class RegionClassification(StageModule):
     """Stage rcnn: score and move the frozen RPN's proposals, on frozen maps. Batches are lists of photos."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.roi_head])
         self.targets = roi_targets(model.recipe.roi)
 

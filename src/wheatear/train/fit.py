@@ -9,13 +9,15 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -25,8 +27,40 @@ from wheatear.files import whole
 CHECKPOINT = "last.ckpt"
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a stage is computed: Lightning's precision, accelerator, devices and strategy.
+
+    workers: processes that read the photos; 0 reads them between the steps.
+    """
+
+    precision: Any = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a stage trains, and how it is kept in bounds.
+
+    val_every: epochs from one validation to the next. clip_norm: longest gradient of a step; None for any.
+    ema: decay a step of the averaged weights, begun after ema_from steps, which are judged and kept; 0 averages none.
+    """
+
+    epochs: int
+    val_every: int = 1
+    clip_norm: float | None = None
+    ema: float = 0.0
+    ema_from: int = 0
+
+
 class EpochShuffle(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`."""
+    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`.
+
+    Of several processes each has its share, the first items once more where they do not divide evenly.
+    """
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
@@ -35,11 +69,19 @@ class EpochShuffle(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // processes()[1])
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+        order = torch.randperm(self.length, generator=generator).tolist()
+        rank, world = processes()
+        return iter((order + order)[rank : len(self) * world : world])
+
+
+def processes() -> tuple[int, int]:
+    """This process's number among those that train together, and how many they are."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -47,13 +89,22 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
-def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any = None) -> DataLoader[Any]:
-    """Batches in a new order each epoch, or in the data's own order without a seed.
+def loader(
+    data: Dataset[Any], batch_size: int, sampler: EpochShuffle | None, collate: Any = None, workers: int = 0
+) -> DataLoader[Any]:
+    """Batches in the sampler's order, or in the data's own without one.
 
-    No worker processes: on few cores they take the time that the convolutions need.
+    No worker processes unless asked for: on few cores they take the time that the convolutions need.
     """
-    sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
-    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate)
+    return DataLoader(
+        data,
+        batch_size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=workers > 0 and torch.cuda.is_available(),
+    )
 
 
 class History(Callback):
@@ -72,7 +123,8 @@ class History(Callback):
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
         self.rows.append(row)
-        write_csv(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_csv(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds}
@@ -82,9 +134,9 @@ class History(Callback):
 
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    """Rows of the same keys as a CSV, written whole or not at all."""
+    """Rows as a CSV, written whole or not at all; a key that a row lacks is left empty."""
     with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -94,7 +146,8 @@ class StageProgress(Callback):
 
     def __init__(self, stage: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.stage, self.progress = stage, Progress(*columns, transient=True)
+        self.stage = stage
+        self.progress = Progress(*columns, transient=True, disable=rank_zero_only.rank > 0)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         steps = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
@@ -108,6 +161,8 @@ class StageProgress(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         left = self.progress.tasks[0].time_remaining
+        if not trainer.is_global_zero:
+            return
         numbers = "  ".join(f"{k} {float(v):.4f}" for k, v in trainer.callback_metrics.items())
         minutes = "" if left is None else f"  {left / 60:.0f} min left"
         self.progress.console.print(
@@ -158,11 +213,11 @@ def fit(
     *,
     name: str,
     folder: Path,
-    epochs: int,
-    precision: Any = "32-true",
+    schedule: Schedule,
+    machine: Machine,
     resume: bool = False,
 ) -> list[dict[str, float]]:
-    """Train `module` for `epochs`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
+    """Train `module`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)
@@ -172,11 +227,20 @@ def fit(
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
+    callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
+    if schedule.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=schedule.ema, update_starting_at_step=schedule.ema_from))
     trainer = L.Trainer(
-        max_epochs=epochs,
-        precision=precision,
+        max_epochs=schedule.epochs,
+        precision=machine.precision,
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        strategy=machine.strategy,
+        use_distributed_sampler=False,  # EpochShuffle divides what it shuffles
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=[history, StageProgress(name), StopOnNonFinite(), checkpoint],
+        callbacks=callbacks,
+        check_val_every_n_epoch=schedule.val_every,
+        gradient_clip_val=schedule.clip_norm,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -138,7 +138,9 @@ class RPN(nn.Module):
         settings = self.proposal_settings
         order = objectness.argsort(descending=True)
         # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
-        top = order[torch.where(torch.arange(order.shape[0], device=order.device) < settings.pre_nms_top_n)[0]]
+        top = order[
+            torch.where(torch.arange(order.shape[0], device=order.device) < settings.pre_nms_top_n)[0]
+        ]
         boxes = decode(deltas[top], anchors[top], self.target_settings.weights)
         boxes = clip_boxes_to_image(boxes, image_size)
         scores = objectness[top].to(boxes.dtype).sigmoid()

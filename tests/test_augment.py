@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from wheatear.train.augment import GREY, Picture, augment, cut_out, join, keep, mix, place, recolour, turn, window
+from wheatear.train.augment import (
+    GREY,
+    Picture,
+    augment,
+    cut_out,
+    join,
+    keep,
+    mix,
+    place,
+    recolour,
+    turn,
+    window,
+)
 from wheatear.train.recipe_stages import AugmentRecipe
 
 HEAD = (255, 0, 0)
@@ -122,9 +134,7 @@ ALL = {"scale": (0.5, 2.0), "mosaic": 1.0, "mixup": 1.0, "cutout": 1.0, "blur": 
 
 @pytest.mark.parametrize("first", [painted, empty])
 def test_all_of_it_together_is_a_picture_and_the_same_for_the_same_seed(first):
-    one, two = (
-        augment(first(), painted, 1.0, recipe(**ALL), np.random.default_rng(3)) for _ in range(2)
-    )
+    one, two = (augment(first(), painted, 1.0, recipe(**ALL), np.random.default_rng(3)) for _ in range(2))
     assert one.image.shape == (96, 96, 3)
     assert one.image.dtype == np.uint8
     assert one.boxes.dtype == np.float32

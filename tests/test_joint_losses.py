@@ -67,7 +67,9 @@ def test_soft_labels_by_hand():
     """One head whose box stands still and one background, both judged even: log 2 whatever the target."""
     _, _, regions, labels, target_deltas = example(1, background=1)
     logits, deltas = torch.zeros(2, 2, requires_grad=True), torch.zeros(2, 4)
-    loss = region_losses(logits, deltas, regions, labels, target_deltas, recipe(quality="soft"))["loss_classifier"]
+    loss = region_losses(logits, deltas, regions, labels, target_deltas, recipe(quality="soft"))[
+        "loss_classifier"
+    ]
     assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
     loss.backward()
     gt = decode(target_deltas[:1], regions[:1], WEIGHTS)
@@ -79,7 +81,9 @@ def test_soft_labels_by_hand():
 def test_quality_learns_the_iou_of_the_moved_box():
     _, _, regions, labels, target_deltas = example(1, background=1)
     logits = torch.zeros(2, 3, requires_grad=True)
-    losses = region_losses(logits, target_deltas.clone(), regions, labels, target_deltas, recipe(quality="iou"))
+    losses = region_losses(
+        logits, target_deltas.clone(), regions, labels, target_deltas, recipe(quality="iou")
+    )
     losses["loss_quality"].backward()
     assert logits.grad is not None
     assert logits.grad[:, 2].tolist() == pytest.approx([-0.25, 0.0], abs=1e-4)  # (0.5 - 1) / 2: the box fits

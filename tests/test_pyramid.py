@@ -21,14 +21,27 @@ def maps(images: int, channels: int = 4) -> dict[int, Tensor]:
 
 def boxes_of_every_size(n: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    sides = 8 * 2 ** (4.5 * torch.rand(n, 2, generator=generator))
-    corners = torch.rand(n, 2, generator=generator) * (IMAGE - sides).clamp(min=0)
+    size, stretch = (
+        20 * 12 ** torch.rand(n, 1, generator=generator),
+        0.9 + 0.2 * torch.rand(n, 2, generator=generator),
+    )
+    sides = (size * stretch).clamp(max=IMAGE)
+    corners = torch.rand(n, 2, generator=generator) * (IMAGE - sides)
     return torch.cat([corners, corners + sides], dim=1)
 
 
 @pytest.mark.parametrize(
     ("width", "height", "level"),
-    [(8, 8, 0), (111, 111, 0), (112, 112, 1), (56, 224, 1), (223, 223, 1), (224, 224, 2), (900, 900, 2), (0, 50, 0)],
+    [
+        (8, 8, 0),
+        (111, 111, 0),
+        (112, 112, 1),
+        (56, 224, 1),
+        (223, 223, 1),
+        (224, 224, 2),
+        (900, 900, 2),
+        (0, 50, 0),
+    ],
 )
 def test_a_region_of_seven_cells_of_a_level_is_its_own(width, height, level):
     """7 cells of stride 16 are 112 px, of stride 32 are 224; below is the finest level's, above the coarsest's."""
@@ -67,7 +80,9 @@ def test_the_pyramid_keeps_the_strides_and_carries_meaning_down():
     channels = {8: 3, 16: 5, 32: 7}
     coarse = {s: torch.rand(2, c, IMAGE // s, IMAGE // s) for s, c in channels.items()}
     levels = pyramid(coarse)
-    assert {s: tuple(m.shape) for s, m in levels.items()} == {s: (2, 6, IMAGE // s, IMAGE // s) for s in STRIDES}
+    assert {s: tuple(m.shape) for s, m in levels.items()} == {
+        s: (2, 6, IMAGE // s, IMAGE // s) for s in STRIDES
+    }
     changed = pyramid(coarse | {32: coarse[32] + 1})
     assert not torch.equal(changed[8], levels[8])
     assert torch.equal(pyramid(coarse | {8: coarse[8] + 1})[32], levels[32])

@@ -8,7 +8,9 @@ from PIL import Image
 from wheatear.train.rescale import rescale, scale_factor, scaled_side, to_photo
 
 
-@pytest.mark.parametrize(("side", "image_size", "expected"), [(1024, 640, 640), (1, 640, 1), (9, 640, 6), (7, 1024, 7)])
+@pytest.mark.parametrize(
+    ("side", "image_size", "expected"), [(1024, 640, 640), (1, 640, 1), (9, 640, 6), (7, 1024, 7)]
+)
 def test_a_side_keeps_its_last_pixel_even_if_a_part_of_it(side, image_size, expected):
     assert scaled_side(side, image_size) == expected
 

@@ -73,9 +73,15 @@ def train_command(
         raise InputError(
             f"--devices {devices}: only the joint stage trains on several; recipe {settings.name} has others"
         )
-    machine = Machine(precision, accelerator, devices, strategy, workers)
-    again = resume or stage is not None
-    run = open_run(out, settings, samples, machine=machine, resume=again, weights=weights)
+    run = open_run(
+        out,
+        settings,
+        samples,
+        precision=precision,
+        resume=resume or stage is not None,
+        machine=Machine(accelerator, devices, strategy, workers),
+        weights=weights,
+    )
     train_run(run, stage)
     typer.echo(f"Done. Next: wheatear export {out}")
 

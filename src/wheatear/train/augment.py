@@ -91,7 +91,7 @@ def window(
         (len(x), len(y)), Image.Resampling.BILINEAR, (left, top, right, bottom)
     )
     image = np.full((*shape, 3), GREY, np.uint8)
-    image[y.start : y.stop, x.start : x.stop] = part
+    image[y.start : y.stop, x.start : x.stop] = np.asarray(part)
     scale = np.array([len(x) / (right - left), len(y) / (bottom - top)] * 2)
     boxes = (photo.boxes - [left, top, left, top]) * scale + [x.start, y.start, x.start, y.start]
     return Picture(image, keep(boxes, shape, recipe.keep_area, recipe.min_side))
@@ -114,11 +114,12 @@ def place(length: int, side: int, factor: float, luck: float) -> tuple[float, fl
 def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: float) -> np.ndarray:
     """Boxes cut at the border of a picture of (height, width), without those of which too little is left."""
     height, width = shape
-    cut = boxes.clip(0, [width, height, width, height])
+    cut: np.ndarray = boxes.clip(0, [width, height, width, height])
     sides = cut[:, 2:] - cut[:, :2]
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     left = (sides.prod(1) >= keep_area * whole) & (sides >= min_side).all(1)
-    return cut[left].astype(np.float32)
+    kept: np.ndarray = cut[left].astype(np.float32)
+    return kept
 
 
 def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:
@@ -126,7 +127,9 @@ def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:
     (a, b, c, d) = (quarter.image for quarter in quarters)
     image = np.concatenate([np.concatenate([a, b], 1), np.concatenate([c, d], 1)])
     corners = ((0, 0), (column, 0), (0, row), (column, row))
-    boxes = [q.boxes + np.float32([x, y, x, y]) for q, (x, y) in zip(quarters, corners, strict=True)]
+    boxes = [
+        q.boxes + np.array([x, y, x, y], np.float32) for q, (x, y) in zip(quarters, corners, strict=True)
+    ]
     return Picture(image, np.concatenate(boxes))
 
 

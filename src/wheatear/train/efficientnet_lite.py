@@ -29,7 +29,7 @@ EPS = 1e-3  # of the batch norms, TensorFlow's
 
 
 class Shrink(nn.Module):
-    """TensorFlow's "same" padding before a convolution of stride 2, for even sides: the odd pixel goes right and below."""
+    """TensorFlow's "same" padding before a convolution of stride 2, for even sides: the odd one right and below."""
 
     def __init__(self, kernel: int) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ The weights are stored as float16 and widened when the model is loaded: half the
 torch, too, is given the rounded weights wherever the two are compared.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +89,14 @@ def export_onnx(model: FasterRCNN, path: Path) -> None:
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
     sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
-    program = torch.export.export(
-        OneImage(model).eval(),
-        (example,),
-        dynamic_shapes=(sides,),
-        prefer_deferred_runtime_asserts_over_guards=True,
-    )
+    with warnings.catch_warnings():  # torchvision's nms calls torch by an old name
+        warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)
+        program = torch.export.export(
+            OneImage(model).eval(),
+            (example,),
+            dynamic_shapes=(sides,),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
     exported = torch.onnx.export(
         program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
     )

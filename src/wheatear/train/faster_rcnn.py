@@ -41,7 +41,12 @@ class FasterRCNN(nn.Module):
         if recipe.pyramid is not None:
             self.pyramid = Pyramid(channels, recipe.strides(), recipe.pyramid.channels)
             channels = self.pyramid.out_channels
-        self.rpn = build_rpn(recipe, channels[recipe.rpn.strides[0]])
+        self.rpn = build_rpn(
+            recipe.rpn,
+            channels[recipe.rpn.strides[0]],
+            recipe.detection.min_size,
+            inside_only=recipe.pyramid is None,
+        )
         self.roi_head = build_roi_head(recipe, channels[recipe.roi.strides[0]])
         self.to(memory_format=torch.channels_last)
 
@@ -94,7 +99,7 @@ class FasterRCNN(nn.Module):
     def postprocess(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, image_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """One image's (R, 2 or 3) logits, (R, 4) deltas and (R, 4) proposals -> boxes (D, 4), scores (D,), descending."""
+        """One image: (R, 2 or 3) logits, (R, 4) deltas and proposals -> boxes (D, 4), scores (D,), descending."""
         settings = self.recipe.detection
         return detect(
             logits,
@@ -119,26 +124,25 @@ def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
     return nn.Linear(channels[stride] * (sizes[0] // stride) ** 2, 2)
 
 
-def build_rpn(recipe: Recipe, in_channels: int) -> RPN:
-    """The RPN of a recipe on maps of `in_channels`.
+def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float, *, inside_only: bool = True) -> RPN:
+    """The RPN of a recipe on maps of `in_channels`; proposals thinner than `min_size` pixels are dropped.
 
-    With a pyramid, anchors that cross the border are trained too (Lin et al. 2017, §4.1): heads cut by it are heads.
+    With a pyramid, anchors that cross the border are trained too (Lin et al. 2017, §5.1): heads cut by it are heads.
     """
-    rpn = recipe.rpn
     return RPN(
         in_channels,
-        rpn.channels,
-        rpn.anchors(),
+        recipe.channels,
+        recipe.anchors(),
         TargetSettings(
-            rpn.fg_iou_thresh,
-            rpn.bg_iou_thresh,
-            rpn.batch_size_per_image,
-            rpn.positive_fraction,
+            recipe.fg_iou_thresh,
+            recipe.bg_iou_thresh,
+            recipe.batch_size_per_image,
+            recipe.positive_fraction,
             allow_low_quality=True,
         ),
-        ProposalSettings(rpn.pre_nms_top_n, rpn.post_nms_top_n, rpn.nms_thresh, recipe.detection.min_size),
+        ProposalSettings(recipe.pre_nms_top_n, recipe.post_nms_top_n, recipe.nms_thresh, min_size),
         beta=RPN_BETA,
-        inside_only=recipe.pyramid is None,
+        inside_only=inside_only,
     )
 
 

@@ -29,12 +29,11 @@ CHECKPOINT = "last.ckpt"
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a stage is computed: Lightning's precision, accelerator, devices and strategy.
+    """What a stage is computed on: Lightning's accelerator, devices and strategy.
 
     workers: processes that read the photos; 0 reads them between the steps.
     """
 
-    precision: Any = "32-true"
     accelerator: str = "auto"
     devices: int = 1
     strategy: str = "auto"
@@ -42,18 +41,20 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long a stage trains, and how it is kept in bounds.
+class Care:
+    """How a training is watched and kept in bounds.
 
     val_every: epochs from one validation to the next. clip_norm: longest gradient of a step; None for any.
     ema: decay a step of the averaged weights, begun after ema_from steps, which are judged and kept; 0 averages none.
     """
 
-    epochs: int
     val_every: int = 1
     clip_norm: float | None = None
     ema: float = 0.0
     ema_from: int = 0
+
+
+HERE, PLAIN = Machine(), Care()
 
 
 class EpochShuffle(Sampler[int]):
@@ -89,22 +90,13 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return seed * 1_000_003 + epoch
 
 
-def loader(
-    data: Dataset[Any], batch_size: int, sampler: EpochShuffle | None, collate: Any = None, workers: int = 0
-) -> DataLoader[Any]:
-    """Batches in the sampler's order, or in the data's own without one.
+def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any = None) -> DataLoader[Any]:
+    """Batches in a new order each epoch, or in the data's own order without a seed.
 
-    No worker processes unless asked for: on few cores they take the time that the convolutions need.
+    No worker processes: on few cores they take the time that the convolutions need.
     """
-    return DataLoader(
-        data,
-        batch_size,
-        sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=workers > 0 and torch.cuda.is_available(),
-    )
+    sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
+    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate)
 
 
 class History(Callback):
@@ -213,11 +205,13 @@ def fit(
     *,
     name: str,
     folder: Path,
-    schedule: Schedule,
-    machine: Machine,
+    epochs: int,
+    precision: Any = "32-true",
     resume: bool = False,
+    machine: Machine = HERE,
+    care: Care = PLAIN,
 ) -> list[dict[str, float]]:
-    """Train `module`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
+    """Train `module` for `epochs`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)
@@ -228,19 +222,19 @@ def fit(
         save_on_train_epoch_end=True,
     )
     callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
-    if schedule.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=schedule.ema, update_starting_at_step=schedule.ema_from))
+    if care.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=care.ema, update_starting_at_step=care.ema_from))
     trainer = L.Trainer(
-        max_epochs=schedule.epochs,
-        precision=machine.precision,
+        max_epochs=epochs,
+        precision=precision,
         accelerator=machine.accelerator,
         devices=machine.devices,
         strategy=machine.strategy,
         use_distributed_sampler=False,  # EpochShuffle divides what it shuffles
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
-        check_val_every_n_epoch=schedule.val_every,
-        gradient_clip_val=schedule.clip_norm,
+        check_val_every_n_epoch=care.val_every,
+        gradient_clip_val=care.clip_norm,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -1,4 +1,4 @@
-"""Stage joint: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2, "approximate joint").
+"""Stage joint: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2).
 
 B images, R sampled regions of a batch.
 """
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
+from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.train.faster_rcnn import FasterRCNN, roi_targets
 from wheatear.train.joint_data import Batch
@@ -38,6 +39,10 @@ class JointTraining(StageModule):
     def configure_optimizers(self) -> Any:
         """Weight decay falls on the kernels alone; the rate changes each step."""
         stage, total = self.stage, int(self.trainer.estimated_stepping_batches)
+        if total <= stage.warmup_steps:
+            raise InputError(
+                f"joint: {total} steps in all, {stage.warmup_steps} to warm up; raise epochs or lower warmup_steps"
+            )
         groups = parameter_groups(self.model, self.parts, stage)
         optimizer: torch.optim.Optimizer
         if stage.optimizer == "sgd":

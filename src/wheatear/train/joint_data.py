@@ -1,12 +1,12 @@
 """What the joint stage learns from: whole photos, cut and changed for training, as they are for validation."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.sample import Sample
 from wheatear.images import open_photo
@@ -76,3 +76,23 @@ class WholePhotos(Dataset[tuple[int, Tensor]]):
 
     def __getitem__(self, i: int) -> tuple[int, Tensor]:
         return i, to_tensor(open_photo(self.samples[i].path))[0]
+
+
+def photo_loaders(
+    train: TrainingPhotos, val: WholePhotos, batch_size: int, workers: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Batches of changed photos, each once an epoch, and whole photos one by one, read by `workers` processes."""
+    shuffle = EpochItems(len(train), train.seed)
+    kept, pinned = workers > 0, workers > 0 and torch.cuda.is_available()
+    return (
+        DataLoader(
+            train,
+            batch_size,
+            sampler=shuffle,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=kept,
+            pin_memory=pinned,
+        ),
+        DataLoader(val, 1, collate_fn=list, num_workers=workers, persistent_workers=kept, pin_memory=pinned),
+    )

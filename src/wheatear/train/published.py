@@ -96,7 +96,7 @@ def read_weights(path: Path) -> Weights:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        what = str(error).splitlines()[0]
+        what = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: weights cannot be read ({what}); give a .pth or .safetensors file"
         ) from None

@@ -29,10 +29,9 @@ from wheatear.train.checkpoint import (
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, EpochShuffle, Machine, Schedule, fit, loader
+from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, fit, loader
 from wheatear.train.joint import JointTraining
-from wheatear.train.joint_data import EpochItems, TrainingPhotos, WholePhotos
-from wheatear.train.joint_data import collate as collate_photos
+from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe import Recipe
@@ -40,7 +39,6 @@ from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNSta
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 
-HERE = Machine()
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
@@ -52,8 +50,9 @@ class Run:
     recipe: Recipe
     train: list[Sample]
     val: list[Sample]
-    machine: Machine
+    precision: str
     resume: bool
+    machine: Machine = HERE
     weights: Path | None = None
 
 
@@ -62,8 +61,9 @@ def open_run(
     recipe: Recipe,
     samples: Sequence[Sample],
     *,
-    machine: Machine = HERE,
+    precision: str = "32-true",
     resume: bool = False,
+    machine: Machine = HERE,
     weights: Path | None = None,
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
@@ -92,11 +92,13 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / "images.csv")
-        write_json(folder / "run.json", describe(by_split, machine, weights))
-    return Run(folder, recipe, by_split["train"], by_split["val"], machine, resume, weights)
+        write_json(folder / "run.json", describe(by_split, precision, machine, weights))
+    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights)
 
 
-def describe(by_split: dict[str, list[Sample]], machine: Machine, weights: Path | None) -> dict[str, object]:
+def describe(
+    by_split: dict[str, list[Sample]], precision: str, machine: Machine = HERE, weights: Path | None = None
+) -> dict[str, object]:
     """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
     start = {"file": weights.name, "sha256": sha256(weights)} if weights else None
     return {
@@ -105,6 +107,7 @@ def describe(by_split: dict[str, list[Sample]], machine: Machine, weights: Path 
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
+        "precision": precision,
         **asdict(machine),
         "weights": start,
     }
@@ -164,7 +167,9 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
                 RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
             )
         case JointStage():
-            return StageParts(JointTraining(model, stage, seed, run.val), *photo_loaders(run, stage), {})
+            photos = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
+            batches = photo_loaders(photos, WholePhotos(run.val), stage.batch_size, run.machine.workers)
+            return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)
 
 
@@ -176,23 +181,14 @@ def loaders(
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Batches of the train part, shuffled, and of the val part."""
     train, val = parts
-    shuffle = EpochShuffle(len(train), seed)  # type: ignore[arg-type]
-    return loader(train, batch_size, shuffle, collate), loader(val, batch_size, None, collate)
+    return loader(train, batch_size, seed, collate), loader(val, batch_size, None, collate)
 
 
-def photo_loaders(run: Run, stage: JointStage) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of changed photos for training; photos one by one, as they are, for validation."""
-    seed, workers = run.recipe.seed, run.machine.workers
-    photos = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
-    train = loader(photos, stage.batch_size, EpochItems(len(photos), seed), collate_photos, workers)
-    return train, loader(WholePhotos(run.val), 1, None, list, workers)
-
-
-def schedule(stage: Stage) -> Schedule:
-    """How long a stage trains, and how it is kept in bounds."""
-    if not isinstance(stage, JointStage):
-        return Schedule(stage.epochs)
-    return Schedule(stage.epochs, stage.val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
+def care(stage: Stage) -> Care:
+    """How the training of a stage is kept in bounds."""
+    if isinstance(stage, JointStage):
+        return Care(stage.val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
+    return PLAIN
 
 
 def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
@@ -205,9 +201,11 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         parts.val,
         name=name,
         folder=folder,
-        schedule=schedule(stage),
-        machine=run.machine,
+        epochs=stage.epochs,
+        precision=run.precision,
         resume=run.resume,
+        machine=run.machine,
+        care=care(stage),
     )
     if rank_zero_only.rank:
         return

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.train import fit
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import EpochShuffle, Machine
@@ -127,6 +128,11 @@ def test_the_rate_rises_and_falls(step, share):
     assert lr_share(step, total=20 if step != 3 else 30, warmup=4, final=0.1) == pytest.approx(
         share, abs=1e-3
     )
+
+
+def test_a_stage_shorter_than_its_warm_up_is_refused(tmp_path, samples):
+    with pytest.raises(InputError, match="4 steps in all, 4 to warm up"):
+        train(tmp_path / "run", tiny_recipe({"warmup_steps": 4}), samples)
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):

@@ -21,11 +21,8 @@ def maps(images: int, channels: int = 4) -> dict[int, Tensor]:
 
 def boxes_of_every_size(n: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    size, stretch = (
-        20 * 12 ** torch.rand(n, 1, generator=generator),
-        0.9 + 0.2 * torch.rand(n, 2, generator=generator),
-    )
-    sides = (size * stretch).clamp(max=IMAGE)
+    size = torch.linspace(20, IMAGE, n)[:, None]
+    sides = (size * (0.95 + 0.1 * torch.rand(n, 2, generator=generator))).clamp(max=IMAGE)
     corners = torch.rand(n, 2, generator=generator) * (IMAGE - sides)
     return torch.cat([corners, corners + sides], dim=1)
 

@@ -113,7 +113,7 @@ class History(Callback):
         self.seconds = time.monotonic() - self.began
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "seconds": round(self.seconds, 1)}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
+        row |= {name: round(value, 6) for name, value in new_metrics(trainer).items()}
         self.rows.append(row)
         if trainer.is_global_zero:
             write_csv(self.path, self.rows)
@@ -123,6 +123,13 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
+
+
+def new_metrics(trainer: L.Trainer) -> dict[str, float]:
+    """What this epoch logged: Lightning keeps the figures of the last validation, however long ago it was."""
+    judged = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {name: value for name, value in metrics.items() if judged or not name.startswith("val_")}
 
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
@@ -155,7 +162,7 @@ class StageProgress(Callback):
         left = self.progress.tasks[0].time_remaining
         if not trainer.is_global_zero:
             return
-        numbers = "  ".join(f"{k} {float(v):.4f}" for k, v in trainer.callback_metrics.items())
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in new_metrics(trainer).items())
         minutes = "" if left is None else f"  {left / 60:.0f} min left"
         self.progress.console.print(
             f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}{minutes}",

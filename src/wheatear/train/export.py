@@ -97,9 +97,9 @@ def export_onnx(model: FasterRCNN, path: Path) -> None:
             dynamic_shapes=(sides,),
             prefer_deferred_runtime_asserts_over_guards=True,
         )
-    exported = torch.onnx.export(
-        program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
-    )
+        exported = torch.onnx.export(
+            program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
+        )
     assert exported is not None
     onnx.save(halve(exported.model_proto), path)
 

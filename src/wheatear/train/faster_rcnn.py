@@ -78,9 +78,9 @@ class FasterRCNN(nn.Module):
         scale = self.recipe.image_size
         maps = self.features(rescale(images, scale))
         image_size = (scaled_side(height, scale), scaled_side(width, scale))
-        per_image = zip(*(m.split(1) for m in maps.values()), strict=True)
         found = [
-            self.detect(dict(zip(maps, image_maps, strict=True)), image_size) for image_maps in per_image
+            self.detect({stride: m[i : i + 1] for stride, m in maps.items()}, image_size)
+            for i in range(images.shape[0])
         ]
         return [(to_photo(boxes, height, width, scale), scores) for boxes, scores in found]
 

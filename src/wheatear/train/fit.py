@@ -27,6 +27,11 @@ from wheatear.files import whole
 CHECKPOINT = "last.ckpt"
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes for all that train together; true where it is alone."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
 @dataclass(frozen=True)
 class Machine:
     """What a stage is computed on: Lightning's accelerator, devices and strategy.
@@ -146,7 +151,7 @@ class StageProgress(Callback):
     def __init__(self, stage: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.stage = stage
-        self.progress = Progress(*columns, transient=True, disable=rank_zero_only.rank > 0)
+        self.progress = Progress(*columns, transient=True, disable=not first_process())
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         steps = int(trainer.num_training_batches) * (trainer.max_epochs or 0)

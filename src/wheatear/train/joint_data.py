@@ -48,7 +48,7 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, item))
 
         def another() -> Picture:
-            return read(self.samples[rng.integers(len(self))])
+            return read(self.samples[int(rng.integers(len(self)))])
 
         picture = augment(read(self.samples[item % len(self)]), another, self.factor, self.recipe, rng)
         return to_tensor(picture.image)[0], torch.from_numpy(picture.boxes)

@@ -44,6 +44,7 @@ def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
         return EfficientNetLite(recipe.name)
     network: nn.Module = models.get_model(recipe.name, weights=None)
     if recipe.stride_in_1x1:
+        assert isinstance(network, models.ResNet)
         for layer in (network.layer2, network.layer3, network.layer4):
             layer[0].conv1.stride, layer[0].conv2.stride = layer[0].conv2.stride, layer[0].conv1.stride
     return network

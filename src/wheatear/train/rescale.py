@@ -22,7 +22,8 @@ def scale_factor(image_size: int) -> Fraction:
 def scaled_side(side: int, image_size: int) -> int:
     """The pixels, the last perhaps a part, that a side of a photo takes at the recipe's scale; at least 1."""
     factor = scale_factor(image_size)
-    return -(-side * factor.numerator // factor.denominator)
+    # Upwards without negative numbers: an exported graph rounds their quotients towards 0, Python does not.
+    return (side * factor.numerator + factor.denominator - 1) // factor.denominator
 
 
 def rescale(images: Tensor, image_size: int) -> Tensor:
@@ -46,4 +47,5 @@ def to_photo(boxes: Tensor, height: int, width: int, image_size: int) -> Tensor:
     factor = scale_factor(image_size)
     if factor == 1:
         return boxes
-    return clip_boxes_to_image(boxes / float(factor), (height, width))
+    clipped: Tensor = clip_boxes_to_image(boxes / float(factor), (height, width))
+    return clipped

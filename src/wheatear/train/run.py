@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.check import clean
@@ -29,7 +28,7 @@ from wheatear.train.checkpoint import (
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, fit, loader
+from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, first_process, fit, loader
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.plots import plot_history
@@ -77,7 +76,7 @@ def open_run(
             f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
         )
     kept = folder / "recipe.json"
-    if kept.exists() and not rank_zero_only.rank:
+    if kept.exists() and first_process():
         if not resume:
             raise InputError(
                 f"{folder}: holds a run already; go on with it by --resume or choose another folder"
@@ -88,7 +87,7 @@ def open_run(
     for split, chosen in by_split.items():
         if not chosen:
             raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
-    if not rank_zero_only.rank:  # the first of several processes writes for all
+    if first_process():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / "images.csv")
@@ -167,8 +166,8 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
                 RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
             )
         case JointStage():
-            photos = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
-            batches = photo_loaders(photos, WholePhotos(run.val), stage.batch_size, run.machine.workers)
+            changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
+            batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
             return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)
 
@@ -207,7 +206,7 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         machine=run.machine,
         care=care(stage),
     )
-    if rank_zero_only.rank:
+    if not first_process():
         return
     save_parts(model, parts.module.parts, folder / WEIGHTS)
     plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")

@@ -38,6 +38,19 @@ def train_command(
     precision: Annotated[
         str, typer.Option(help="Lightning's precision; bf16-mixed is faster where the processor has it.")
     ] = "32-true",
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, or auto for the best there is.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processors of that kind to train on at once.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning's strategy; ddp for several devices.")] = "auto",
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes that read photos for the joint stage, for machines with a GPU."),
+    ] = 0,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Start the backbone from this file, not from what the recipe says."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
 ) -> None:
     """Train a recipe's stages in order, each on the weights of those before it.
@@ -48,6 +61,7 @@ def train_command(
     need_torch()
     from wheatear.data.formats import read_dataset
     from wheatear.data.splits import split
+    from wheatear.train.fit import Machine
     from wheatear.train.recipe import load_recipe
     from wheatear.train.run import open_run, train_run
 
@@ -55,7 +69,19 @@ def train_command(
     samples = read_dataset(folder, labels)
     if not all(sample.split for sample in samples):
         samples = split(samples, seed=settings.seed)
-    run = open_run(out, settings, samples, precision=precision, resume=resume or stage is not None)
+    if devices > 1 and [each.stage for each in settings.stages] != ["joint"]:
+        raise InputError(
+            f"--devices {devices}: only the joint stage trains on several; recipe {settings.name} has others"
+        )
+    run = open_run(
+        out,
+        settings,
+        samples,
+        precision=precision,
+        resume=resume or stage is not None,
+        machine=Machine(accelerator, devices, strategy, workers),
+        weights=weights,
+    )
     train_run(run, stage)
     typer.echo(f"Done. Next: wheatear export {out}")
 

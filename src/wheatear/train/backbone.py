@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wheatear.train.recipe import BackboneRecipe
+from wheatear.train.recipe import NotesBackboneRecipe
 
 
 class NotesCNN(nn.Module):
@@ -20,7 +20,7 @@ class NotesCNN(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, recipe: BackboneRecipe) -> None:
+    def __init__(self, recipe: NotesBackboneRecipe) -> None:
         super().__init__()
         self.groups = nn.ModuleList()
         channels = 3

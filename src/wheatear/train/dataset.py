@@ -57,7 +57,7 @@ def write_maps(model: FasterRCNN, samples: Sequence[Sample], folder: Path, strid
 def write_proposals(model: FasterRCNN, samples: Sequence[Sample], maps: Path, folder: Path) -> None:
     """Compute and keep the proposals of every photo that has none yet, from its map in the folder `maps`."""
     model.eval()
-    stride = model.recipe.rpn.stride
+    (stride,) = model.recipe.rpn.strides
     missing = [s for s in samples if not proposals_path(folder, s).exists()]
     for sample in track(missing, "proposals", transient=True):
         width, height = scaled_size(sample, model.recipe.image_size)

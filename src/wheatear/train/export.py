@@ -4,6 +4,7 @@ The weights are stored as float16 and widened when the model is loaded: half the
 torch, too, is given the rounded weights wherever the two are compared.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from wheatear.images import open_photo
 from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe
+from wheatear.train.rescale import REFERENCE
 
 DATA_LICENCE = (
     "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
@@ -32,6 +34,7 @@ CITATION = (
     "Global Wheat Head Detection 2021, Plant Phenomics 2021, 9846158."
 )
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
+COARSEST = 32  # px, the largest stride of all backbones
 SMALLEST_STORED_AS_HALF = 1024  # values; smaller tensors weigh nothing and may be indices or limits
 
 
@@ -83,17 +86,20 @@ def export_run(run: Path, out: Path | None = None) -> Path:
 def export_onnx(model: FasterRCNN, path: Path) -> None:
     """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
     example = torch.zeros(256, 320, 3, dtype=torch.uint8)
-    # A map of one cell would be traced as something special (33 px are two cells); the graph runs on it nonetheless.
-    sides = {0: torch.export.Dim("height", min=33), 1: torch.export.Dim("width", min=33)}
-    program = torch.export.export(
-        OneImage(model).eval(),
-        (example,),
-        dynamic_shapes=(sides,),
-        prefer_deferred_runtime_asserts_over_guards=True,
-    )
-    exported = torch.onnx.export(
-        program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
-    )
+    # A map of one cell would be traced as something special; the graph runs on it nonetheless.
+    two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
+    sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
+    with warnings.catch_warnings():  # torchvision's nms calls torch by an old name
+        warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)
+        program = torch.export.export(
+            OneImage(model).eval(),
+            (example,),
+            dynamic_shapes=(sides,),
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        exported = torch.onnx.export(
+            program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
+        )
     assert exported is not None
     onnx.save(halve(exported.model_proto), path)
 

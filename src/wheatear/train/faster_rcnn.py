@@ -7,7 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from wheatear.train.backbone import NotesCNN
-from wheatear.train.recipe import CNNStage, Recipe, RoIRecipe, RPNRecipe
+from wheatear.train.pretrained import PretrainedCNN
+from wheatear.train.pyramid import Pyramid, PyramidHead
+from wheatear.train.recipe import NotesBackboneRecipe, Recipe, RoIRecipe, RPNRecipe
+from wheatear.train.recipe_stages import CNNStage
+from wheatear.train.rescale import rescale, scaled_side, to_photo
 from wheatear.train.roi import RoIHead, detect, to_rois
 from wheatear.train.rpn import RPN, ProposalSettings
 from wheatear.train.targets import TargetSettings
@@ -20,18 +24,30 @@ RPN_BETA, RCNN_BETA = 1 / 9, 1.0
 class FasterRCNN(nn.Module):
     """Backbone, region proposal network and RoI head, and the snip classifier that the notes train the backbone with.
 
-    `snip_head` is None in a recipe without a cnn stage.
+    `pyramid` is None in the notes' recipe, `snip_head` in one without a cnn stage.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.backbone = NotesCNN(recipe.backbone)
+        self.backbone = (
+            NotesCNN(recipe.backbone)
+            if isinstance(recipe.backbone, NotesBackboneRecipe)
+            else PretrainedCNN(recipe.backbone)
+        )
         channels = self.backbone.out_channels
         self.snip_head = snip_head(recipe, channels)
-        self.rpn = build_rpn(recipe.rpn, channels[recipe.rpn.stride], recipe.detection.min_size)
-        roi = recipe.roi
-        self.roi_head = RoIHead(channels[roi.stride], roi.size, roi.channels, roi.pool, roi.stride)
+        self.pyramid = None
+        if recipe.pyramid is not None:
+            self.pyramid = Pyramid(channels, recipe.strides(), recipe.pyramid.channels)
+            channels = self.pyramid.out_channels
+        self.rpn = build_rpn(
+            recipe.rpn,
+            channels[recipe.rpn.strides[0]],
+            recipe.detection.min_size,
+            inside_only=recipe.pyramid is None,
+        )
+        self.roi_head = build_roi_head(recipe, channels[recipe.roi.strides[0]])
         self.to(memory_format=torch.channels_last)
 
     def classify(self, snips: Tensor) -> Tensor:
@@ -41,30 +57,49 @@ class FasterRCNN(nn.Module):
         logits: Tensor = self.snip_head(maps[max(maps)].flatten(1))
         return logits
 
+    def features(self, images: Tensor) -> dict[int, Tensor]:
+        """(B, 3, H, W) RGB in 0..255 -> {stride: (B, C, ⌈H/stride⌉, ⌈W/stride⌉) or a little more}."""
+        maps: dict[int, Tensor] = self.backbone(images)
+        return maps if self.pyramid is None else self.pyramid(maps)
+
     def propose(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
-        """The backbone's maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
+        """The maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
         features = [maps[level.stride] for level in self.rpn.levels]
         objectness, deltas = self.rpn(features)
         anchors = self.rpn.anchors([(f.shape[2], f.shape[3]) for f in features], features[0].device)
         return self.rpn.proposals(objectness, deltas, anchors, image_size)
 
     def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """(B, 3, H, W) RGB in 0..255 -> for each image, boxes (D, 4) xyxy pixels and scores (D,), descending."""
-        image_size = (images.shape[2], images.shape[3])
-        maps = self.backbone(images)
-        per_image = zip(*(m.split(1) for m in maps.values()), strict=True)
-        return [self.detect(dict(zip(maps, image_maps, strict=True)), image_size) for image_maps in per_image]
+        """(B, 3, H, W) RGB in 0..255 -> for each image, boxes (D, 4) xyxy pixels and scores (D,), descending.
+
+        The photos are first scaled by image_size / 1024 (`rescale`); the boxes are those of the photos as given.
+        """
+        height, width = images.shape[2:]
+        scale = self.recipe.image_size
+        maps = self.features(rescale(images, scale))
+        image_size = (scaled_side(height, scale), scaled_side(width, scale))
+        found = [
+            self.detect({stride: m[i : i + 1] for stride, m in maps.items()}, image_size)
+            for i in range(images.shape[0])
+        ]
+        return [(to_photo(boxes, height, width, scale), scores) for boxes, scores in found]
 
     def detect(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """One image's maps, (1, C, H, W) each -> boxes (D, 4) xyxy pixels and scores (D,), descending."""
         ((proposals, _),) = self.propose(maps, image_size)
-        logits, deltas = self.roi_head(maps[self.roi_head.stride], to_rois([proposals]))
+        logits, deltas = self.judge(maps, to_rois([proposals]))
         return self.postprocess(logits, deltas, proposals, image_size)
+
+    def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps and (R, 5) rois -> class_logits (R, 2 or 3) and deltas (R, 4) of the RoI head."""
+        seen = maps[self.roi_head.stride] if isinstance(self.roi_head, RoIHead) else maps
+        judged: tuple[Tensor, Tensor] = self.roi_head(seen, rois)
+        return judged
 
     def postprocess(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, image_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """One image's (R, 2) logits, (R, 4) deltas and (R, 4) proposals -> boxes (D, 4), scores (D,), descending."""
+        """One image: (R, 2 or 3) logits, (R, 4) deltas and proposals -> boxes (D, 4), scores (D,), descending."""
         settings = self.recipe.detection
         return detect(
             logits,
@@ -76,6 +111,7 @@ class FasterRCNN(nn.Module):
             detections_per_img=settings.detections_per_img,
             min_size=settings.min_size,
             weights=self.recipe.roi.box_weights,
+            suppression=settings.suppression,
         )
 
 
@@ -88,12 +124,15 @@ def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
     return nn.Linear(channels[stride] * (sizes[0] // stride) ** 2, 2)
 
 
-def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float) -> RPN:
-    """The RPN of a recipe on a map of `in_channels`; proposals thinner than `min_size` pixels are dropped."""
+def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float, *, inside_only: bool = True) -> RPN:
+    """The RPN of a recipe on maps of `in_channels`; proposals thinner than `min_size` pixels are dropped.
+
+    With a pyramid, anchors that cross the border are trained too (Lin et al. 2017, §5.1): heads cut by it are heads.
+    """
     return RPN(
         in_channels,
         recipe.channels,
-        [recipe.anchors()],
+        recipe.anchors(),
         TargetSettings(
             recipe.fg_iou_thresh,
             recipe.bg_iou_thresh,
@@ -103,7 +142,17 @@ def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float) -> RPN:
         ),
         ProposalSettings(recipe.pre_nms_top_n, recipe.post_nms_top_n, recipe.nms_thresh, min_size),
         beta=RPN_BETA,
-        inside_only=True,
+        inside_only=inside_only,
+    )
+
+
+def build_roi_head(recipe: Recipe, in_channels: int) -> RoIHead | PyramidHead:
+    """The notes' head on one map, or one on the levels of a pyramid."""
+    roi = recipe.roi
+    if recipe.pyramid is None:
+        return RoIHead(in_channels, roi.size, roi.channels, roi.pool, roi.strides[0])
+    return PyramidHead(
+        in_channels, roi.strides, roi.cells, roi.size, roi.channels, quality=roi.quality == "iou"
     )
 
 

@@ -9,13 +9,15 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -25,8 +27,46 @@ from wheatear.files import whole
 CHECKPOINT = "last.ckpt"
 
 
+def first_process() -> bool:
+    """Whether this is the process that writes for all that train together; true where it is alone."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a stage is computed on: Lightning's accelerator, devices and strategy.
+
+    workers: processes that read the photos; 0 reads them between the steps.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Care:
+    """How a training is watched and kept in bounds.
+
+    val_every: epochs from one validation to the next. clip_norm: longest gradient of a step; None for any.
+    ema: decay a step of the averaged weights, begun after ema_from steps, which are judged and kept; 0 averages none.
+    """
+
+    val_every: int = 1
+    clip_norm: float | None = None
+    ema: float = 0.0
+    ema_from: int = 0
+
+
+HERE, PLAIN = Machine(), Care()
+
+
 class EpochShuffle(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`."""
+    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`.
+
+    Of several processes each has its share, the first items once more where they do not divide evenly.
+    """
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed, self.epoch = length, seed, 0
@@ -35,11 +75,19 @@ class EpochShuffle(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // processes()[1])
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.length, generator=generator).tolist())
+        order = torch.randperm(self.length, generator=generator).tolist()
+        rank, world = processes()
+        return iter((order + order)[rank : len(self) * world : world])
+
+
+def processes() -> tuple[int, int]:
+    """This process's number among those that train together, and how many they are."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -70,9 +118,10 @@ class History(Callback):
         self.seconds = time.monotonic() - self.began
         row: dict[str, float] = {"epoch": trainer.current_epoch + 1, "seconds": round(self.seconds, 1)}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
-        row |= {k: round(float(v), 6) for k, v in trainer.callback_metrics.items()}
+        row |= {name: round(value, 6) for name, value in new_metrics(trainer).items()}
         self.rows.append(row)
-        write_csv(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_csv(self.path, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": self.seconds}
@@ -81,10 +130,17 @@ class History(Callback):
         self.rows, self.seconds = state_dict["rows"], state_dict["seconds"]
 
 
+def new_metrics(trainer: L.Trainer) -> dict[str, float]:
+    """What this epoch logged: Lightning keeps the figures of the last validation, however long ago it was."""
+    judged = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return {name: value for name, value in metrics.items() if judged or not name.startswith("val_")}
+
+
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    """Rows of the same keys as a CSV, written whole or not at all."""
+    """Rows as a CSV, written whole or not at all; a key that a row lacks is left empty."""
     with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
 
@@ -94,7 +150,8 @@ class StageProgress(Callback):
 
     def __init__(self, stage: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.stage, self.progress = stage, Progress(*columns, transient=True)
+        self.stage = stage
+        self.progress = Progress(*columns, transient=True, disable=not first_process())
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         steps = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
@@ -108,7 +165,9 @@ class StageProgress(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         left = self.progress.tasks[0].time_remaining
-        numbers = "  ".join(f"{k} {float(v):.4f}" for k, v in trainer.callback_metrics.items())
+        if not trainer.is_global_zero:
+            return
+        numbers = "  ".join(f"{name} {value:.4f}" for name, value in new_metrics(trainer).items())
         minutes = "" if left is None else f"  {left / 60:.0f} min left"
         self.progress.console.print(
             f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}{minutes}",
@@ -161,6 +220,8 @@ def fit(
     epochs: int,
     precision: Any = "32-true",
     resume: bool = False,
+    machine: Machine = HERE,
+    care: Care = PLAIN,
 ) -> list[dict[str, float]]:
     """Train `module` for `epochs`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,11 +233,20 @@ def fit(
         enable_version_counter=False,
         save_on_train_epoch_end=True,
     )
+    callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
+    if care.ema:
+        callbacks.insert(0, EMAWeightAveraging(decay=care.ema, update_starting_at_step=care.ema_from))
     trainer = L.Trainer(
         max_epochs=epochs,
         precision=precision,
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        strategy=machine.strategy,
+        use_distributed_sampler=False,  # EpochShuffle divides what it shuffles
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=[history, StageProgress(name), StopOnNonFinite(), checkpoint],
+        callbacks=callbacks,
+        check_val_every_n_epoch=care.val_every,
+        gradient_clip_val=care.clip_norm,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

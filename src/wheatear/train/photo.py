@@ -1,16 +1,16 @@
-"""A photo at the size a recipe works at: its longer side scaled to `image_size` pixels."""
+"""A photo at the scale a recipe works at: 1024 pixels of it become `image_size`, as at detection (`rescale`)."""
 
 import numpy as np
 from PIL import Image
 
 from wheatear.data.sample import Sample
 from wheatear.images import open_photo
+from wheatear.train.rescale import scaled_side
 
 
 def scaled_size(sample: Sample, image_size: int) -> tuple[int, int]:
     """(width, height) in pixels after scaling."""
-    scale = image_size / max(sample.width, sample.height)
-    return max(1, round(sample.width * scale)), max(1, round(sample.height * scale))
+    return scaled_side(sample.width, image_size), scaled_side(sample.height, image_size)
 
 
 def scaled_boxes(sample: Sample, image_size: int) -> np.ndarray:

@@ -7,16 +7,18 @@ from matplotlib.figure import Figure
 
 def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
     """One panel for each metric over the epochs, training and validation together, as a PNG."""
-    epochs = [row["epoch"] for row in rows]
-    names = sorted({key.split("_", 1)[1] for key in rows[0] if key.startswith(("train_", "val_"))})
+    names = sorted(
+        {key.split("_", 1)[1] for row in rows for key in row if key.startswith(("train_", "val_"))}
+    )
     figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for part, colour in (
             ("train", "#0072b2"),
             ("val", "#d55e00"),
         ):  # Okabe and Ito's, told apart by the colour-blind
-            if f"{part}_{name}" in rows[0]:
-                axes.plot(epochs, [row[f"{part}_{name}"] for row in rows], color=colour, label=part)
+            points = [(row["epoch"], row[f"{part}_{name}"]) for row in rows if f"{part}_{name}" in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, label=part)
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.legend()
     figure.suptitle(title)

@@ -5,37 +5,66 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from wheatear.errors import InputError
 from wheatear.train.anchors import AnchorLevel, check_reach
-
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_length=1)]
+from wheatear.train.recipe_part import Count, Fraction, Part, Positive
+from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
 
 
-class Part(BaseModel):
-    """Base of every table of a recipe: frozen, and strict about its keys."""
+class AnyBackboneRecipe(Part):
+    """What every backbone has: the mean and spread of RGB in 0..1, and where its weights come from (`published`)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    weights: str = ""
 
 
-class BackboneRecipe(Part):
+class NotesBackboneRecipe(AnyBackboneRecipe):
     """The notes' CNN: `channels` lists the filters of each group of 3×3 convolutions; groups are halved in size."""
 
     name: Literal["notes"]
     channels: list[list[Count]]
     dropout: Fraction
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
+
+
+class PretrainedBackboneRecipe(AnyBackboneRecipe):
+    """A classifier of ImageNet. `stride_in_1x1`: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015)."""
+
+    name: Literal[
+        "resnet18",
+        "resnet50",
+        "mobilenet_v2",
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+    ]
+    stride_in_1x1: bool = False
+
+    @model_validator(mode="after")
+    def _only_a_bottleneck_has_a_choice(self) -> "PretrainedBackboneRecipe":
+        if self.stride_in_1x1 and self.name != "resnet50":
+            raise ValueError("stride_in_1x1 is a property of resnet50 alone")
+        return self
+
+
+BackboneRecipe = NotesBackboneRecipe | PretrainedBackboneRecipe
+
+
+class PyramidRecipe(Part):
+    """A feature pyramid over the strides that the RPN and the RoI head look at, every level of `channels`."""
+
+    channels: Count
 
 
 class RPNRecipe(Part):
-    """Anchors, their labels, the sampling, and how many proposals are kept. Scales are multiples of the stride."""
+    """Anchors, their labels, the sampling, and how many proposals are kept.
 
-    stride: Count
+    One head looks at every stride; scales are multiples of the stride.
+    """
+
+    strides: Annotated[list[Count], Field(min_length=1)]
     channels: Count
     scales: list[Positive]
     ratios: list[Positive]
@@ -47,17 +76,28 @@ class RPNRecipe(Part):
     post_nms_top_n: Count
     nms_thresh: Fraction
 
-    def anchors(self) -> AnchorLevel:
-        """The anchors of the one map that the RPN looks at."""
-        return AnchorLevel(
-            self.stride, tuple(scale * self.stride for scale in self.scales), tuple(self.ratios)
-        )
+    def anchors(self) -> list[AnchorLevel]:
+        """The anchors of each map that the RPN looks at."""
+        return [
+            AnchorLevel(stride, tuple(scale * stride for scale in self.scales), tuple(self.ratios))
+            for stride in self.strides
+        ]
 
 
 class RoIRecipe(Part):
-    """How proposals are cut out of the map, labelled and sampled."""
+    """How proposals are cut out of the map, labelled and sampled, and what is learnt of them.
 
-    stride: Count
+    cells:    of several strides, the coarsest in which a region is this many cells long (`region_levels`).
+    box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; box_loss_weight multiplies it.
+    quality:  what a score says. "none": how surely it is a head. "soft": that, trained towards the IoU of its box
+              (varifocal, quality focal loss). "iou": that times the IoU predicted by an output of its own.
+    """
+
+    strides: Annotated[list[Count], Field(min_length=1)]
+    cells: Positive = 7.0
+    box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
+    box_loss_weight: Positive = 1.0
+    quality: Literal["none", "soft", "iou"] = "none"
     pool: Literal["crop_and_resize", "roi_align"]
     size: Count
     channels: Count
@@ -69,8 +109,12 @@ class RoIRecipe(Part):
 
 
 class DetectionRecipe(Part):
-    """What happens to the R-CNN's scored boxes."""
+    """What happens to the R-CNN's scored boxes.
 
+    suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
+    """
+
+    suppression: Literal["nms", "matrix"] = "nms"
     score_floor: Fraction
     nms_thresh: Fraction
     min_size: Positive
@@ -79,72 +123,45 @@ class DetectionRecipe(Part):
     ]  # fields with 150 heads a photo are common; never cap a count
 
 
-class Stage(Part):
-    """What every stage of training has. `lr` lists [after this many epochs, rate]; `l2` is Keras's (weight² × l2)."""
-
-    batch_size: Count
-    epochs: Count
-    optimizer: Literal["rmsprop", "adam"]
-    lr: Steps
-    l2: Annotated[float, Field(ge=0)] = 0.0
-
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate of epoch `epoch`, counted from 0."""
-        return [rate for start, rate in self.lr if epoch >= start][-1]
-
-    @model_validator(mode="after")
-    def _lr_starts_at_zero(self) -> "Stage":
-        starts = [start for start, _ in self.lr]
-        if starts[0] != 0 or starts != sorted(starts):
-            raise ValueError("lr must begin at epoch 0 and go forward")
-        return self
-
-
-class CNNStage(Stage):
-    """The snip classifier: head or background.
-
-    val_by: what `val_fraction` is drawn from: field photos, so that validation snips are of plants never seen in
-    training, or single snips, as the notes did; these claim more, as snips of one photo overlap and look alike.
-    """
-
-    stage: Literal["cnn"]
-    snip_size: Count
-    max_per_class: Count
-    val_fraction: Fraction
-    val_by: Literal["photo", "snip"] = "photo"
-
-
-class RPNStage(Stage):
-    """The region proposal network on the frozen map."""
-
-    stage: Literal["rpn"]
-
-
-class RCNNStage(Stage):
-    """The R-CNN on the frozen map and the frozen RPN's proposals."""
-
-    stage: Literal["rcnn"]
-
-
 class Recipe(Part):
     """A detector and how it is trained."""
 
     name: str
     seed: int
     image_size: Count
-    backbone: BackboneRecipe
+    backbone: Annotated[BackboneRecipe, Field(discriminator="name")]
+    pyramid: PyramidRecipe | None = None
     rpn: RPNRecipe
     roi: RoIRecipe
     detection: DetectionRecipe
-    stages: list[Annotated[CNNStage | RPNStage | RCNNStage, Field(discriminator="stage")]]
+    stages: list[Annotated[CNNStage | RPNStage | RCNNStage | JointStage, Field(discriminator="stage")]]
+
+    def strides(self) -> list[int]:
+        """The strides that the RPN or the RoI head looks at, ascending."""
+        return sorted({*self.rpn.strides, *self.roi.strides})
 
     @model_validator(mode="after")
-    def _anchors_fit_the_window(self) -> "Recipe":
+    def _parts_fit_together(self) -> "Recipe":
+        strides = self.strides()
+        if self.pyramid is None:
+            if len(self.rpn.strides) > 1 or len(self.roi.strides) > 1:
+                raise ValueError("several strides need a [pyramid]")
+            self._anchors_fit_the_window()
+        elif strides != [strides[0] * 2**i for i in range(len(strides))]:
+            raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
+        elif self.image_size % 32 or self.roi.pool != "roi_align":
+            raise ValueError('a [pyramid] needs roi.pool = "roi_align" and an image_size that 32 divides')
+        return self
+
+    def _anchors_fit_the_window(self) -> None:
+        """On the notes' frozen map the window sees its nine cells alone. A pyramid learns with the RPN, and its
+        cells know of their surroundings from the coarser levels, so there an anchor may be longer.
+        """
         try:
-            check_reach(self.rpn.anchors().cell(), self.rpn.stride)
+            for level in self.rpn.anchors():
+                check_reach(level.cell(), level.stride)
         except InputError as error:
             raise ValueError(f"rpn: {error}") from None
-        return self
 
 
 def shipped() -> list[str]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from torch import Tensor, nn
 
+from wheatear.train.suppression import matrix_nms
 from wheatear.train.targets import TargetSettings, Weights, decode, sample_targets
 
 Pool = Literal["crop_and_resize", "roi_align"]
@@ -115,22 +116,38 @@ def detect(
     detections_per_img: int,
     min_size: float,
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
+    suppression: Literal["nms", "matrix"] = "nms",
 ) -> tuple[Tensor, Tensor]:
     """Turn what the RoI head says of one image's proposals into detections.
 
-    class_logits (R, 2) background, head; deltas (R, 4); proposals (R, 4); image_size (height, width).
+    class_logits (R, 2) background, head, or (R, 3) with quality; deltas (R, 4); proposals (R, 4); image_size
+    (height, width).
     Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
     descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
-    score goes.
+    score goes; with suppression by matrix, boxes that others overlap lose score instead (`matrix_nms`).
     """
     boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
-    scores = class_logits.to(boxes.dtype).softmax(dim=1)[:, 1]
+    scores = region_scores(class_logits.to(boxes.dtype))
     thick = torchvision.ops.remove_small_boxes(boxes, min_size)
     boxes, scores = boxes[thick], scores[thick]
     likely = torch.where(scores >= score_thresh)[0]
     boxes, scores = boxes[likely], scores[likely]
-    kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
+    if suppression == "matrix":
+        scores = matrix_nms(boxes, scores)
+        kept = scores.argsort(descending=True)[:detections_per_img]
+        kept = kept[scores[kept] >= score_thresh]
+    else:
+        kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
     return boxes[kept], scores[kept]
+
+
+def region_scores(class_logits: Tensor) -> Tensor:
+    """(R,) scores in 0..1 of (R, 2) logits: how surely a head; of (R, 3): times how well the box fits.
+
+    Both are square-rooted in the second case (as in FCOS), so that a score of 0.5 still means a likely, good box.
+    """
+    likely = class_logits[:, :2].softmax(dim=1)[:, 1]
+    return (likely * class_logits[:, 2].sigmoid()).sqrt() if class_logits.shape[1] == 3 else likely
 
 
 def _crops(features: Tensor, boxes: Tensor, stride: int, size: int) -> Tensor:

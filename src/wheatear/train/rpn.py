@@ -136,8 +136,11 @@ class RPN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
         settings = self.proposal_settings
-        # A sort and a slice, not topk: a slice may ask for more than there is, in an exported graph too.
-        top = objectness.argsort(descending=True)[: settings.pre_nms_top_n]
+        order = objectness.argsort(descending=True)
+        # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
+        top = order[
+            torch.where(torch.arange(order.shape[0], device=order.device) < settings.pre_nms_top_n)[0]
+        ]
         boxes = decode(deltas[top], anchors[top], self.target_settings.weights)
         boxes = clip_boxes_to_image(boxes, image_size)
         scores = objectness[top].to(boxes.dtype).sigmoid()

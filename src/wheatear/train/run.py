@@ -5,13 +5,13 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.check import clean
 from wheatear.data.sample import Sample
@@ -28,9 +28,13 @@ from wheatear.train.checkpoint import (
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import fit, loader
+from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, first_process, fit, loader
+from wheatear.train.joint import JointTraining
+from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.plots import plot_history
-from wheatear.train.recipe import CNNStage, RCNNStage, Recipe, RPNStage, Stage
+from wheatear.train.published import load_backbone
+from wheatear.train.recipe import Recipe
+from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 
@@ -39,7 +43,7 @@ PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what all of its stages share."""
+    """A run folder and what all of its stages share. `weights`: a file to start from in place of the recipe's."""
 
     folder: Path
     recipe: Recipe
@@ -47,6 +51,8 @@ class Run:
     val: list[Sample]
     precision: str
     resume: bool
+    machine: Machine = HERE
+    weights: Path | None = None
 
 
 def open_run(
@@ -56,6 +62,8 @@ def open_run(
     *,
     precision: str = "32-true",
     resume: bool = False,
+    machine: Machine = HERE,
+    weights: Path | None = None,
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
@@ -68,26 +76,30 @@ def open_run(
             f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
         )
     kept = folder / "recipe.json"
-    if kept.exists():
+    if kept.exists() and first_process():
         if not resume:
             raise InputError(
                 f"{folder}: holds a run already; go on with it by --resume or choose another folder"
             )
-        if read_json(kept) != recipe.model_dump(mode="json"):
+        if Recipe.model_validate(read_json(kept)) != recipe:
             raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
     by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
     for split, chosen in by_split.items():
         if not chosen:
             raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(kept, recipe.model_dump(mode="json"))
-    write_images_csv(samples, folder / "images.csv")
-    write_json(folder / "run.json", describe(by_split, precision))
-    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume)
+    if first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(kept, recipe.model_dump(mode="json"))
+        write_images_csv(samples, folder / "images.csv")
+        write_json(folder / "run.json", describe(by_split, precision, machine, weights))
+    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights)
 
 
-def describe(by_split: dict[str, list[Sample]], precision: str) -> dict[str, object]:
-    """What a reader needs to judge the figures of a run: data, versions, machine."""
+def describe(
+    by_split: dict[str, list[Sample]], precision: str, machine: Machine = HERE, weights: Path | None = None
+) -> dict[str, object]:
+    """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
+    start = {"file": weights.name, "sha256": sha256(weights)} if weights else None
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
         "heads": {split: sum(len(s.boxes) for s in samples) for split, samples in by_split.items()},
@@ -95,6 +107,8 @@ def describe(by_split: dict[str, list[Sample]], precision: str) -> dict[str, obj
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
         "precision": precision,
+        **asdict(machine),
+        "weights": start,
     }
 
 
@@ -108,6 +122,8 @@ def train_run(run: Run, only: str | None = None) -> None:
         raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(stages)}")
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
+    if not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
+        load_backbone(model.backbone, run.recipe.backbone, str(run.weights or run.recipe.backbone.weights))
     for name, stage in stages.items():
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
@@ -124,9 +140,8 @@ class StageParts:
     """A stage ready to be trained: what learns, from what, and facts about the data worth keeping."""
 
     module: StageModule
-    train: Dataset[Any]
-    val: Dataset[Any]
-    collate: Callable[[list[Any]], Any] | None
+    train: DataLoader[Any]
+    val: DataLoader[Any]
     facts: dict[str, int]
 
 
@@ -136,15 +151,43 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
     match stage:
         case CNNStage():
             facts = write_snips(run.train, folder, stage, run.recipe.image_size, seed)
-            train, val = SnipDataset(folder, val=False), SnipDataset(folder, val=True)
-            return StageParts(SnipClassification(model, stage, seed), train, val, None, facts)
+            snips = SnipDataset(folder, val=False), SnipDataset(folder, val=True)
+            return StageParts(
+                SnipClassification(model, stage, seed), *loaders(snips, stage.batch_size, seed, None), facts
+            )
         case RPNStage():
-            photos = frozen_photos(run, model, run.recipe.rpn.stride, proposals=False)
-            return StageParts(RegionProposal(model, stage, seed), *photos, list, {})
+            photos = frozen_photos(run, model, run.recipe.rpn.strides[0], proposals=False)
+            return StageParts(
+                RegionProposal(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
+            )
         case RCNNStage():
-            photos = frozen_photos(run, model, run.recipe.roi.stride, proposals=True)
-            return StageParts(RegionClassification(model, stage, seed), *photos, list, {})
+            photos = frozen_photos(run, model, run.recipe.roi.strides[0], proposals=True)
+            return StageParts(
+                RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
+            )
+        case JointStage():
+            changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
+            batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
+            return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)
+
+
+def loaders(
+    parts: tuple[Dataset[Any], Dataset[Any]],
+    batch_size: int,
+    seed: int,
+    collate: Callable[[list[Any]], Any] | None,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Batches of the train part, shuffled, and of the val part."""
+    train, val = parts
+    return loader(train, batch_size, seed, collate), loader(val, batch_size, None, collate)
+
+
+def care(stage: Stage) -> Care:
+    """How the training of a stage is kept in bounds."""
+    if isinstance(stage, JointStage):
+        return Care(stage.val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
+    return PLAIN
 
 
 def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
@@ -153,14 +196,18 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
     parts = prepare(run, model, stage)
     rows = fit(
         parts.module,
-        loader(parts.train, stage.batch_size, run.recipe.seed, parts.collate),
-        loader(parts.val, stage.batch_size, None, parts.collate),
+        parts.train,
+        parts.val,
         name=name,
         folder=folder,
         epochs=stage.epochs,
         precision=run.precision,
         resume=run.resume,
+        machine=run.machine,
+        care=care(stage),
     )
+    if not first_process():
+        return
     save_parts(model, parts.module.parts, folder / WEIGHTS)
     plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")
     write_json(folder / METRICS, rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()})
@@ -171,7 +218,7 @@ def frozen_photos(
 ) -> tuple[FrozenPhotos, FrozenPhotos]:
     """The train and val photos through the frozen parts; computed anew when these parts have changed."""
     maps = cache_folder(run.folder, "cnn")
-    write_maps(model, [*run.train, *run.val], maps, (run.recipe.rpn.stride, run.recipe.roi.stride))
+    write_maps(model, [*run.train, *run.val], maps, run.recipe.strides())
     regions = None
     if proposals:
         regions = cache_folder(run.folder, "rpn")
@@ -184,10 +231,15 @@ def frozen_photos(
 
 def cache_folder(run: Path, stage: str) -> Path:
     """RUN/cache/STAGE-DIGEST, named by the stage's weights so that it never outlives them; others are removed."""
-    digest = hashlib.sha256((run / stage / WEIGHTS).read_bytes()).hexdigest()[:12]
+    digest = sha256(run / stage / WEIGHTS)[:12]
     folder = run / "cache" / f"{stage}-{digest}"
     for stale in run.glob(f"cache/{stage}-*"):
         if stale != folder:
             shutil.rmtree(stale)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -19,7 +19,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import write_json
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
-from wheatear.train.recipe import CNNStage
+from wheatear.train.recipe_stages import CNNStage
 
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:

@@ -13,12 +13,12 @@ from wheatear.train.dataset import FrozenPhoto
 from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
 from wheatear.train.fit import epoch_seed
 from wheatear.train.losses import rcnn_losses
-from wheatear.train.recipe import Stage
+from wheatear.train.recipe_stages import Stage, SteppedStage
 from wheatear.train.roi import label_proposals, to_rois
 
 
 class StageModule(L.LightningModule):
-    """The optimiser and the falling rate that all stages share; `parts` are what this stage trains."""
+    """What all stages share; `parts` are what this stage trains."""
 
     def __init__(self, model: FasterRCNN, stage: Stage, seed: int, parts: list[nn.Module]) -> None:
         super().__init__()
@@ -28,6 +28,29 @@ class StageModule(L.LightningModule):
         for part in parts:
             part.requires_grad_(True)
         self.generator = torch.Generator()
+
+    def on_train_epoch_start(self) -> None:
+        """Everything random in this epoch follows from the seed and its number; frozen parts stay as at detection."""
+        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        self.generator.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        self.model.eval()
+        for part in self.parts:
+            part.train()
+
+    def on_validation_epoch_start(self) -> None:
+        """The same samples are drawn from the validation photos each epoch, so that epochs compare."""
+        self.generator.manual_seed(self.seed)
+
+    def log_means(self, prefix: str, values: dict[str, Tensor], batch_size: int) -> None:
+        """Log the epoch's mean of each value."""
+        named = {f"{prefix}_{name}": value for name, value in values.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
+
+
+class SteppedModule(StageModule):
+    """The optimiser and the falling rate of the notes' stages."""
+
+    stage: SteppedStage
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """L2 falls on the kernels alone, as Keras's kernel_regularizer: its l2·w² is a weight decay of 2·l2."""
@@ -43,29 +66,15 @@ class StageModule(L.LightningModule):
         return torch.optim.Adam(groups, lr=self.stage.lr_at(0))
 
     def on_train_epoch_start(self) -> None:
-        """Everything random in this epoch follows from the seed and its number; frozen parts stay as at detection."""
-        torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
-        self.generator.manual_seed(epoch_seed(self.seed, self.current_epoch))
+        super().on_train_epoch_start()
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.stage.lr_at(self.current_epoch)
-        self.model.eval()
-        for part in self.parts:
-            part.train()
-
-    def on_validation_epoch_start(self) -> None:
-        """The same samples are drawn from the validation photos each epoch, so that epochs compare."""
-        self.generator.manual_seed(self.seed)
-
-    def log_means(self, prefix: str, values: dict[str, Tensor], batch_size: int) -> None:
-        """Log the epoch's mean of each value."""
-        named = {f"{prefix}_{name}": value for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
 
 
-class SnipClassification(StageModule):
+class SnipClassification(SteppedModule):
     """Stage cnn: is there a head in this snip? Batches are ((B, 3, S, S) uint8, (B,) labels)."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         assert model.snip_head is not None
         super().__init__(model, stage, seed, [model.backbone, model.snip_head])
 
@@ -85,10 +94,10 @@ class SnipClassification(StageModule):
         self.log_means("val", {"cross_entropy": loss, "accuracy": accuracy}, len(batch[1]))
 
 
-class RegionProposal(StageModule):
+class RegionProposal(SteppedModule):
     """Stage rpn: score and move the anchors, on frozen maps. Batches are lists of photos."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.rpn])
 
     def losses(self, photo: FrozenPhoto) -> dict[str, Tensor]:
@@ -113,10 +122,10 @@ class RegionProposal(StageModule):
                 self.log("val_recall", found, on_epoch=True, batch_size=len(photo.gt_boxes))
 
 
-class RegionClassification(StageModule):
+class RegionClassification(SteppedModule):
     """Stage rcnn: score and move the frozen RPN's proposals, on frozen maps. Batches are lists of photos."""
 
-    def __init__(self, model: FasterRCNN, stage: Stage, seed: int) -> None:
+    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.roi_head])
         self.targets = roi_targets(model.recipe.roi)
 

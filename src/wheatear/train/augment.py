@@ -1,0 +1,185 @@
+"""How a training photo is made to differ from the one on disk, so that more fields are seen than were photographed.
+
+A picture is an image (H, W, 3) uint8 RGB and its boxes (G, 4) float32 xyxy pixels; G may be 0. All of it is numpy and
+Pillow on bytes: torchvision's transforms draw from a global state, and as tensors take several times as long where
+one core must feed the network. What is drawn comes from the generator that is passed in.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from wheatear.train.recipe_stages import AugmentRecipe
+
+GREY = 114  # of what lies beyond a photo or under a cut-out: about the mean of all photos
+LARGEST_BLUR = 1.5  # px of standard deviation; more, and the awns are gone
+SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as shares of a side
+BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both are to be seen
+CUTOUTS, CUTOUT_SIDE = (
+    8,
+    (0.03, 0.12),
+)  # at most so many; sides as shares of the picture's, about those of a head
+
+
+class Picture(NamedTuple):
+    """An image (H, W, 3) uint8 RGB and its boxes (G, 4) float32 xyxy pixels, half-open."""
+
+    image: np.ndarray
+    boxes: np.ndarray
+
+
+def augment(
+    photo: Picture,
+    another: Callable[[], Picture],
+    factor: float,
+    recipe: AugmentRecipe,
+    rng: np.random.Generator,
+) -> Picture:
+    """A square of recipe.crop pixels from a photo, at `factor` of its size or thereabouts, changed as the recipe says.
+
+    `another` gives photos for mosaic and mixup.
+    """
+    picture = compose(photo, another, factor, recipe, rng)
+    if rng.random() < recipe.mixup:
+        picture = mix(picture, compose(another(), another, factor, recipe, rng), rng.uniform(*BLEND))
+    if rng.random() < recipe.cutout:
+        picture = cut_out(picture, recipe.keep_area, rng)
+    if recipe.turn:
+        picture = turn(picture, int(rng.integers(4)), flip=rng.random() < 0.5)
+    image = recolour(picture.image, recipe, rng)
+    if rng.random() < recipe.blur:
+        image = blur(image, rng.uniform(0, LARGEST_BLUR))
+    return Picture(image, picture.boxes)
+
+
+def compose(
+    photo: Picture,
+    another: Callable[[], Picture],
+    factor: float,
+    recipe: AugmentRecipe,
+    rng: np.random.Generator,
+) -> Picture:
+    """A window of the photo, or by the chance of a mosaic one with three others."""
+    side = recipe.crop
+    if rng.random() >= recipe.mosaic:
+        return window(photo, (side, side), factor, recipe, rng)
+    row, column = (round(side * rng.uniform(*SPLIT)) for _ in range(2))
+    shapes = [(h, w) for h in (row, side - row) for w in (column, side - column)]
+    photos = [photo, another(), another(), another()]
+    quarters = [window(p, shape, factor, recipe, rng) for p, shape in zip(photos, shapes, strict=True)]
+    return join(quarters, row, column)
+
+
+def window(
+    photo: Picture,
+    shape: tuple[int, int],
+    factor: float,
+    recipe: AugmentRecipe,
+    rng: np.random.Generator,
+) -> Picture:
+    """A part of the photo, anywhere in it, at a scale drawn around `factor`, as a picture of shape (height, width).
+
+    A photo too small for it is set on grey. Heads too little of which is left are dropped.
+    """
+    low, high = np.log(recipe.scale)
+    factor *= float(np.exp(rng.uniform(low, high)))
+    top, bottom, y = place(photo.image.shape[0], shape[0], factor, rng.random())
+    left, right, x = place(photo.image.shape[1], shape[1], factor, rng.random())
+    part = Image.fromarray(photo.image).resize(
+        (len(x), len(y)), Image.Resampling.BILINEAR, (left, top, right, bottom)
+    )
+    image = np.full((*shape, 3), GREY, np.uint8)
+    image[y.start : y.stop, x.start : x.stop] = np.asarray(part)
+    scale = np.array([len(x) / (right - left), len(y) / (bottom - top)] * 2)
+    boxes = (photo.boxes - [left, top, left, top]) * scale + [x.start, y.start, x.start, y.start]
+    return Picture(image, keep(boxes, shape, recipe.keep_area, recipe.min_side))
+
+
+def place(length: int, side: int, factor: float, luck: float) -> tuple[float, float, range]:
+    """Where a window lies along one axis: from and to in pixels of the photo, and the pixels of the picture it fills.
+
+    length of the photo and side of the picture in pixels; luck in 0..1 says where between the two ends.
+    """
+    seen = side / factor
+    if seen <= length:
+        start = luck * (length - seen)
+        return start, min(start + seen, length), range(side)
+    drawn = max(1, round(length * factor))
+    start = int(luck * (side - drawn))
+    return 0, length, range(start, start + drawn)
+
+
+def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: float) -> np.ndarray:
+    """Boxes cut at the border of a picture of (height, width), without those of which too little is left."""
+    height, width = shape
+    cut: np.ndarray = boxes.clip(0, [width, height, width, height])
+    sides = cut[:, 2:] - cut[:, :2]
+    whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    left = (sides.prod(1) >= keep_area * whole) & (sides >= min_side).all(1)
+    kept: np.ndarray = cut[left].astype(np.float32)
+    return kept
+
+
+def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:
+    """Four pictures as one; they meet at this row and column. Order: row by row."""
+    (a, b, c, d) = (quarter.image for quarter in quarters)
+    image = np.concatenate([np.concatenate([a, b], 1), np.concatenate([c, d], 1)])
+    corners = ((0, 0), (column, 0), (0, row), (column, row))
+    boxes = [
+        q.boxes + np.array([x, y, x, y], np.float32) for q, (x, y) in zip(quarters, corners, strict=True)
+    ]
+    return Picture(image, np.concatenate(boxes))
+
+
+def mix(one: Picture, other: Picture, share: float) -> Picture:
+    """Two pictures of one size laid over each other, with the heads of both; `share` is that of the first, 0..1."""
+    image = Image.blend(Image.fromarray(other.image), Image.fromarray(one.image), share)
+    return Picture(np.asarray(image), np.concatenate([one.boxes, other.boxes]))
+
+
+def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Picture:
+    """Lay grey boxes over a picture, as leaves lie over heads, and drop the heads that one of them hides."""
+    image, boxes = picture.image.copy(), picture.boxes
+    height, width = image.shape[:2]
+    for _ in range(rng.integers(1, CUTOUTS + 1)):
+        h, w = (max(1, round(side * rng.uniform(*CUTOUT_SIDE))) for side in (height, width))
+        top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+        image[top : top + h, left : left + w] = GREY
+        shared = np.minimum(boxes[:, 2:], [left + w, top + h]) - np.maximum(boxes[:, :2], [left, top])
+        hidden = shared.clip(0).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        boxes = boxes[hidden <= 1 - keep_area]
+    return Picture(image, boxes)
+
+
+def turn(picture: Picture, quarters: int, *, flip: bool) -> Picture:
+    """Mirror left and right if asked to, then turn anticlockwise by `quarters` times 90°."""
+    image, boxes = picture
+    if flip:
+        width = image.shape[1]
+        image = image[:, ::-1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+    for _ in range(quarters):
+        width = image.shape[1]
+        image = np.rot90(image)
+        boxes = np.stack([boxes[:, 1], width - boxes[:, 2], boxes[:, 3], width - boxes[:, 0]], 1)
+    return Picture(np.ascontiguousarray(image), boxes)
+
+
+def recolour(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Another light, another camera: brightness, contrast and a colour cast in one table, then saturation."""
+    brightness, contrast, saturation = (
+        1 + rng.uniform(-most, most) for most in (recipe.brightness, recipe.contrast, recipe.saturation)
+    )
+    cast = 1 + rng.uniform(-recipe.cast, recipe.cast, (3, 1))
+    mean = image[::16, ::16].mean((0, 1))[:, None]
+    values = (np.arange(256) - mean) * contrast + mean
+    table = (values * brightness * cast).round().clip(0, 255).astype(np.uint8)
+    changed = Image.fromarray(image).point(table.ravel().tolist())
+    return np.asarray(ImageEnhance.Color(changed).enhance(saturation))
+
+
+def blur(image: np.ndarray, radius: float) -> np.ndarray:
+    """Out of focus by a standard deviation of `radius` pixels."""
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))

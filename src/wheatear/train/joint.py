@@ -1,0 +1,120 @@
+"""Stage joint: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2).
+
+B images, R sampled regions of a batch.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.errors import InputError
+from wheatear.evaluation import sweep
+from wheatear.train.faster_rcnn import FasterRCNN, roi_targets
+from wheatear.train.joint_data import Batch
+from wheatear.train.joint_losses import region_losses
+from wheatear.train.recipe_stages import JointStage
+from wheatear.train.roi import label_proposals, to_rois
+from wheatear.train.stages import StageModule
+
+MOMENTUM = 0.9  # of SGD, as in all of the papers
+
+
+class JointTraining(StageModule):
+    """All losses, nothing frozen. Judged by the Kaggle metric on the whole `val` photos, in this order."""
+
+    stage: JointStage
+
+    def __init__(self, model: FasterRCNN, stage: JointStage, seed: int, val: Sequence[Sample]) -> None:
+        parts = [model.backbone, model.pyramid, model.rpn, model.roi_head]
+        super().__init__(model, stage, seed, [part for part in parts if part is not None])
+        self.targets = roi_targets(model.recipe.roi)
+        self.val, self.found = val, dict[str, Detections]()
+
+    def configure_optimizers(self) -> Any:
+        """Weight decay falls on the kernels alone; the rate changes each step."""
+        stage, total = self.stage, int(self.trainer.estimated_stepping_batches)
+        if total <= stage.warmup_steps:
+            raise InputError(
+                f"joint: {total} steps in all, {stage.warmup_steps} to warm up; raise epochs or lower warmup_steps"
+            )
+        groups = parameter_groups(self.model, self.parts, stage)
+        optimizer: torch.optim.Optimizer
+        if stage.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, lr=stage.lr, momentum=MOMENTUM, nesterov=True)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=stage.lr)
+        rate = LambdaLR(optimizer, lambda step: lr_share(step, total, stage.warmup_steps, stage.final_lr))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
+        model, image_size = self.model, (batch.images.shape[2], batch.images.shape[3])
+        maps = model.features(batch.images)
+        levels = [maps[level.stride] for level in model.rpn.levels]
+        objectness, deltas = model.rpn(levels)
+        anchors = model.rpn.anchors([(m.shape[2], m.shape[3]) for m in levels], batch.images.device)
+        losses = model.rpn.loss(objectness, deltas, anchors, batch.gt_boxes, image_size, self.generator)
+        proposals = model.rpn.proposals(objectness, deltas, anchors, image_size)
+        drawn = [
+            label_proposals(boxes, gt_boxes, self.targets, self.generator, append_gt=True)
+            for (boxes, _), gt_boxes in zip(proposals, batch.gt_boxes, strict=True)
+        ]
+        regions, labels, target_deltas = zip(*drawn, strict=True)
+        judged = model.judge(maps, to_rois(regions))
+        truth = torch.cat(regions), torch.cat(labels), torch.cat(target_deltas)
+        return losses | region_losses(*judged, *truth, model.recipe.roi)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self.losses(batch)
+        self.log_means("train", {k: v.detach() for k, v in losses.items()}, len(batch.images))
+        return torch.stack(list(losses.values())).sum()
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self.found = {}
+
+    def validation_step(self, batch: list[tuple[int, Tensor]], batch_idx: int) -> None:
+        for i, image in batch:
+            ((boxes, scores),) = self.model(image[None])
+            self.found[self.val[i].path.name] = Detections(
+                boxes.float().cpu().numpy(), scores.float().cpu().numpy(), *image.shape[1:]
+            )
+
+    def on_validation_epoch_end(self) -> None:
+        """The best over all score thresholds of each: an upper bound, the same for every recipe."""
+        figures = sweep(self.val, self.found)
+        best = int(figures.kaggle.argmax())
+        self.log("val_kaggle", float(figures.kaggle[best]))
+        self.log("val_threshold", float(figures.thresholds[best]))
+        self.log("val_count_mae", float(figures.count_mae.min()))
+
+
+def parameter_groups(
+    model: FasterRCNN, parts: Sequence[torch.nn.Module], stage: JointStage
+) -> list[dict[str, Any]]:
+    """The optimiser's groups: first the new layers, whose rate is the one written down, then the backbone."""
+    groups = []
+    for share, chosen in (
+        (1.0, [p for p in parts if p is not model.backbone]),
+        (stage.backbone_lr, [model.backbone]),
+    ):
+        params = [p for part in chosen for p in part.parameters()]
+        for decay, some in (
+            (stage.weight_decay, [p for p in params if p.ndim > 1]),
+            (0.0, [p for p in params if p.ndim <= 1]),
+        ):
+            groups.append({"params": some, "lr": share * stage.lr, "weight_decay": decay})
+    return groups
+
+
+def lr_share(step: int, total: int, warmup: int, final: float) -> float:
+    """The share of the highest rate at a step, counted from 0: a straight rise, along with a cosine down to `final`."""
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    cosine = (1 + math.cos(math.pi * min(1.0, step / total))) / 2
+    return rise * (final + (1 - final) * cosine)

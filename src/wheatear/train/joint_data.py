@@ -1,0 +1,98 @@
+"""What the joint stage learns from: whole photos, cut and changed for training, as they are for validation."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wheatear.data.sample import Sample
+from wheatear.images import open_photo
+from wheatear.train.augment import Picture, augment
+from wheatear.train.dataset import to_tensor
+from wheatear.train.fit import EpochShuffle
+from wheatear.train.recipe_stages import AugmentRecipe
+from wheatear.train.rescale import scale_factor
+
+
+class Batch(NamedTuple):
+    """images (B, 3, S, S) uint8 and, for each, its heads (G, 4) float32 xyxy pixels; G may be 0."""
+
+    images: Tensor
+    gt_boxes: list[Tensor]
+
+
+class EpochItems(EpochShuffle):
+    """A shuffle whose items say the epoch, too: item = epoch · length + index.
+
+    So what is drawn for a photo follows from its item alone, in whichever worker process that is drawn.
+    """
+
+    def __iter__(self) -> Iterator[int]:
+        return (self.epoch * self.length + index for index in super().__iter__())
+
+
+class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
+    """Photos as `augment` changes them. An item is (3, S, S) uint8 and (G, 4) boxes; see `EpochItems` for its index."""
+
+    def __init__(self, samples: Sequence[Sample], image_size: int, recipe: AugmentRecipe, seed: int) -> None:
+        self.samples, self.recipe, self.seed = samples, recipe, seed
+        self.factor = float(scale_factor(image_size))
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng((self.seed, item))
+
+        def another() -> Picture:
+            return read(self.samples[int(rng.integers(len(self)))])
+
+        picture = augment(read(self.samples[item % len(self)]), another, self.factor, self.recipe, rng)
+        return to_tensor(picture.image)[0], torch.from_numpy(picture.boxes)
+
+
+def read(sample: Sample) -> Picture:
+    """A photo and its heads."""
+    return Picture(open_photo(sample.path), sample.boxes)
+
+
+def collate(items: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+    """Training photos as a batch."""
+    images, boxes = zip(*items, strict=True)
+    return Batch(torch.stack(images), list(boxes))
+
+
+class WholePhotos(Dataset[tuple[int, Tensor]]):
+    """Photos as they are: the index and (3, H, W) uint8."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i: int) -> tuple[int, Tensor]:
+        return i, to_tensor(open_photo(self.samples[i].path))[0]
+
+
+def photo_loaders(
+    train: TrainingPhotos, val: WholePhotos, batch_size: int, workers: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Batches of changed photos, each once an epoch, and whole photos one by one, read by `workers` processes."""
+    shuffle = EpochItems(len(train), train.seed)
+    kept, pinned = workers > 0, workers > 0 and torch.cuda.is_available()
+    return (
+        DataLoader(
+            train,
+            batch_size,
+            sampler=shuffle,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=kept,
+            pin_memory=pinned,
+        ),
+        DataLoader(val, 1, collate_fn=list, num_workers=workers, persistent_workers=kept, pin_memory=pinned),
+    )

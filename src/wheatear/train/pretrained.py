@@ -1,0 +1,77 @@
+"""Classifiers of ImageNet as backbones, cut into stages that end at the strides 4, 8, 16 and 32.
+
+Shapes: B images, C channels, H and W pixels. Images are padded as in `backbone`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from wheatear.train.backbone import pad_to_multiple
+from wheatear.train.efficientnet_lite import EfficientNetLite
+from wheatear.train.recipe import PretrainedBackboneRecipe
+
+STRIDES = (4, 8, 16, 32)
+
+
+class PretrainedCNN(nn.Module):
+    """The stages of an ImageNet classifier, with weights at random until `published.load_backbone`."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, recipe: PretrainedBackboneRecipe) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages(classifier(recipe)))
+        self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1), persistent=False)
+        self.out_channels = dict(zip(STRIDES, map(last_channels, self.stages), strict=True))
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides 4 to 32."""
+        x = pad_to_multiple((images.to(self.mean.dtype) - self.mean) / self.std, STRIDES[-1])
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = {}
+        for stride, stage in zip(STRIDES, self.stages, strict=True):
+            x = stage(x)
+            maps[stride] = x
+        return maps
+
+
+def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
+    """The whole network that was trained on ImageNet, with weights at random."""
+    if recipe.name.startswith("efficientnet_lite"):
+        return EfficientNetLite(recipe.name)
+    network: nn.Module = models.get_model(recipe.name, weights=None)
+    if recipe.stride_in_1x1:
+        assert isinstance(network, models.ResNet)
+        for layer in (network.layer2, network.layer3, network.layer4):
+            layer[0].conv1.stride, layer[0].conv2.stride = layer[0].conv2.stride, layer[0].conv1.stride
+    return network
+
+
+def stages(network: nn.Module) -> list[nn.Sequential]:
+    """The parts of a classifier that end at the strides 4, 8, 16 and 32; its pooling and last layers are left out."""
+    match network:
+        case EfficientNetLite(stem=stem, stages=s):
+            return [
+                nn.Sequential(stem, s[0], s[1]),
+                nn.Sequential(s[2]),
+                nn.Sequential(s[3], s[4]),
+                nn.Sequential(s[5], s[6]),
+            ]
+        case models.MobileNetV2(features=f):
+            # The last 1×1 convolution, to 1280 channels, is as costly as a stage and serves the classes.
+            return [f[:4], f[4:7], f[7:14], f[14:18]]
+        case models.ResNet():
+            stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
+            return [
+                stem,
+                *(nn.Sequential(layer) for layer in (network.layer2, network.layer3, network.layer4)),
+            ]
+    raise AssertionError(network)
+
+
+def last_channels(stage: nn.Module) -> int:
+    """How many channels a stage gives: those of its last batch norm."""
+    return [m.num_features for m in stage.modules() if isinstance(m, nn.BatchNorm2d)][-1]

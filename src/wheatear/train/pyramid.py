@@ -1,0 +1,88 @@
+"""The feature pyramid (Lin et al. 2017), and the RoI head that looks at the level that suits a region's size.
+
+B images, C H W features, R regions of interest of a batch (image index, then xyxy pixels), L levels.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
+from torchvision.ops import FeaturePyramidNetwork
+
+from wheatear.train.roi import roi_align
+
+
+class Pyramid(nn.Module):
+    """Maps of the same number of channels at each of the strides, the coarser ones' meaning added to the finer."""
+
+    def __init__(self, in_channels: Mapping[int, int], strides: Sequence[int], channels: int) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.out_channels = dict.fromkeys(strides, channels)
+        self.fpn = FeaturePyramidNetwork(
+            [in_channels[s] for s in strides], channels, norm_layer=nn.BatchNorm2d
+        )
+
+    def forward(self, maps: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """The backbone's maps -> {stride: (B, channels, H, W)}."""
+        levels = self.fpn({str(stride): maps[stride] for stride in self.strides})
+        return {stride: levels[str(stride)] for stride in self.strides}
+
+
+def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor:
+    """The level of each of (R, 4) boxes: (R,) int64 indices into `strides`, which ascend.
+
+    It is the coarsest in which the box's side (the root of its area) is at least `cells` cells long, and the finest
+    if none is: FPN's eq. 1 with its 224 pixels at the stride 16 put as 14 cells.
+    """
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    side = (width * height).sqrt()
+    steps = [side >= cells * stride for stride in strides[1:]]
+    return torch.stack([torch.zeros_like(side, dtype=torch.bool), *steps]).sum(0)
+
+
+def pyramid_roi_align(maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int) -> Tensor:
+    """Cut each of (R, 5) rois out of the map of its level: {stride: (B, C, H, W)} -> (R, C, size, size).
+
+    R may be 0. torchvision's `MultiScaleRoIAlign` does the same, without "aligned": its samples lie half a cell off.
+    """
+    strides = sorted(maps)
+    level = region_levels(rois[:, 1:], strides, cells)
+    pooled = rois.new_zeros(rois.shape[0], maps[strides[0]].shape[1], size, size)
+    for i, stride in enumerate(strides):
+        chosen = torch.where(level == i)[0]
+        pooled[chosen] = roi_align(maps[stride], rois[chosen], stride, size)
+    return pooled
+
+
+class PyramidHead(nn.Module):
+    """Pool each region from its level, look at it with two hidden layers, score and move it.
+
+    With `quality`, a third logit says how well the moved box will fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        strides: Sequence[int],
+        cells: float,
+        size: int,
+        channels: int,
+        *,
+        quality: bool,
+    ) -> None:
+        super().__init__()
+        self.strides, self.cells, self.size = tuple(strides), cells, size
+        self.hidden = TwoMLPHead(in_channels * size * size, channels)
+        self.scores = nn.Linear(channels, 3 if quality else 2)
+        self.deltas = nn.Linear(channels, 4)
+        for layer, std in ((self.scores, 0.01), (self.deltas, 0.001)):  # Fast R-CNN §3.1
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps and (R, 5) rois -> class_logits (R, 2): background, head, or (R, 3): also quality; deltas (R, 4)."""
+        levels = {stride: maps[stride] for stride in self.strides}
+        seen = self.hidden(pyramid_roi_align(levels, rois, self.cells, self.size))
+        return self.scores(seen), self.deltas(seen)

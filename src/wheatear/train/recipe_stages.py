@@ -1,0 +1,114 @@
+"""The stages of training, as a recipe describes them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from wheatear.train.recipe_part import Count, Fraction, Part, Positive
+
+Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_length=1)]
+
+
+class Stage(Part):
+    """What every stage of training has; `batch_size` is that of one process."""
+
+    batch_size: Count
+    epochs: Count
+
+
+class SteppedStage(Stage):
+    """A stage of the notes. `lr` lists [after this many epochs, rate]; `l2` is Keras's (weight² × l2)."""
+
+    optimizer: Literal["rmsprop", "adam"]
+    lr: Steps
+    l2: Annotated[float, Field(ge=0)] = 0.0
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of epoch `epoch`, counted from 0."""
+        return [rate for start, rate in self.lr if epoch >= start][-1]
+
+    @model_validator(mode="after")
+    def _lr_starts_at_zero(self) -> "SteppedStage":
+        starts = [start for start, _ in self.lr]
+        if starts[0] != 0 or starts != sorted(starts):
+            raise ValueError("lr must begin at epoch 0 and go forward")
+        return self
+
+
+class CNNStage(SteppedStage):
+    """The snip classifier: head or background.
+
+    val_by: what `val_fraction` is drawn from: field photos, so that validation snips are of plants never seen in
+    training, or single snips, as the notes did; these claim more, as snips of one photo overlap and look alike.
+    """
+
+    stage: Literal["cnn"]
+    snip_size: Count
+    max_per_class: Count
+    val_fraction: Fraction
+    val_by: Literal["photo", "snip"] = "photo"
+
+
+class RPNStage(SteppedStage):
+    """The region proposal network on the frozen map."""
+
+    stage: Literal["rpn"]
+
+
+class RCNNStage(SteppedStage):
+    """The R-CNN on the frozen map and the frozen RPN's proposals."""
+
+    stage: Literal["rcnn"]
+
+
+class AugmentRecipe(Part):
+    """How a training photo differs from the one on disk (`augment`). A chance is that of a training photo, 0 to 1.
+
+    crop:      side in pixels of the square that is trained on.
+    scale:     range of the factor on image_size; the same share of photos shrinks as grows.
+    turn:      quarter turns and flips, as a field has no up.
+    brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
+    blur, mosaic, mixup, cutout: chances. Mosaic: four photos in one; mixup: two blended; cutout: grey boxes.
+    keep_area: a head stays a head when this share of its box is left to see; and min_side pixels of each side.
+    """
+
+    crop: Annotated[int, Field(ge=32, multiple_of=32)]
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    turn: bool = True
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    cast: Fraction = 0.0
+    blur: Fraction = 0.0
+    mosaic: Fraction = 0.0
+    mixup: Fraction = 0.0
+    cutout: Fraction = 0.0
+    keep_area: Fraction = 0.35
+    min_side: Positive = 4.0
+
+
+class JointStage(Stage):
+    """Everything trained at once, by all losses.
+
+    lr rises over warmup_steps to the rate given and falls along a cosine to final_lr of it; backbone_lr is the
+    backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
+    val_every: epochs from one look at the val photos to the next.
+    """
+
+    stage: Literal["joint"]
+    optimizer: Literal["adamw", "sgd"]
+    lr: Positive
+    backbone_lr: Positive = 1.0
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    final_lr: Fraction = 0.02
+    clip_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    val_every: Count = 1
+    augment: AugmentRecipe
+
+    @model_validator(mode="after")
+    def _the_last_epoch_is_judged(self) -> "JointStage":
+        if self.epochs % self.val_every:
+            raise ValueError("epochs must be a multiple of val_every, so that the last one is judged")
+        return self

@@ -1,0 +1,148 @@
+"""Augmentation: whatever is done to a picture is done to its boxes."""
+
+import numpy as np
+import pytest
+
+from wheatear.train.augment import (
+    GREY,
+    Picture,
+    augment,
+    cut_out,
+    join,
+    keep,
+    mix,
+    place,
+    recolour,
+    turn,
+    window,
+)
+from wheatear.train.recipe_stages import AugmentRecipe
+
+HEAD = (255, 0, 0)
+BOX = (60, 30, 100, 90)  # 40 × 60 px
+
+
+def painted(height: int = 160, width: int = 200, box: tuple[int, int, int, int] = BOX) -> Picture:
+    """A black photo with one red head that fills its box."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[box[1] : box[3], box[0] : box[2]] = HEAD
+    return Picture(image, np.array([box], np.float32))
+
+
+def empty() -> Picture:
+    return Picture(np.zeros((120, 120, 3), np.uint8), np.zeros((0, 4), np.float32))
+
+
+def painted_box(image: np.ndarray) -> list[float]:
+    """Where the red is: the smallest box around the pixels that are mostly head."""
+    y, x = np.nonzero((image[..., 0] > 127) & (image[..., 1] < 100))
+    return [x.min(), y.min(), x.max() + 1, y.max() + 1]
+
+
+def recipe(**changes: object) -> AugmentRecipe:
+    return AugmentRecipe.model_validate({"crop": 96} | changes)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_turns_and_flips_take_the_box_along(quarters, flip):
+    picture = turn(painted(), quarters, flip=flip)
+    assert picture.boxes.tolist() == [painted_box(picture.image)]
+    assert picture.image.shape == ((160, 200, 3) if quarters % 2 == 0 else (200, 160, 3))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_window_takes_the_box_along(seed):
+    """Between a quarter and twice the size, with grey around it or cut at a border: to a pixel's rounding."""
+    rng = np.random.default_rng(seed)
+    picture = window(painted(), (96, 128), 1.0, recipe(scale=(0.25, 2.0), keep_area=0.1), rng)
+    assert picture.image.shape == (96, 128, 3)
+    if len(picture.boxes):
+        assert np.abs(picture.boxes[0] - painted_box(picture.image)).max() <= 1
+    else:
+        assert (picture.image[..., 0] > 200).sum() < 0.1 * 40 * 60 * 4
+
+
+def test_a_photo_smaller_than_the_window_is_set_on_grey():
+    picture = window(painted(), (400, 400), 1.0, recipe(), np.random.default_rng(0))
+    assert (picture.image == GREY).all(2).sum() == 400 * 400 - 160 * 200
+    assert picture.boxes.tolist() == [painted_box(picture.image)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((100, 50, 1.0, 0.0), (0, 50, range(50))),
+        ((100, 50, 1.0, 1.0), (50, 100, range(50))),
+        ((100, 50, 2.0, 0.5), (37.5, 62.5, range(50))),
+        ((100, 50, 0.5, 0.7), (0, 100, range(50))),
+        ((100, 50, 0.25, 0.0), (0, 100, range(25))),
+        ((100, 50, 0.25, 0.99), (0, 100, range(24, 49))),
+    ],
+)
+def test_where_a_window_lies(arguments, expected):
+    assert place(*arguments) == expected
+
+
+def test_heads_cut_at_the_border_stay_while_enough_is_left():
+    boxes = np.array([[-6, 0, 4, 10], [-7, 0, 3, 10], [90, 90, 99, 99], [96.5, 0, 99, 30]])
+    kept = keep(boxes, (100, 100), keep_area=0.4, min_side=3.0)
+    assert kept.tolist() == [[0, 0, 4, 10], [90, 90, 99, 99]]  # the last is too thin
+    assert keep(np.zeros((0, 4)), (100, 100), 0.4, 3.0).shape == (0, 4)
+
+
+def test_a_mosaic_moves_each_quarters_boxes():
+    quarters = [painted(160, 200), painted(160, 100, (0, 0, 10, 10)), painted(80, 200, (5, 5, 9, 9)), empty()]
+    quarters[3] = Picture(np.zeros((80, 100, 3), np.uint8), quarters[3].boxes)
+    mosaic = join(quarters, 160, 200)
+    assert mosaic.image.shape == (240, 300, 3)
+    assert mosaic.boxes.tolist() == [list(BOX), [200, 0, 210, 10], [5, 165, 9, 169]]
+    for x1, y1, x2, y2 in mosaic.boxes.astype(int):
+        assert (mosaic.image[y1:y2, x1:x2] == HEAD).all()
+
+
+def test_a_mixup_has_the_heads_of_both():
+    other = painted(box=(0, 0, 10, 10))
+    mixed = mix(painted(), other, 0.6)
+    assert mixed.boxes.tolist() == [list(BOX), [0, 0, 10, 10]]
+    assert mixed.image[40, 70].tolist() == [153, 0, 0]
+    assert mixed.image[5, 5].tolist() == [102, 0, 0]
+
+
+def test_a_hidden_head_is_dropped_and_the_picture_given_is_left_alone():
+    photo = painted()
+    outcomes = {len(cut_out(photo, 0.9, np.random.default_rng(seed)).boxes) for seed in range(40)}
+    assert outcomes == {0, 1}
+    for seed in range(40):
+        picture = cut_out(photo, 0.35, np.random.default_rng(seed))
+        shown = (picture.image == HEAD).all(2).sum() / (40 * 60)
+        assert shown > 0.35 - 0.3 if len(picture.boxes) else shown <= 0.35
+    assert painted_box(photo.image) == list(BOX)
+
+
+def test_colours_stay_where_nothing_is_asked_and_change_where_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert np.array_equal(recolour(image, recipe(), np.random.default_rng(0)), image)
+    much = recipe(brightness=0.3, contrast=0.3, saturation=0.4, cast=0.1)
+    changed = recolour(image, much, np.random.default_rng(0))
+    assert changed.dtype == np.uint8
+    assert np.abs(changed.astype(int) - image).mean() > 3
+
+
+ALL = {"scale": (0.5, 2.0), "mosaic": 1.0, "mixup": 1.0, "cutout": 1.0, "blur": 1.0, "brightness": 0.3}
+
+
+@pytest.mark.parametrize("first", [painted, empty])
+def test_all_of_it_together_is_a_picture_and_the_same_for_the_same_seed(first):
+    one, two = (augment(first(), painted, 1.0, recipe(**ALL), np.random.default_rng(3)) for _ in range(2))
+    assert one.image.shape == (96, 96, 3)
+    assert one.image.dtype == np.uint8
+    assert one.boxes.dtype == np.float32
+    assert ((one.boxes >= 0) & (one.boxes <= 96)).all()
+    assert np.array_equal(one.image, two.image)
+    assert np.array_equal(one.boxes, two.boxes)
+
+
+def test_photos_without_heads_stay_without():
+    picture = augment(empty(), empty, 1.0, recipe(**ALL), np.random.default_rng(0))
+    assert picture.boxes.shape == (0, 4)

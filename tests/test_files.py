@@ -1,0 +1,75 @@
+"""Files are written whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from wheatear.files import whole
+
+
+def test_the_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "counts.csv"
+    with whole(path) as part:
+        part.write_text("a,b\n")
+        assert not path.exists()
+        assert part.parent == tmp_path  # on the same disk, so that the renaming is all or nothing
+    assert path.read_text() == "a,b\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("old")
+
+    def write() -> None:
+        with whole(path) as part:
+            part.write_text("half of the n")
+            assert path.read_text() == "old"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_new_file_takes_the_place_of_the_old(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("old and longer")
+    with whole(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), whole(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    path = tmp_path / "none" / "counts.csv"
+    with pytest.raises(FileNotFoundError), whole(path) as part:
+        part.write_text("new")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no such signal")
+def test_a_program_killed_while_it_writes_leaves_the_old_file_and_the_next_one_writes_all(tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("old")
+    code = (
+        "import os, signal\nfrom pathlib import Path\nfrom wheatear.files import whole\n"
+        f"with whole(Path({str(path)!r})) as part:\n"
+        "    part.write_text('half of the n')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert path.read_text() == "old"
+    with whole(path) as part:
+        part.write_text("new")
+    assert os.listdir(tmp_path) == ["counts.csv"]
+    assert path.read_text() == "new"

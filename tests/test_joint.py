@@ -1,0 +1,151 @@
+"""The joint stage from photos to weights: it learns, it resumes, and several processes learn as one."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tiny_recipe import tiny_recipe
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+from wheatear.train import fit
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.fit import EpochShuffle, Machine
+from wheatear.train.joint import JointTraining, lr_share
+from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
+from wheatear.train.recipe import Recipe
+from wheatear.train.run import open_run, train_run
+
+torch.set_num_threads(1)
+
+CPU = Machine(accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def samples(field_dir: Path) -> list[Sample]:
+    """Six drawn photos to train on, one of them empty, and two to validate on."""
+    read = read_dataset(field_dir)
+    return [replace(s, photo=s.name, split="val" if i < 2 else "train") for i, s in enumerate(read)]
+
+
+def train(
+    folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool = False
+) -> list[dict[str, str]]:
+    train_run(open_run(folder, recipe, samples, machine=CPU, resume=resume))
+    with (folder / "joint" / "metrics.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def total(row: dict[str, str]) -> float:
+    return sum(float(value) for key, value in row.items() if key.startswith("train_loss"))
+
+
+def test_it_learns_and_is_judged_when_asked(tmp_path, samples):
+    rows = train(tmp_path / "run", tiny_recipe({"epochs": 4, "val_every": 2, "batch_size": 1}), samples)
+    assert total(rows[-1]) < 0.9 * total(rows[0])
+    assert [bool(row["val_kaggle"]) for row in rows] == [False, True, False, True]
+    assert (tmp_path / "run" / "joint" / "history.png").exists()
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
+    recipe = tiny_recipe({"ema": 0.5})
+    unbroken = train(tmp_path / "unbroken", recipe, samples)
+    step = JointTraining.training_step
+
+    def killed(self: JointTraining, batch: Batch, batch_idx: int) -> Any:
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(JointTraining, "training_step", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(tmp_path / "resumed", recipe, samples)
+    monkeypatch.undo()
+    resumed = train(tmp_path / "resumed", recipe, samples, resume=True)
+    for one, other in zip(unbroken, resumed, strict=True):
+        assert one | {"seconds": ""} == other | {"seconds": ""}
+    weights = [
+        load_file(tmp_path / name / "joint" / "weights.safetensors") for name in ("unbroken", "resumed")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
+def test_photos_without_heads_have_no_loss_of_boxes(box_loss):
+    recipe = tiny_recipe()
+    recipe = recipe.model_copy(update={"roi": recipe.roi.model_copy(update={"box_loss": box_loss})})
+    module = JointTraining(FasterRCNN(recipe), recipe.stages[0], 0, [])
+    losses = module.losses(Batch(torch.zeros(2, 3, 64, 64, dtype=torch.uint8), [torch.zeros(0, 4)] * 2))
+    assert {name for name, loss in losses.items() if loss.item() == 0} == {
+        "loss_rpn_box_reg",
+        "loss_box_reg",
+        "loss_quality",
+    }
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad is not None for p in module.model.parameters())
+
+
+def test_a_training_photo_follows_from_seed_and_item_alone(samples):
+    recipe = tiny_recipe()
+    photos, again = (TrainingPhotos(samples, 2048, recipe.stages[0].augment, seed=1) for _ in range(2))
+    image, boxes = photos[5]
+    assert image.shape == (3, 128, 128)
+    assert boxes.shape[1:] == (4,)
+    assert torch.equal(image, again[5][0])
+    assert not torch.equal(image, photos[5 + len(samples)][0])
+
+
+def test_items_say_the_epoch_and_processes_share_them(monkeypatch):
+    items = EpochItems(5, seed=0)
+    items.set_epoch(3)
+    assert sorted(items) == [15, 16, 17, 18, 19]
+    order, shares = list(items), []
+    for rank in range(2):
+        monkeypatch.setattr(fit, "processes", lambda rank=rank: (rank, 2))
+        assert len(items) == 3
+        shares.append(list(items))
+    assert shares == [[order[0], order[2], order[4]], [order[1], order[3], order[0]]]
+
+
+def test_one_process_has_the_whole_shuffle():
+    shuffle = EpochShuffle(7, seed=2)
+    assert sorted(shuffle) == list(range(7))
+    assert len(shuffle) == 7
+
+
+@pytest.mark.parametrize(
+    ("step", "share"), [(0, 1 / 5), (3, 4 / 5 * (0.1 + 0.9 * 0.9755)), (10, 0.55), (20, 0.1), (25, 0.1)]
+)
+def test_the_rate_rises_and_falls(step, share):
+    assert lr_share(step, total=20 if step != 3 else 30, warmup=4, final=0.1) == pytest.approx(
+        share, abs=1e-3
+    )
+
+
+def test_a_stage_shorter_than_its_warm_up_is_refused(tmp_path, samples):
+    with pytest.raises(InputError, match="4 steps in all, 4 to warm up"):
+        train(tmp_path / "run", tiny_recipe({"warmup_steps": 4}), samples)
+
+
+def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
+    script = Path(__file__).with_name("train_on_two.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(field_dir), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    digests = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
+    assert digests[0] == digests[1]
+    assert (tmp_path / "run" / "joint" / "weights.safetensors").exists()
+    with (tmp_path / "run" / "joint" / "metrics.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2

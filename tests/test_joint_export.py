@@ -1,0 +1,44 @@
+"""A detector with a pyramid as ONNX: it scales the photo itself, and finds what torch finds."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from tiny_recipe import tiny_recipe
+from wheatear.detections import Detections
+from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap, round_weights
+from wheatear.train.faster_rcnn import FasterRCNN
+
+torch.set_num_threads(1)
+
+MIN_SIZE = 20.0  # px after scaling by 640 / 1024, so a photo of 24 px is too small for a head
+
+
+@pytest.fixture(scope="module", params=["nms", "matrix"])
+def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSession]:
+    """The same detector, with weights that say something, for torch and for onnxruntime."""
+    detection = tiny_recipe().detection.model_dump() | {"suppression": request.param, "min_size": MIN_SIZE}
+    torch.manual_seed(0)
+    model = FasterRCNN(tiny_recipe(image_size=640, detection=detection)).eval()
+    for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):
+        nn.init.normal_(layer.weight, std=0.2)
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    export_onnx(round_weights(model), path)
+    return OneImage(model).eval(), onnxruntime.InferenceSession(path)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (256, 320), (301, 177), (512, 640)])
+def test_torch_and_onnxruntime_agree_at_any_size(both, shape):
+    model, session = both
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        ours = Detections(*(t.numpy() for t in model(torch.from_numpy(image))))
+    theirs = Detections(*session.run(["boxes", "scores"], {"image": image}))
+    assert (len(ours) == 0) == (shape == (24, 24))
+    assert ((theirs.boxes >= 0) & (theirs.boxes <= [shape[1], shape[0]] * 2)).all()
+    for one, other in ((ours, theirs), (theirs, ours)):
+        box, score = np.concatenate([np.zeros((1, 2)), gap(one, other, 0.02)]).max(0)
+        assert box <= BOX_TOLERANCE
+        assert score <= SCORE_TOLERANCE

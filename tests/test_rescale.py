@@ -1,0 +1,47 @@
+"""Photos at the scale a recipe works at."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wheatear.train.rescale import rescale, scale_factor, scaled_side, to_photo
+
+
+@pytest.mark.parametrize(
+    ("side", "image_size", "expected"), [(1024, 640, 640), (1, 640, 1), (9, 640, 6), (7, 1024, 7)]
+)
+def test_a_side_keeps_its_last_pixel_even_if_a_part_of_it(side, image_size, expected):
+    assert scaled_side(side, image_size) == expected
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (37, 50), (64, 96)])
+def test_the_factor_is_exact_at_any_size(shape):
+    """A ramp stays a ramp: pixel x lies at x · factor, and there is no drift from left to right."""
+    height, width = shape
+    small = rescale(torch.arange(width, dtype=torch.float32).expand(1, 3, height, width), 640)[0, 0]
+    assert small.shape == tuple(5 * -(-side // 8) for side in shape)
+    inner = slice(2, int(width * 0.625) - 2)  # away from the border, where there is nothing to smooth with
+    expected = (torch.arange(small.shape[1]) + 0.5) / 0.625 - 0.5
+    # A triangle sampled at few pixels is off by up to 0.06.
+    assert (small[0] - expected)[inner].abs().max() < 0.1
+
+
+def test_it_smooths_as_pillow_does():
+    image = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    theirs = np.asarray(Image.fromarray(image).resize((80, 80), Image.Resampling.BILINEAR), np.float32)
+    ours = rescale(torch.from_numpy(image).permute(2, 0, 1)[None], 640)[0].permute(1, 2, 0).numpy()
+    assert np.abs(ours - theirs).max() <= 1.01  # Pillow rounds after each of the two directions
+
+
+def test_at_1024_nothing_happens():
+    images = torch.zeros(1, 3, 5, 7, dtype=torch.uint8)
+    assert rescale(images, 1024) is images
+    boxes = torch.tensor([[-1.0, 0, 9, 9]])
+    assert to_photo(boxes, 5, 7, 1024) is boxes
+
+
+def test_boxes_come_back_in_pixels_of_the_photo_and_within_it():
+    boxes = torch.tensor([[5.0, 10, 15, 20], [0, 0, 70, 70]])
+    assert to_photo(boxes, 100, 64, 640).tolist() == [[8, 16, 24, 32], [0, 0, 64, 100]]
+    assert float(scale_factor(640)) == 0.625

@@ -42,7 +42,9 @@ def _train(moment: str | None, out: Path, data: Path) -> None:
     def here(path: object, what: str) -> None:
         # RUN/cnn/last.ckpt is "cnn/last.ckpt", RUN/cache/cnn-…/a.map16.npy is "a.map16.npy".
         place = Path(str(path))
-        short = place.relative_to(out).as_posix() if out in (place.parent, place.parent.parent) else place.name
+        short = (
+            place.relative_to(out).as_posix() if out in (place.parent, place.parent.parent) else place.name
+        )
         if f"{short}: {what}" == moment:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -69,7 +69,9 @@ def test_the_seed_networks_parameters_by_hand():
 def test_odd_sizes_are_padded_to_whole_cells(height, width):
     maps = backbone([2], [3], [4])(photo(height, width))
     cells = (math.ceil(height / 4), math.ceil(width / 4))
-    assert {stride: (m.shape[1], m.shape[2] * stride / 4, m.shape[3] * stride / 4) for stride, m in maps.items()} == {
+    assert {
+        stride: (m.shape[1], m.shape[2] * stride / 4, m.shape[3] * stride / 4) for stride, m in maps.items()
+    } == {
         1: (2, *cells),
         2: (3, *cells),
         4: (4, *cells),
@@ -102,7 +104,9 @@ def test_a_photo_of_one_colour_is_normalised(colour, value):
         model.groups[0][0].weight.zero_()[0, colour, 1, 1] = 1
     image = torch.full((1, 3, 2, 2), value, dtype=torch.uint8)
     seen = max(0.0, (value / 255 - MEAN[colour]) / STD[colour])
-    expected = torch.full((1, 1, 2, 2), seen / math.sqrt(1 + 1e-5))  # batch norm as it starts: mean 0, variance 1
+    expected = torch.full(
+        (1, 1, 2, 2), seen / math.sqrt(1 + 1e-5)
+    )  # batch norm as it starts: mean 0, variance 1
     torch.testing.assert_close(model(image)[1], expected, atol=1e-5, rtol=0)
 
 
@@ -123,7 +127,9 @@ def test_the_maps_worked_layer_by_layer():
     def layer(x: Tensor, i: int) -> Tensor:
         x = F.relu(F.conv2d(x, convolutions[i].weight, convolutions[i].bias, padding=1))
         scale = norms[i].weight / (norms[i].running_var + 1e-5).sqrt()
-        return (x - norms[i].running_mean[:, None, None]) * scale[:, None, None] + norms[i].bias[:, None, None]
+        return (x - norms[i].running_mean[:, None, None]) * scale[:, None, None] + norms[i].bias[
+            :, None, None
+        ]
 
     x = (image / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     first = layer(layer(x, 0), 1)
@@ -149,7 +155,9 @@ def test_kernels_start_as_glorots_uniform_and_biases_at_zero():
             limit = math.sqrt(6 / (9 * (layer.in_channels + layer.out_channels)))
             weight = layer.weight.detach()
             assert 0.95 * limit < weight.abs().max() <= limit
-            assert math.isclose(weight.std(), limit / math.sqrt(3), rel_tol=0.1)  # uniform, of 432 weights or more
+            assert math.isclose(
+                weight.std(), limit / math.sqrt(3), rel_tol=0.1
+            )  # uniform, of 432 weights or more
             assert (layer.bias == 0).all()
 
 
@@ -159,4 +167,6 @@ def test_out_channels_are_those_of_each_stride():
 
 
 def test_mean_and_deviation_are_no_weights():
-    assert not [name for name in backbone([1]).state_dict() if "mean" in name.split(".") or "std" in name.split(".")]
+    assert not [
+        name for name in backbone([1]).state_dict() if "mean" in name.split(".") or "std" in name.split(".")
+    ]

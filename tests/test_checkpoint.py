@@ -9,7 +9,15 @@ from torch import nn
 
 from tiny_run import tiny_model
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, save_parts, write_json
+from wheatear.train.checkpoint import (
+    METRICS,
+    WEIGHTS,
+    finished,
+    load_parts,
+    read_json,
+    save_parts,
+    write_json,
+)
 
 
 def other(seed: int = 1) -> nn.Module:
@@ -70,7 +78,9 @@ def test_weights_of_another_shape_are_refused(tmp_path):
     model = tiny_model()
     tensors = model.state_dict() | {"rpn.head.conv.bias": torch.zeros(3)}
     save_file({k: v.contiguous() for k, v in tensors.items()}, tmp_path / WEIGHTS)
-    with pytest.raises(InputError, match=r"safetensors: does not fit the recipe \(size mismatch for rpn.head.conv.bias"):
+    with pytest.raises(
+        InputError, match=r"safetensors: does not fit the recipe \(size mismatch for rpn.head.conv.bias"
+    ):
         load_parts(model, tmp_path / WEIGHTS)
 
 

@@ -49,7 +49,9 @@ def test_every_command_is_listed_with_a_line():
         assert len(line.strip(" │").split()) > 3
 
 
-@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["data", "check"], ["data", "split"], ["data", "draw"]])
+@pytest.mark.parametrize(
+    "command", [*([name] for name in COMMANDS), ["data", "check"], ["data", "split"], ["data", "draw"]]
+)
 def test_every_command_has_help(command):
     result = runner.invoke(app, [*command, "--help"])
     assert result.exit_code == 0
@@ -62,7 +64,9 @@ def test_no_command_gives_help():
     assert "Usage" in result.output
 
 
-@pytest.mark.parametrize("arguments", [["cuont"], ["count"], ["train"], ["evaluate", "--fast"], ["count", "--threshold", "x"]])
+@pytest.mark.parametrize(
+    "arguments", [["cuont"], ["count"], ["train"], ["evaluate", "--fast"], ["count", "--threshold", "x"]]
+)
 def test_a_command_that_cannot_be_understood_is_exit_code_2(arguments):
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2

@@ -36,7 +36,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name == "b":
             photo[DIM[0] * 20 : DIM[0] * 20 + 20, DIM[1] * 30 : DIM[1] * 30 + 30] = (127, 0, 0)
         Image.fromarray(photo).save(folder / "train" / f"{name}.png")
-    lines = [f'{name},"[{30 * c}, {20 * r}, 30, 20]"' for name, (_, _, heads, _) in PHOTOS.items() for r, c in heads]
+    lines = [
+        f'{name},"[{30 * c}, {20 * r}, 30, 20]"'
+        for name, (_, _, heads, _) in PHOTOS.items()
+        for r, c in heads
+    ]
     (folder / "train.csv").write_text("\n".join(["image_id,bbox", *lines, ""]))
     lines = [f"{name},{session},{split}" for name, (split, session, _, _) in PHOTOS.items()]
     (folder / "images.csv").write_text("\n".join(["image_id,session,split", *lines, ""]))
@@ -119,11 +123,15 @@ def test_the_detections_are_saved(folder, model, tmp_path):
 
 def test_where_figures_are_saved_if_no_place_is_named(folder, model, tmp_path):
     assert evaluate(folder, "--model", model).exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == ["detections.csv", "evaluation.json"]
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == [
+        "detections.csv",
+        "evaluation.json",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("split", "photos", "kaggle"), [("val", 3, 2.5 / 3), ("train", 1, 0), ("all", 4, 2.5 / 4), (None, 3, 2.5 / 3)]
+    ("split", "photos", "kaggle"),
+    [("val", 3, 2.5 / 3), ("train", 1, 0), ("all", 4, 2.5 / 4), (None, 3, 2.5 / 3)],
 )
 def test_the_photos_of_a_split(folder, model, tmp_path, split, photos, kaggle):
     option = ["--split", split] if split else []
@@ -237,7 +245,9 @@ def test_a_split_without_photos(folder, model):
 def test_a_split_of_photos_that_are_not_divided(folder, model):
     (folder / "images.csv").unlink()
     message = complaint(folder, "--model", model, "--split", "val")
-    assert message.endswith("no photo is in the split 'val'; there are: none; run `wheatear data split` first")
+    assert message.endswith(
+        "no photo is in the split 'val'; there are: none; run `wheatear data split` first"
+    )
 
 
 def test_a_model_and_a_csv(folder, model):
@@ -252,7 +262,9 @@ def test_a_threshold_given_and_to_be_chosen(folder, model):
 
 def test_detections_of_an_unknown_photo(folder, tmp_path):
     (tmp_path / "found.csv").write_text("image,xmin,ymin,xmax,ymax,score\nz,0,0,9,9,0.9\n")
-    assert complaint(folder, "--detections", tmp_path / "found.csv").startswith("detections of 'z': no such photo")
+    assert complaint(folder, "--detections", tmp_path / "found.csv").startswith(
+        "detections of 'z': no such photo"
+    )
 
 
 def test_a_row_that_is_no_detection(folder, tmp_path):

@@ -99,11 +99,24 @@ def test_photos_that_are_divided_stay_so(data, tmp_path, trained):
 
 def test_the_options_reach_the_run(field_dir, tmp_path, trained):
     (tmp_path / "other.csv").write_text('image_id,bbox\nfield_00001,"[10, 10, 30, 20]"\n')
-    options = ["--recipe", "seed-512", "--stage", "rpn", "--precision", "bf16-mixed", "--labels", tmp_path / "other.csv"]
+    options = [
+        "--recipe",
+        "seed-512",
+        "--stage",
+        "rpn",
+        "--precision",
+        "bf16-mixed",
+        "--labels",
+        tmp_path / "other.csv",
+    ]
     result = command("train", field_dir, *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     ((made, stage),) = trained
-    assert (made.folder, made.recipe, made.precision) == (tmp_path / "run", load_recipe("seed-512"), "bf16-mixed")
+    assert (made.folder, made.recipe, made.precision) == (
+        tmp_path / "run",
+        load_recipe("seed-512"),
+        "bf16-mixed",
+    )
     assert stage == "rpn"
     heads: dict[str, Sample] = {sample.name: sample for sample in [*made.train, *made.val]}
     assert heads["field_00001"].boxes.tolist() == [[10, 10, 40, 30]]
@@ -137,16 +150,22 @@ def test_what_is_wrong_is_said_in_one_line(data, tmp_path):
     assert complaint("train", data, "--recipe", broken, "--out", out).startswith(f"{broken}: seed: ")
     message = complaint("train", data, "--recipe", TINY, "--stage", "joint", "--out", out)
     assert message == "--stage joint: not a stage of the recipe; it has cnn, rpn, rcnn"
-    assert "stage cnn is not finished" in complaint("train", data, "--recipe", TINY, "--stage", "rpn", "--out", out)
+    assert "stage cnn is not finished" in complaint(
+        "train", data, "--recipe", TINY, "--stage", "rpn", "--out", out
+    )
     (data / "train" / "field_00003.jpg").write_bytes(b"no photo")
-    assert "field_00003.jpg: cannot be read" in complaint("train", data, "--recipe", TINY, "--out", tmp_path / "other")
+    assert "field_00003.jpg: cannot be read" in complaint(
+        "train", data, "--recipe", TINY, "--out", tmp_path / "other"
+    )
 
 
 def test_one_photo_is_too_few(data, tmp_path):
     for photo in sorted((data / "train").iterdir())[1:]:
         photo.unlink()
     lines = (data / "train.csv").read_text().splitlines()
-    (data / "train.csv").write_text("\n".join([lines[0], *(line for line in lines if "field_00000" in line), ""]))
+    (data / "train.csv").write_text(
+        "\n".join([lines[0], *(line for line in lines if "field_00000" in line), ""])
+    )
     message = complaint("train", data, "--recipe", TINY, "--out", tmp_path / "run")
     assert message.startswith("no photo is in the split 'val'")
 
@@ -195,17 +214,24 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
     monkeypatch.setattr(export, "compare", compare)
     result = command("export", fake, "--check", data)
     assert seen == [(fake, fake / "model.onnx", ["field_00000"])]
-    assert f"1 photos, 7 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px" in result.stdout
+    assert (
+        f"1 photos, 7 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px" in result.stdout
+    )
     if apart == (0.4, 0.0009):
         assert result.exit_code == 0
         assert result.stderr == ""
     else:
         assert result.exit_code == 1
-        assert result.stderr == f"wheatear: {fake / 'model.onnx'}: that is more than 0.5 px or 0.001; do not use it\n"
+        assert (
+            result.stderr
+            == f"wheatear: {fake / 'model.onnx'}: that is more than 0.5 px or 0.001; do not use it\n"
+        )
 
 
 def test_an_export_that_is_another_detector_does_not_pass_its_check(fake, exported, field_dir):
-    assert complaint("export", fake, "--check", field_dir).endswith("do not use it")  # there is nothing red in a field
+    assert complaint("export", fake, "--check", field_dir).endswith(
+        "do not use it"
+    )  # there is nothing red in a field
 
 
 def test_runs_that_cannot_be_exported(fake, tmp_path):

@@ -33,10 +33,10 @@ def model() -> FasterRCNN:
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
-    """Two photos, the first half as high as the recipe's 256 px are wide, the second half as wide and without heads."""
+    """Two photos, the first half as high as wide, the second half as wide as high and without heads."""
     folder, noise = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     made = []
-    for name, width, height, heads in (("low", 128, 64, [[8, 8, 40, 32]]), ("high", 64, 128, [])):
+    for name, width, height, heads in (("low", 256, 128, [[16, 16, 80, 64]]), ("high", 128, 256, [])):
         image = noise.integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(image).save(folder / f"{name}.png")
         made.append(Sample(folder / f"{name}.png", np.array(heads, np.float32).reshape(-1, 4), width, height))
@@ -137,11 +137,11 @@ def test_a_frozen_photo(model, samples, maps, tmp_path):
     regions = tmp_path / "regions"
     regions.mkdir()
     write_proposals(model, samples, maps, regions)
-    data = FrozenPhotos(samples, maps, 256, 16, regions)
+    data = FrozenPhotos(samples, maps, 1024, 16, regions)
     assert len(data) == 2
     low, high = data[0], data[1]
     assert torch.equal(low.features, read_map(maps, samples[0], 16))
-    assert low.gt_boxes.tolist() == [[16, 16, 80, 64]]  # twice as large as in the file
+    assert low.gt_boxes.tolist() == [[16, 16, 80, 64]]
     assert torch.equal(low.proposals, torch.from_numpy(np.load(proposals_path(regions, samples[0]))))
     assert low.image_size == (128, 256)
     assert high.gt_boxes.shape == (0, 4)
@@ -150,6 +150,6 @@ def test_a_frozen_photo(model, samples, maps, tmp_path):
 
 
 def test_photos_before_there_are_proposals(samples, maps):
-    data = FrozenPhotos(samples, maps, 256, 32, None)
+    data = FrozenPhotos(samples, maps, 1024, 32, None)
     assert data[0].features.shape == (1, 16, 4, 8)
     assert data[0].proposals.shape == (0, 4)

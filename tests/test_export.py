@@ -196,7 +196,9 @@ def test_the_card_is_complete(run):
 
 def test_large_weights_are_stored_as_float16(graph, rounded):
     stored = {t.name: t for t in graph.initializer}
-    large = {name: w for name, w in rounded.state_dict().items() if w.is_floating_point() and w.numel() >= 1024}
+    large = {
+        name: w for name, w in rounded.state_dict().items() if w.is_floating_point() and w.numel() >= 1024
+    }
     assert len(large) == 5  # three kernels of the backbone, one of the RPN, the regions' hidden layer
     for name, weight in large.items():
         (tensor,) = (t for key, t in stored.items() if key.endswith(f"{name}.half"))
@@ -252,7 +254,9 @@ def test_the_detector_keeps_to_its_floor_and_to_the_cards_threshold(detector, fi
 def test_an_unfinished_run_is_named(run, tmp_path, stage):
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     (copy / stage / "metrics.json").unlink()
-    with pytest.raises(InputError, match=rf"run: stage {stage} is not finished; go on with `wheatear train … --resume`"):
+    with pytest.raises(
+        InputError, match=rf"run: stage {stage} is not finished; go on with `wheatear train … --resume`"
+    ):
         load_run(copy)
 
 

@@ -168,7 +168,12 @@ def test_the_snip_head_fits_the_snips():
 
 def test_the_rpn_takes_its_settings_from_the_recipe():
     recipe = tiny_recipe().rpn.model_copy(
-        update={"batch_size_per_image": 62, "positive_fraction": 0.25, "fg_iou_thresh": 0.6, "bg_iou_thresh": 0.1}
+        update={
+            "batch_size_per_image": 62,
+            "positive_fraction": 0.25,
+            "fg_iou_thresh": 0.6,
+            "bg_iou_thresh": 0.1,
+        }
     )
     rpn = build_rpn(recipe, 16, min_size=3.0)
     assert rpn.target_settings == TargetSettings(0.6, 0.1, 62, 0.25, allow_low_quality=True)
@@ -189,6 +194,6 @@ def test_the_regions_take_their_settings_from_the_recipe():
 
 @pytest.mark.parametrize("pool", ["crop_and_resize", "roi_align"])
 def test_the_roi_head_takes_its_settings_from_the_recipe(pool):
-    head = FasterRCNN(changed(tiny_recipe(), "roi", pool=pool, size=5, channels=12, stride=8)).roi_head
+    head = FasterRCNN(changed(tiny_recipe(), "roi", pool=pool, size=5, channels=12, strides=[8])).roi_head
     assert (head.pool.__name__, head.size, head.stride) == (pool, 5, 8)
     assert head.hidden.weight.shape == (12, 8 * 5 * 5)

@@ -50,7 +50,9 @@ class Line(L.LightningModule):
         self.log("val_loss", ((self.layer(x) - y) ** 2).mean())
 
 
-def train(module: L.LightningModule, folder: Path, epochs: int, *, resume: bool = False) -> list[dict[str, float]]:
+def train(
+    module: L.LightningModule, folder: Path, epochs: int, *, resume: bool = False
+) -> list[dict[str, float]]:
     batches, held = loader(POINTS, 3, SEED), loader(POINTS, 4, None)
     return fit(module, batches, held, name="line", folder=folder, epochs=epochs, resume=resume)
 
@@ -194,7 +196,7 @@ def test_a_training_goes_on_after_a_loss_that_was_not_finite(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_from_the_start_leaves_no_checkpoint(tmp_path):
-    with pytest.raises(InputError, match="^epoch 1, step 1: the loss is inf"):
+    with pytest.raises(InputError, match=r"^epoch 1, step 1: the loss is inf"):
         train(Line(spoil=lambda epoch, step: True), tmp_path, 2)
     assert not (tmp_path / CHECKPOINT).exists()
     assert not (tmp_path / "metrics.csv").exists()

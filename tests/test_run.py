@@ -102,7 +102,9 @@ def refusal(folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool
 
 
 @HAS_KILL
-@pytest.mark.xfail(strict=True, reason="the first resumed epoch of stage cnn has other noise: see test_fit.py")
+@pytest.mark.xfail(
+    strict=True, reason="the first resumed epoch of stage cnn has other noise: see test_fit.py"
+)
 def test_a_run_killed_again_and_again_gives_the_result_of_an_unbroken_one(done, field_dir, tmp_path):
     run = tmp_path / "killed"
     for moment in MOMENTS:
@@ -122,7 +124,9 @@ def test_a_checkpoint_is_never_half_written(field_dir, tmp_path):
 
 def test_an_unreadable_photo_is_named_and_nothing_is_made(samples, tmp_path):
     bad = [*samples[:3], replace(samples[3], path=Path("field/bad.jpg"), width=0, height=0), *samples[4:]]
-    assert refusal(tmp_path / "run", tiny_recipe(), bad).startswith("field/bad.jpg: cannot be read; mend or remove it")
+    assert refusal(tmp_path / "run", tiny_recipe(), bad).startswith(
+        "field/bad.jpg: cannot be read; mend or remove it"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -144,7 +148,10 @@ def test_a_run_that_is_there_is_not_begun_again(samples, copy):
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(samples, copy):
     other = tiny_recipe().model_copy(update={"seed": 2})
-    assert refusal(copy, other, samples, resume=True) == f"{copy}: holds a run of another recipe; choose another folder"
+    assert (
+        refusal(copy, other, samples, resume=True)
+        == f"{copy}: holds a run of another recipe; choose another folder"
+    )
     assert json.loads((copy / "recipe.json").read_text())["seed"] == 1
 
 
@@ -246,7 +253,9 @@ def test_a_stage_needs_those_before_it(samples, tmp_path):
 
 
 def test_a_stage_that_the_recipe_has_not(samples, tmp_path):
-    with pytest.raises(InputError, match="^--stage joint: not a stage of the recipe; it has cnn, rpn, rcnn$"):
+    with pytest.raises(
+        InputError, match=r"^--stage joint: not a stage of the recipe; it has cnn, rpn, rcnn$"
+    ):
         train_run(open_run(tmp_path, tiny_recipe(), samples), "joint")
 
 

@@ -56,7 +56,7 @@ def samples(field_dir: Path) -> list[Sample]:
 def folder(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished snip set. For reading only."""
     folder = tmp_path_factory.mktemp("snips") / "made"
-    write_snips(samples, folder, STAGE, 256, seed=1)
+    write_snips(samples, folder, STAGE, 1024, seed=1)
     return folder
 
 
@@ -115,7 +115,9 @@ def test_windows_that_touch_a_head_are_no_background(box, empty):
 
 edges = st.integers(0, 400).map(lambda quarter: quarter / 4)
 spans = st.tuples(edges, edges).map(sorted).filter(lambda span: span[0] < span[1])
-some_boxes = st.lists(st.tuples(spans, spans).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]]), max_size=5)
+some_boxes = st.lists(
+    st.tuples(spans, spans).map(lambda xy: [xy[0][0], xy[1][0], xy[0][1], xy[1][1]]), max_size=5
+)
 
 
 @given(heads=some_boxes, width=st.integers(1, 100), height=st.integers(1, 100), size=st.integers(1, 40))
@@ -144,7 +146,7 @@ def test_head_snips_are_those_of_the_slow_search(heads, width, height, size):
 
 def test_windows_are_in_pixels_of_the_scaled_photo():
     samples = [photo("none"), photo("one", heads=boxes([20, 20, 44, 44]))]
-    found = windows(samples, image_size=128, size=64)  # twice as large: the head is at 40 to 88
+    found = windows(samples, image_size=2048, size=64)  # twice as large: the head is at 40 to 88
     assert found[:4] == [Window(0, x, y, 0) for y in (0, 64) for x in (0, 64)]
     assert found[4:] == [Window(1, 32, 32, 1)]
 
@@ -158,7 +160,8 @@ def many(heads: int, backgrounds: int) -> list[Window]:
 
 
 @pytest.mark.parametrize(
-    ("heads", "backgrounds", "cap", "each"), [(9, 5, 100, 5), (5, 9, 100, 5), (9, 8, 3, 3), (0, 9, 100, 0), (7, 7, 7, 7)]
+    ("heads", "backgrounds", "cap", "each"),
+    [(9, 5, 100, 5), (5, 9, 100, 5), (9, 8, 3, 3), (0, 9, 100, 0), (7, 7, 7, 7)],
 )
 def test_classes_are_balanced_and_capped(heads, backgrounds, cap, each):
     found = many(heads, backgrounds)
@@ -193,7 +196,10 @@ def test_no_field_photo_is_on_both_sides(sizes, fraction, seed):
     samples = groups_of(sizes)
     held = hold_out_photos(samples, fraction, rng(seed))
     assert held.shape == (len(samples),)
-    sides = {group: {bool(h) for s, h in zip(samples, held, strict=True) if s.photo == group} for group in "0123456789"}
+    sides = {
+        group: {bool(h) for s, h in zip(samples, held, strict=True) if s.photo == group}
+        for group in "0123456789"
+    }
     assert all(len(side) <= 1 for side in sides.values())
     if samples and fraction > 0:  # enough, and not a field photo more than needed
         assert held.sum() >= fraction * len(samples)
@@ -227,9 +233,11 @@ def test_snips_are_held_out_one_by_one_as_in_the_notes():
 
 
 def test_the_files_agree_with_each_other_and_with_the_counts(samples, folder):
-    snips, labels, val, photos = (np.load(folder / f"{name}.npy") for name in ("snips", "labels", "val", "photos"))
+    snips, labels, val, photos = (
+        np.load(folder / f"{name}.npy") for name in ("snips", "labels", "val", "photos")
+    )
     counts = json.loads((folder / "snips.json").read_text())
-    every = windows(samples, 256, SIZE)
+    every = windows(samples, 1024, SIZE)
     assert counts["heads"] == sum(w.label for w in every)
     assert counts["backgrounds"] == sum(not w.label for w in every)
     assert counts["kept"] == len(snips) == len(labels) == len(val) == len(photos) == 200
@@ -246,9 +254,11 @@ def test_every_snip_is_a_piece_of_its_photo(samples, folder):
     images = [open_photo(sample.path) for sample in samples]
     pieces = {
         (w.photo, w.label, images[w.photo][w.y : w.y + SIZE, w.x : w.x + SIZE].tobytes())
-        for w in windows(samples, 256, SIZE)
+        for w in windows(samples, 1024, SIZE)
     }
-    cut = [(p, lab, snip.tobytes()) for p, lab, snip in zip(photos.tolist(), labels.tolist(), snips, strict=True)]
+    cut = [
+        (p, lab, snip.tobytes()) for p, lab, snip in zip(photos.tolist(), labels.tolist(), snips, strict=True)
+    ]
     assert set(cut) <= pieces
     assert len(set(cut)) == len(cut)
 
@@ -261,8 +271,8 @@ def test_a_photo_without_heads_gives_background_alone(samples, folder):
 
 
 def test_the_same_seed_gives_the_same_files(samples, folder, tmp_path):
-    write_snips(samples, tmp_path / "again", STAGE, 256, seed=1)
-    write_snips(samples, tmp_path / "other", STAGE, 256, seed=2)
+    write_snips(samples, tmp_path / "again", STAGE, 1024, seed=1)
+    write_snips(samples, tmp_path / "other", STAGE, 1024, seed=2)
     assert contents(tmp_path / "again") == contents(folder)
     assert contents(tmp_path / "other")["snips.npy"] != contents(folder)["snips.npy"]
 
@@ -270,7 +280,7 @@ def test_the_same_seed_gives_the_same_files(samples, folder, tmp_path):
 def test_a_finished_folder_is_used_as_it_is(samples, folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     gone = [replace(sample, path=Path("gone.jpg")) for sample in samples]
-    counts = write_snips(gone, copy, STAGE, 256, seed=7)
+    counts = write_snips(gone, copy, STAGE, 1024, seed=7)
     assert counts == json.loads((folder / "snips.json").read_text())
     assert contents(copy) == contents(folder)
 
@@ -280,7 +290,7 @@ def test_an_unfinished_folder_is_made_anew(samples, folder, tmp_path):
     (copy / "snips.json").unlink()
     (copy / "snips.npy").write_bytes(b"cut sho")
     (copy / "val.npy").unlink()
-    write_snips(samples, copy, STAGE, 256, seed=1)
+    write_snips(samples, copy, STAGE, 1024, seed=1)
     assert contents(copy) == contents(folder)
 
 
@@ -291,8 +301,10 @@ def test_an_unfinished_folder_is_made_anew(samples, folder, tmp_path):
 )
 def test_too_few_snips_are_an_error(tmp_path, heads):
     samples = [photo(str(i), heads=heads) for i in range(4)]
-    with pytest.raises(InputError, match=r"^4 photos give 0 snips of 32 px a class, too few .*; add photos") as caught:
-        write_snips(samples, tmp_path / "snips", STAGE, 64, seed=0)
+    with pytest.raises(
+        InputError, match=r"^4 photos give 0 snips of 32 px a class, too few .*; add photos"
+    ) as caught:
+        write_snips(samples, tmp_path / "snips", STAGE, 256, seed=0)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "snips" / "snips.json").exists()
 
@@ -300,7 +312,7 @@ def test_too_few_snips_are_an_error(tmp_path, heads):
 def test_one_field_photo_cannot_be_on_both_sides(samples, tmp_path):
     one = [replace(sample, photo="one") for sample in samples]
     with pytest.raises(InputError, match="too few for training and validation"):
-        write_snips(one, tmp_path / "snips", STAGE, 256, seed=0)
+        write_snips(one, tmp_path / "snips", STAGE, 1024, seed=0)
 
 
 # the dataset
@@ -317,7 +329,9 @@ def test_the_dataset_is_one_side_and_stays_on_disk(folder):
     for data, side in ((train, ~held), (val, held)):
         read = [data[i] for i in range(len(data))]
         assert [label for _, label in read] == labels[side].tolist()
-        assert np.array_equal(torch.stack([snip for snip, _ in read]).permute(0, 2, 3, 1).numpy(), snips[side])
+        assert np.array_equal(
+            torch.stack([snip for snip, _ in read]).permute(0, 2, 3, 1).numpy(), snips[side]
+        )
 
 
 def test_a_snip_is_bytes_channels_first(folder):

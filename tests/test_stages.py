@@ -1,7 +1,6 @@
 """What each stage trains and what it leaves alone, its optimiser and the figures it logs."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -30,7 +29,9 @@ def rand(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def frozen(heads: Sequence[Sequence[float]], stride: int, seed: int = 0, height: int = 128, width: int = 128) -> FrozenPhoto:
+def frozen(
+    heads: Sequence[Sequence[float]], stride: int, seed: int = 0, height: int = 128, width: int = 128
+) -> FrozenPhoto:
     """A photo with noise for a map, its proposals near its heads and elsewhere."""
     channels = {16: 8, 32: 16}[stride]
     gt_boxes = torch.tensor(heads, dtype=torch.float32).reshape(-1, 4)
@@ -43,7 +44,10 @@ def frozen(heads: Sequence[Sequence[float]], stride: int, seed: int = 0, height:
 def snips(n: int) -> list[tuple[Tensor, int]]:
     """Grainy grey background, grainy red heads."""
     grey = [100 + 100 * rand(3, 32, 32, seed=i) for i in range(n)]
-    return [((snip * torch.tensor([1, 1 - i % 2, 1 - i % 2]).view(3, 1, 1)).byte(), i % 2) for i, snip in enumerate(grey)]
+    return [
+        ((snip * torch.tensor([1, 1 - i % 2, 1 - i % 2]).view(3, 1, 1)).byte(), i % 2)
+        for i, snip in enumerate(grey)
+    ]
 
 
 def make(name: str) -> tuple[StageModule, list, object]:
@@ -55,7 +59,11 @@ def make(name: str) -> tuple[StageModule, list, object]:
         case "rpn":
             return RegionProposal(model, STAGES[name], seed=1), [frozen(HEADS, 32, i) for i in range(3)], list
         case _:
-            return RegionClassification(model, STAGES[name], seed=1), [frozen(HEADS, 16, i) for i in range(4)], list
+            return (
+                RegionClassification(model, STAGES[name], seed=1),
+                [frozen(HEADS, 16, i) for i in range(4)],
+                list,
+            )
 
 
 Trained = tuple[str, StageModule, list[dict[str, float]]]
@@ -103,7 +111,11 @@ def test_figures_of_training_and_validation(trained):
 @pytest.mark.parametrize("name", ["cnn", "rpn", "rcnn"])
 def test_the_optimiser_makes_the_losses_fall(name):
     module, data, _ = make(name)
-    batch = (torch.stack([snip for snip, _ in data]), torch.tensor([1 * label for _, label in data])) if name == "cnn" else data
+    batch = (
+        (torch.stack([snip for snip, _ in data]), torch.tensor([1 * label for _, label in data]))
+        if name == "cnn"
+        else data
+    )
     module.log_dict = lambda *args, **kwargs: None
     for part in module.parts:
         part.train()
@@ -138,7 +150,9 @@ def test_weight_decay_is_the_gradient_of_kerass_l2():
     module = make("cnn")[0]
     weight = module.model.snip_head.weight
     (0.0 * weight.sum() + 1e-4 * (weight**2).sum()).backward()
-    torch.testing.assert_close(weight.grad, module.configure_optimizers().param_groups[0]["weight_decay"] * weight.detach())
+    torch.testing.assert_close(
+        weight.grad, module.configure_optimizers().param_groups[0]["weight_decay"] * weight.detach()
+    )
 
 
 @pytest.mark.parametrize(("name", "rate"), [("rpn", 1e-3), ("rcnn", 2e-4)])
@@ -159,7 +173,9 @@ def test_the_snip_loss_by_hand():
     chance = logits.exp()[torch.arange(12), labels] / logits.exp().sum(1)
     loss, accuracy = module.losses((images, labels))
     torch.testing.assert_close(loss, -chance.log().mean())
-    assert accuracy == sum(int(row[1] > row[0]) == label for row, label in zip(logits, labels, strict=True)) / 12
+    assert (
+        accuracy == sum(int(row[1] > row[0]) == label for row, label in zip(logits, labels, strict=True)) / 12
+    )
 
 
 def test_a_batch_of_photos_has_the_mean_of_their_losses():
@@ -190,14 +206,18 @@ def test_heads_are_learnt_from_before_there_are_proposals():
     losses, _ = module.losses([photo])
     rois = torch.cat([torch.zeros(2, 1), photo.gt_boxes], 1)
     logits, deltas = module.model.roi_head(photo.features, rois)
-    torch.testing.assert_close(losses["loss_classifier"], F.cross_entropy(logits, torch.ones(2, dtype=torch.int64)))
+    torch.testing.assert_close(
+        losses["loss_classifier"], F.cross_entropy(logits, torch.ones(2, dtype=torch.int64))
+    )
     box_reg = F.smooth_l1_loss(deltas, torch.zeros(2, 4), reduction="sum") / 2  # they lie right already
     torch.testing.assert_close(losses["loss_box_reg"], box_reg)
 
 
 def test_the_regions_of_a_batch_are_cut_from_their_own_photos():
     module = make("rcnn")[0]
-    photos = [frozen(HEADS, 16, seed) for seed in range(2)]  # 2 heads, 2 near them, 3 elsewhere: all are drawn
+    photos = [
+        frozen(HEADS, 16, seed) for seed in range(2)
+    ]  # 2 heads, 2 near them, 3 elsewhere: all are drawn
     both, _ = module.losses(photos)
     alone = [module.losses([photo])[0] for photo in photos]
     for name, value in both.items():

@@ -12,7 +12,6 @@ from wheatear.train.recipe import Recipe, load_recipe
 
 CHANGES = {
     "name": "tiny",
-    "image_size": 256,
     "backbone": {"channels": [[4], [4, 4], [4, 4], [8, 8], [8, 8], [8]]},
     "rpn": {"channels": 8, "batch_size_per_image": 32, "pre_nms_top_n": 200, "post_nms_top_n": 50},
     "roi": {"channels": 8},
@@ -25,7 +24,7 @@ HISTORIES = {
 
 
 def tiny_recipe(snip_size: int = 64) -> Recipe:
-    """The seed recipe with few filters, for photos of 256 px."""
+    """The seed recipe with few filters, for small photos."""
     settings = load_recipe("seed").model_dump(mode="json")
     for key, value in CHANGES.items():
         settings[key] = settings[key] | value if isinstance(value, dict) else value

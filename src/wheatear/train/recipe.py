@@ -25,7 +25,7 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
     """The notes' CNN: `channels` lists the filters of each group of 3×3 convolutions; groups are halved in size."""
 
     name: Literal["notes"]
-    channels: list[list[Count]]
+    channels: Annotated[list[Annotated[list[Count], Field(min_length=1)]], Field(min_length=1)]
     dropout: Fraction
 
 
@@ -66,8 +66,8 @@ class RPNRecipe(Part):
 
     strides: Annotated[list[Count], Field(min_length=1)]
     channels: Count
-    scales: list[Positive]
-    ratios: list[Positive]
+    scales: Annotated[list[Positive], Field(min_length=1)]
+    ratios: Annotated[list[Positive], Field(min_length=1)]
     fg_iou_thresh: Fraction
     bg_iou_thresh: Fraction
     batch_size_per_image: Count
@@ -127,7 +127,7 @@ class Recipe(Part):
     """A detector and how it is trained."""
 
     name: str
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     image_size: Count
     backbone: Annotated[BackboneRecipe, Field(discriminator="name")]
     pyramid: PyramidRecipe | None = None
@@ -151,6 +151,30 @@ class Recipe(Part):
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
         elif self.image_size % 32 or self.roi.pool != "roi_align":
             raise ValueError('a [pyramid] needs roi.pool = "roi_align" and an image_size that 32 divides')
+        return self
+
+    @model_validator(mode="after")
+    def _notes_backbone_has_the_maps(self) -> "Recipe":
+        if not isinstance(self.backbone, NotesBackboneRecipe):
+            return self
+        there = [2**group for group in range(len(self.backbone.channels))]
+        for part, strides in (("rpn", self.rpn.strides), ("roi", self.roi.strides)):
+            if missing := set(strides) - set(there):
+                raise ValueError(f"{part}: no map of stride {min(missing)}; the backbone has {there}")
+        for stage in self.stages:
+            if isinstance(stage, CNNStage) and stage.snip_size % there[-1]:
+                raise ValueError(
+                    f"stages: a snip_size of {stage.snip_size} is no multiple of the stride {there[-1]}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _stages_follow_each_other(self) -> "Recipe":
+        names = [stage.stage for stage in self.stages]
+        if names != ["joint"] and names != [name for name in ("cnn", "rpn", "rcnn") if name in names]:
+            raise ValueError(f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint alone")
+        if "cnn" in names and not isinstance(self.backbone, NotesBackboneRecipe):
+            raise ValueError('stages: cnn trains the notes\' CNN; give backbone.name = "notes" or joint')
         return self
 
     def _anchors_fit_the_window(self) -> None:

@@ -15,7 +15,7 @@ from wheatear.explain.colours import BACKGROUND, HEAD, HEAT, INK, TRUTH
 from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, panel_for, sheet, show
 from wheatear.explain.look import Look, TrainedRun
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.recipe import CNNStage
+from wheatear.train.recipe_stages import CNNStage
 from wheatear.train.snips import windows
 
 SHOWN = 8  # snips in a row: what a phone still shows

@@ -21,7 +21,7 @@ from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.photo import scaled_boxes, scaled_photo
-from wheatear.train.roi import to_rois
+from wheatear.train.roi import RoIHead, to_rois
 from wheatear.train.targets import decode
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet
@@ -70,7 +70,7 @@ class Look:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, its longer side as in training."""
+        """(H, W, 3) uint8 RGB, at the scale of the training."""
         return scaled_photo(self.sample, self.model.recipe.image_size)
 
     @cached_property
@@ -91,8 +91,7 @@ class Look:
 
     def maps_of(self, image: Tensor) -> dict[int, Tensor]:
         """The maps of another photo, or of a part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
-        maps: dict[int, Tensor] = self.model.backbone(image)
-        return maps
+        return self.model.features(image)
 
     @cached_property
     def features(self) -> list[Tensor]:
@@ -126,6 +125,7 @@ class Look:
     @property
     def roi_map(self) -> Tensor:
         """(1, C, H, W) the map that regions are cut from."""
+        assert isinstance(self.model.roi_head, RoIHead)  # a pyramid has one for each size of region
         return self.maps[self.model.roi_head.stride]
 
     @cached_property
@@ -133,8 +133,10 @@ class Look:
         """What the RoI head says of the proposals."""
         boxes = self.proposals[0]
         with torch.no_grad():
-            logits, deltas = self.model.roi_head(self.roi_map, to_rois([boxes]))
-        return Judged(logits.softmax(1)[:, 1], decode(deltas, boxes, self.model.recipe.roi.box_weights))
+            logits, deltas = self.model.judge(self.maps, to_rois([boxes]))
+        return Judged(
+            logits[:, :2].softmax(1)[:, 1], decode(deltas, boxes, self.model.recipe.roi.box_weights)
+        )
 
     @cached_property
     def detections(self) -> Detections:

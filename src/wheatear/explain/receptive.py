@@ -19,8 +19,8 @@ from wheatear.explain.colours import HEAT, INK, START, WINDOW
 from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show, zoom
 from wheatear.explain.look import Look, TrainedRun
 from wheatear.explain.result import plot_sizes, size_range
-from wheatear.train.backbone import NotesCNN
 from wheatear.train.dataset import to_tensor
+from wheatear.train.recipe import NotesBackboneRecipe
 
 REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
 SHARE = 0.9  # of the gradient, for the part that matters
@@ -79,10 +79,11 @@ def arithmetic(channels: list[list[int]]) -> dict[int, int]:
 
 def known_sides(look: Look) -> tuple[int, int] | tuple[None, None]:
     """Sides in px of the fields of a cell and of the RPN's score there; unknown for other networks than the notes'."""
-    backbone, stride = look.model.backbone, look.model.rpn.levels[-1].stride
-    if not isinstance(backbone, NotesCNN):
+    stride = look.model.rpn.levels[-1].stride
+    recipe = look.model.recipe.backbone
+    if not isinstance(recipe, NotesBackboneRecipe):
         return None, None
-    side = arithmetic(look.model.recipe.backbone.channels)[stride]
+    side = arithmetic(recipe.channels)[stride]
     return side, side + 2 * stride
 
 

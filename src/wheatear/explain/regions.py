@@ -17,7 +17,7 @@ from wheatear.explain.classifier import strongest_channels
 from wheatear.explain.colours import FOUND, HEAT, START, TRUTH, WINDOW
 from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, sheet, show, zoom
 from wheatear.explain.look import Look, TrainedRun
-from wheatear.train.roi import crop_and_resize, roi_align, to_rois
+from wheatear.train.roi import RoIHead, crop_and_resize, roi_align, to_rois
 
 SURE = 50  # of the best regions one is looked for that shows the difference
 CHANNELS = 3
@@ -30,8 +30,8 @@ def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
     look = run.look(sample)
     if not len(look.proposals[0]):
         return _empty("no region was proposed, so there is nothing to cut out.")
-    head = look.model.roi_head
-    features = look.roi_map
+    head, features = look.model.roi_head, look.roi_map
+    assert isinstance(head, RoIHead)
     chosen = farthest_from_middle(look)
     rois = to_rois([look.proposals[0][chosen : chosen + 1]])
     crops = {

@@ -21,7 +21,7 @@ WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
 RUN, CNN, LABELS = "run", "cnn", "labels"
 MISSING = {
     RUN: "an exported model hides the inside of its network; --run RUN shows it",
-    CNN: "this recipe has no snip classifier",
+    CNN: "this recipe has no snip classifier, and maps of several sizes in place of one",
     LABELS: "the boxes of the photo are not known; --data DIR finds them",
 }
 
@@ -110,7 +110,7 @@ STORY = (
         "pooled_crop",
         "Cutting a region out",
         "Regions have many sizes and the RoI head's first layer has one, so each is cut out of the map and resampled.",
-        (RUN,),
+        (RUN, CNN),
     ),
     Step(
         "box_regression",

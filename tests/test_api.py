@@ -53,7 +53,7 @@ def test_detecting_loads_no_torch(tmp_path: Path):
 
 def test_help_on_counting_loads_neither_torch_nor_the_detector():
     code = (
-        "import typer\nfrom wheatear.count import count_command\n"
+        "import typer\nfrom wheatear.cli_count import count_command\n"
         "app = typer.Typer()\napp.command('count')(count_command)\napp(['--help'], standalone_mode=False)"
     )
     assert not loaded_by(code) & {*TRAINING_ONLY, "numpy", "PIL", "onnxruntime", "pydantic"}

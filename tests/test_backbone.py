@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tiny_run import tiny_recipe
 from wheatear.train.backbone import NotesCNN, pad_to_multiple
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.recipe import BackboneRecipe, load_recipe
+from wheatear.train.recipe import NotesBackboneRecipe, load_recipe
 
 torch.set_num_threads(1)
 
@@ -21,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def backbone(*channels: list[int], dropout: float = 0.2, seed: int = 0) -> NotesCNN:
     torch.manual_seed(seed)
-    recipe = BackboneRecipe(name="notes", channels=channels, dropout=dropout, mean=MEAN, std=STD)
+    recipe = NotesBackboneRecipe(name="notes", channels=channels, dropout=dropout, mean=MEAN, std=STD)
     return NotesCNN(recipe).eval()
 
 

@@ -255,7 +255,6 @@ def test_a_model_and_a_csv(folder, model):
     assert message.endswith("give one of them")
 
 
-@pytest.mark.xfail(strict=True, reason="--threshold is passed over without a word")
 def test_a_threshold_given_and_to_be_chosen(folder, model):
     assert "--threshold" in complaint(folder, "--model", model, "--threshold", 0.4, "--choose-threshold")
 

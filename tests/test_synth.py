@@ -151,7 +151,7 @@ def test_dataset_of_no_photos(tmp_path: Path) -> None:
 
 
 def test_broken_off_drawing_leaves_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synth.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
+    monkeypatch.setattr("wheatear.files.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
     with pytest.raises(OSError, match="disk gone"):
         draw_dataset(tmp_path, 1, size=64)
     assert not (tmp_path / "train.csv").exists()

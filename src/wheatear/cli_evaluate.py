@@ -74,6 +74,8 @@ def evaluate_command(
 
     if sum(bool(given) for given in (model, detections, other_labels)) > 1:
         raise InputError("--model, --detections and --other-labels: give one of them")
+    if choose_threshold and threshold is not None:
+        raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels)
     chosen = photos_of(known, split, folder)
     thresholds = Thresholds(0.0, 0.0)

@@ -193,7 +193,6 @@ def test_without_being_asked_the_card_stays(folder, model, tmp_path):
     assert model.with_suffix(".json").read_bytes() == before
 
 
-@pytest.mark.xfail(strict=True, reason="figures of all photos are kept as those of val")
 def test_figures_of_photos_that_are_not_divided_are_not_called_val(folder, model, tmp_path):
     (folder / "images.csv").unlink()
     evaluate(folder, "--model", model, "--choose-threshold", "--out", tmp_path / "out")

@@ -170,7 +170,6 @@ def test_one_photo_is_too_few(data, tmp_path):
     assert message.startswith("no photo is in the split 'val'")
 
 
-@pytest.mark.xfail(strict=True, reason="Lightning's own exception passes through: a traceback for the user")
 def test_a_precision_that_does_not_exist(field_dir, tmp_path):
     assert "--precision" in complaint(
         "train", field_dir, "--recipe", TINY, "--precision", "half", "--out", tmp_path / "run"

@@ -266,7 +266,6 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.xfail(strict=True, reason="pydantic's own exception passes through: a traceback for the user")
 def test_a_run_of_another_version_is_named(run, tmp_path):
     recipe = json.loads((run / "recipe.json").read_text())
     (tmp_path / "recipe.json").write_text(json.dumps(recipe | {"novelty": 1}))

@@ -102,9 +102,6 @@ def refusal(folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool
 
 
 @HAS_KILL
-@pytest.mark.xfail(
-    strict=True, reason="the first resumed epoch of stage cnn has other noise: see test_fit.py"
-)
 def test_a_run_killed_again_and_again_gives_the_result_of_an_unbroken_one(done, field_dir, tmp_path):
     run = tmp_path / "killed"
     for moment in MOMENTS:
@@ -114,7 +111,6 @@ def test_a_run_killed_again_and_again_gives_the_result_of_an_unbroken_one(done, 
 
 
 @HAS_KILL
-@pytest.mark.xfail(strict=True, reason="Lightning copies it there from the folder of temporary files")
 def test_a_checkpoint_is_never_half_written(field_dir, tmp_path):
     assert train_until("cnn/last.ckpt: half", tmp_path / "run", field_dir) == 0  # there is no such moment
 
@@ -155,7 +151,6 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(samples, copy):
     assert json.loads((copy / "recipe.json").read_text())["seed"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a run is gone on with on any photos")
 def test_a_run_on_other_photos_is_not_gone_on_with(samples, copy):
     assert str(copy) in refusal(copy, tiny_recipe(), samples[:-1], resume=True)
 

@@ -224,7 +224,6 @@ def test_the_regions_of_a_batch_are_cut_from_their_own_photos():
         torch.testing.assert_close(value, mean_losses(alone)[name])
 
 
-@pytest.mark.xfail(strict=True, reason="maps of different sizes cannot be joined")
 def test_photos_of_different_sizes_share_a_batch():
     module = make("rcnn")[0]
     losses, _ = module.losses([frozen(HEADS, 16), frozen(HEADS, 16, height=112, width=160)])

@@ -131,6 +131,8 @@ def test_mistakes_are_named_in_a_line(run: Path, field_dir: Path, field_photo: P
 
 
 def test_a_recipe_without_snips_leaves_their_steps_out():
-    assert story.left_out([story.CNN]) == {story.MISSING[story.CNN]: ["Snips", "The class map", "Cutting a region out"]}
+    assert story.left_out([story.CNN]) == {
+        story.MISSING[story.CNN]: ["Snips", "The class map", "Cutting a region out"]
+    }
     html = page.page("p", [page.Picture("Snips", "What.", left_out=story.MISSING[story.CNN])])
     assert f"Left out: {story.MISSING[story.CNN]}." in html

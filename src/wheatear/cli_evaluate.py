@@ -98,7 +98,12 @@ def evaluate_command(
         save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
-        keep(Path(model).with_suffix(".json"), figures, split or "val")
+        keep(Path(model).with_suffix(".json"), figures, split or usual_split(known))
+
+
+def usual_split(samples: "Sequence[Sample]") -> str:
+    """val, or all where no photo is in a split."""
+    return "val" if any(sample.split for sample in samples) else "all"
 
 
 def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "list[Sample]":
@@ -107,7 +112,7 @@ def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "
     Raises InputError where the split has no photo.
     """
     splits = {sample.split for sample in samples} - {""}
-    wanted = split or ("val" if splits else "all")
+    wanted = split or usual_split(samples)
     chosen = [sample for sample in samples if wanted in ("all", sample.split)]
     if not chosen:
         there = ", ".join(sorted(splits)) or "none; run `wheatear data split` first"

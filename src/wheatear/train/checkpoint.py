@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -46,9 +47,11 @@ def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None
 
 def load_parts(model: nn.Module, path: Path) -> None:
     """Read what `save_parts` wrote into `model`; other parts stay as they are. Raises InputError where they differ."""
-    tensors: dict[str, Tensor] = load_file(path)
     try:
+        tensors: dict[str, Tensor] = load_file(path)
         result = model.load_state_dict(tensors, strict=False)
+    except SafetensorError as error:
+        raise InputError(f"{path}: is damaged or cut short ({error}); train the stage again") from None
     except RuntimeError as error:
         raise InputError(f"{path}: does not fit the recipe ({str(error).splitlines()[-1].strip()})") from None
     if result.unexpected_keys:

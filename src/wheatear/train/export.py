@@ -23,7 +23,7 @@ from wheatear.files import whole
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.recipe import Recipe
+from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
 
 DATA_LICENCE = (
@@ -53,7 +53,7 @@ class OneImage(nn.Module):
 
 def load_run(run: Path) -> FasterRCNN:
     """The model of a run whose stages are all finished, in evaluation mode. Raises InputError if one is not."""
-    recipe = Recipe.model_validate(read_json(run / "recipe.json"))
+    recipe = validated(read_json(run / "recipe.json"), run / "recipe.json")
     model = FasterRCNN(recipe)
     for stage in recipe.stages:
         if not finished(run, stage.stage):

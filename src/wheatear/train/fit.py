@@ -17,6 +17,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -101,7 +102,18 @@ def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any =
     No worker processes: on few cores they take the time that the convolutions need.
     """
     sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
-    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate)
+    # A generator of its own: the loader draws a number when it is opened, and must not take it from dropout's, as
+    # Lightning opens it at another moment where it resumes.
+    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator())
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints written whole or not at all. Lightning's own are copied from the folder of temporary files."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with whole(Path(path)) as part:
+            torch.save(checkpoint, part)
 
 
 class History(Callback):
@@ -172,6 +184,7 @@ class StageProgress(Callback):
         self.progress.console.print(
             f"{self.stage} {trainer.current_epoch + 1}/{trainer.max_epochs}  {numbers}{minutes}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -245,6 +258,7 @@ def fit(
         use_distributed_sampler=False,  # EpochShuffle divides what it shuffles
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         check_val_every_n_epoch=care.val_every,
         gradient_clip_val=care.clip_norm,
         enable_progress_bar=False,

@@ -215,9 +215,15 @@ def load_recipe(name: str | Path) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); give a recipe in TOML") from None
     try:
-        return Recipe.model_validate(tomllib.loads(text))
+        return validated(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{name}: not TOML: {error}") from None
+
+
+def validated(content: object, name: str | Path) -> Recipe:
+    """A recipe from its keys and values. Raises InputError with `name` and the key at fault."""
+    try:
+        return Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -82,8 +82,15 @@ class RoIHead(nn.Module):
 
         In training mode R = 1 is an error: one region has no variance to normalise by.
         """
-        seen = self.pool(features, rois, self.stride, self.size).flatten(1)
-        seen = self.norm(self.hidden(seen).relu())
+        return self.judge(self.crop(features, rois))
+
+    def crop(self, features: Tensor, rois: Tensor) -> Tensor:
+        """Map (B, C, H, W) features and (R, 5) rois to (R, C, size, size)."""
+        return self.pool(features, rois, self.stride, self.size)
+
+    def judge(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (R, C, size, size) crops to class_logits (R, 2) background, head and deltas (R, 4)."""
+        seen = self.norm(self.hidden(crops.flatten(1)).relu())
         return self.scores(seen), self.deltas(seen)
 
 

@@ -14,8 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.check import clean
+from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
+from wheatear.data.tables import read_table
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import (
     METRICS,
@@ -33,11 +35,12 @@ from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
-from wheatear.train.recipe import Recipe
+from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")  # Lightning's
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
@@ -68,21 +71,19 @@ def open_run(
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
     samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
-    Raises InputError for a folder that holds another recipe, or holds a run already without `resume`.
+    Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos or
+    another split; and for a precision that there is not.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
         raise InputError(
             f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
         )
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
-        if not resume:
-            raise InputError(
-                f"{folder}: holds a run already; go on with it by --resume or choose another folder"
-            )
-        if Recipe.model_validate(read_json(kept)) != recipe:
-            raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
+        refuse_another(folder, recipe, samples, resume)
     by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
     for split, chosen in by_split.items():
         if not chosen:
@@ -90,9 +91,21 @@ def open_run(
     if first_process():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
-        write_images_csv(samples, folder / "images.csv")
+        write_images_csv(samples, folder / IMAGES_CSV)
         write_json(folder / "run.json", describe(by_split, precision, machine, weights))
     return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights)
+
+
+def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:
+    """Raises InputError where a folder's run is not to be gone on with, or not with this recipe and these photos."""
+    if not resume:
+        raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
+    if validated(read_json(folder / "recipe.json"), folder / "recipe.json") != recipe:
+        raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
+    images = folder / IMAGES_CSV
+    known = {row["image_id"]: row["split"] for _, row in read_table(images)[1]} if images.exists() else {}
+    if known and known != {sample.name: sample.split for sample in samples}:
+        raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
 
 
 def describe(

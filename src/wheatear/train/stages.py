@@ -14,7 +14,7 @@ from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
 from wheatear.train.fit import epoch_seed
 from wheatear.train.losses import rcnn_losses
 from wheatear.train.recipe_stages import Stage, SteppedStage
-from wheatear.train.roi import label_proposals, to_rois
+from wheatear.train.roi import RoIHead, label_proposals, to_rois
 
 
 class StageModule(L.LightningModule):
@@ -136,8 +136,13 @@ class RegionClassification(SteppedModule):
             for photo in batch
         ]
         regions, labels, target_deltas = zip(*drawn, strict=True)
-        features = torch.cat([photo.features for photo in batch])
-        logits, deltas = self.model.roi_head(features, to_rois(regions))
+        head = self.model.roi_head
+        assert isinstance(head, RoIHead)
+        # Photo by photo, as their maps may differ in size; then all together, as the batch norm wants them.
+        crops = [
+            head.crop(photo.features, to_rois([boxes])) for photo, boxes in zip(batch, regions, strict=True)
+        ]
+        logits, deltas = head.judge(torch.cat(crops))
         truth = torch.cat(labels)
         classifier, box_reg = rcnn_losses(logits, deltas, truth, torch.cat(target_deltas), RCNN_BETA)
         accuracy = (logits.argmax(1) == truth).float().mean()

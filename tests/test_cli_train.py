@@ -124,8 +124,10 @@ def test_the_options_reach_the_run(field_dir, tmp_path, trained):
 
 
 @pytest.mark.parametrize("option", [["--resume"], ["--stage", "rpn"]])
-def test_going_on(fake, field_dir, trained, option):
-    result = command("train", field_dir, "--recipe", TINY, "--out", fake, *option)
+def test_going_on(fake, field_dir, trained, option, tmp_path):
+    data = Path(shutil.copytree(field_dir, tmp_path / "data"))
+    shutil.copy(fake / "images.csv", data)
+    result = command("train", data, "--recipe", TINY, "--out", fake, *option)
     assert result.exit_code == 0, result.output
     assert trained[0][0].resume
 

@@ -115,6 +115,15 @@ def test_a_checkpoint_is_never_half_written(field_dir, tmp_path):
     assert train_until("cnn/last.ckpt: half", tmp_path / "run", field_dir) == 0  # there is no such moment
 
 
+@HAS_KILL
+def test_a_stage_goes_on_with_its_next_epoch(field_dir, tmp_path):
+    run = tmp_path / "run"
+    assert train_until("cnn/last.ckpt: after", run, field_dir) == -signal.SIGKILL
+    assert [row["epoch"] for row in rows(run, "cnn")] == ["1"]
+    assert train_until("cnn/metrics.csv: after", run, field_dir) == -signal.SIGKILL
+    assert [row["epoch"] for row in rows(run, "cnn")] == ["1", "2"]
+
+
 # what is refused
 
 

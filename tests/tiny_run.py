@@ -41,8 +41,8 @@ def tiny_model(recipe: Recipe | None = None, seed: int = 0) -> FasterRCNN:
 
 
 def divided(folder: Path) -> list[Sample]:
-    """The photos of a data set, one of them in val, divided as `wheatear train` does."""
-    return split(read_dataset(folder), seed=tiny_recipe().seed)
+    """The photos of a data set, one of them in val."""
+    return split(read_dataset(folder))
 
 
 def train_tiny(out: Path, data: Path, *, resume: bool = False) -> None:

@@ -184,6 +184,7 @@ def test_the_rpn_takes_its_settings_from_the_recipe():
     assert rpn.beta == 1 / 9
     assert [level.stride for level in rpn.levels] == [32]
     assert rpn.head.conv.weight.shape == (16, 16, 3, 3)
+    assert tiny_model().rpn.inside_only
 
 
 def test_the_regions_take_their_settings_from_the_recipe():

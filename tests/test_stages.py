@@ -224,6 +224,13 @@ def test_the_regions_of_a_batch_are_cut_from_their_own_photos():
         torch.testing.assert_close(value, mean_losses(alone)[name])
 
 
+def test_the_batch_norm_sees_the_regions_of_a_batch_together():
+    module = make("rcnn")[0]
+    module.model.roi_head.train()
+    module.losses([frozen(HEADS, 16, seed) for seed in range(2)])
+    assert module.model.roi_head.norm.num_batches_tracked == 1
+
+
 def test_photos_of_different_sizes_share_a_batch():
     module = make("rcnn")[0]
     losses, _ = module.losses([frozen(HEADS, 16), frozen(HEADS, 16, height=112, width=160)])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +40,7 @@ def run(field_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run and its exported detector. For reading only."""
     folder = tmp_path_factory.mktemp("export") / "run"
     fake_run(folder, field_dir)
-    with warnings.catch_warnings():
-        # torchvision's own use of torch, when nms is traced
-        warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
-        assert export_run(folder) == folder / "model.onnx"
+    assert export_run(folder) == folder / "model.onnx"
     return folder
 
 

@@ -28,7 +28,10 @@ def train_command(
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
     ] = "seed",
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder.")] = Path("runs/seed"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The run folder.", show_default="runs/ and the recipe's name"),
+    ] = None,
     stage: Annotated[
         str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
     ] = None,
@@ -66,6 +69,7 @@ def train_command(
     from wheatear.train.run import open_run, train_run
 
     settings = load_recipe(recipe)
+    out = out or Path("runs") / settings.name
     samples = read_dataset(folder, labels)
     if not all(sample.split for sample in samples):
         samples = split(samples, seed=settings.seed)

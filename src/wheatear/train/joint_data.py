@@ -93,6 +93,15 @@ def photo_loaders(
             num_workers=workers,
             persistent_workers=kept,
             pin_memory=pinned,
+            generator=torch.Generator(),  # not the one of dropout, as in `fit.loader`
         ),
-        DataLoader(val, 1, collate_fn=list, num_workers=workers, persistent_workers=kept, pin_memory=pinned),
+        DataLoader(
+            val,
+            1,
+            collate_fn=list,
+            num_workers=workers,
+            persistent_workers=kept,
+            pin_memory=pinned,
+            generator=torch.Generator(),
+        ),
     )

@@ -33,6 +33,7 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, first_process, fit, loader
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
+from wheatear.train.memory import keep_memory
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe import Recipe, validated
@@ -133,6 +134,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     stages = {stage.stage: stage for stage in run.recipe.stages}
     if only is not None and only not in stages:
         raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(stages)}")
+    keep_memory()
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
     if not (run.folder / next(iter(stages)) / CHECKPOINT).exists():

@@ -27,10 +27,10 @@ from wheatear.train.export import (
     export_run,
     gap,
     load_run,
-    round_weights,
 )
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe
+from wheatear.train.storage import round_weights
 
 torch.set_num_threads(1)
 
@@ -46,7 +46,9 @@ def run(field_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rounded(run: Path) -> FasterRCNN:
-    return round_weights(load_run(run))
+    model = load_run(run)
+    round_weights(model)
+    return model
 
 
 @pytest.fixture(scope="module")

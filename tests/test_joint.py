@@ -16,12 +16,13 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train import fit
+from wheatear.train.checkpoint import save_parts
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import EpochShuffle, Machine
 from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
 from wheatear.train.recipe import Recipe
-from wheatear.train.run import open_run, train_run
+from wheatear.train.run import load_start, open_run, train_run
 
 torch.set_num_threads(1)
 
@@ -149,3 +150,25 @@ def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     assert (tmp_path / "run" / "joint" / "weights.safetensors").exists()
     with (tmp_path / "run" / "joint" / "metrics.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 2
+
+
+def test_a_run_may_start_from_a_trained_detector(tmp_path):
+    torch.manual_seed(1)
+    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
+    save_parts(trained, [trained], tmp_path / "weights.safetensors")
+    load_start(fresh, fresh.recipe, str(tmp_path / "weights.safetensors"))
+    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
+    wide = FasterRCNN(tiny_recipe(pyramid={"channels": 16}))
+    with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the recipe"):
+        load_start(wide, wide.recipe, str(tmp_path / "weights.safetensors"))
+
+
+def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
+    torch.manual_seed(1)
+    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
+    before = fresh.rpn.head.conv.weight.clone()
+    save_parts(trained, [trained.backbone], tmp_path / "weights.safetensors")
+    load_start(fresh, fresh.recipe, str(tmp_path / "weights.safetensors"))
+    for name, value in fresh.backbone.state_dict().items():
+        assert torch.equal(value, trained.backbone.state_dict()[name])
+    assert torch.equal(fresh.rpn.head.conv.weight, before)

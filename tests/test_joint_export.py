@@ -8,8 +8,9 @@ from torch import nn
 
 from tiny_recipe import tiny_recipe
 from wheatear.detections import Detections
-from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap, round_weights
+from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap
 from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.storage import round_weights
 
 torch.set_num_threads(1)
 
@@ -25,7 +26,8 @@ def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSess
     for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):
         nn.init.normal_(layer.weight, std=0.2)
     path = tmp_path_factory.mktemp("export") / "model.onnx"
-    export_onnx(round_weights(model), path)
+    round_weights(model)
+    export_onnx(model, path)
     return OneImage(model).eval(), onnxruntime.InferenceSession(path)
 
 

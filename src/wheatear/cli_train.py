@@ -1,7 +1,7 @@
 """`wheatear train` and `wheatear export`: the commands that need torch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -51,7 +51,8 @@ def train_command(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Start the backbone from this file, not from what the recipe says."
+            metavar="FILE",
+            help="Start from this file, not from what the recipe says: a backbone, or a detector trained before.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
@@ -100,24 +101,28 @@ def export_command(
         Path | None,
         typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set."),
     ] = None,
+    storage: Annotated[
+        Literal["float16", "int8"],
+        typer.Option(help="How weights are stored; computed with are float32 in either case."),
+    ] = "float16",
 ) -> None:
     """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
     need_torch()
     from wheatear.train.export import export_run
 
-    path = export_run(run, out)
+    path = export_run(run, out, storage)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
-        check_export(run, path, check)
+        check_export(run, path, check, storage)
 
 
-def check_export(run: Path, path: Path, folder: Path) -> None:
+def check_export(run: Path, path: Path, folder: Path, storage: Literal["float16", "int8"]) -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
     from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import read_dataset
     from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, compare
 
-    result = compare(run, path, photos_of(read_dataset(folder), None, folder))
+    result = compare(run, path, photos_of(read_dataset(folder), None, folder), storage)
     typer.echo(
         f"{result.photos} photos, {result.detections} detections: torch and onnxruntime differ "
         f"by at most {result.box:.2g} px and {result.score:.2g} in score"

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -56,6 +56,18 @@ def load_parts(model: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: does not fit the recipe ({str(error).splitlines()[-1].strip()})") from None
     if result.unexpected_keys:
         raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
+
+
+def is_detector(path: Path) -> bool:
+    """Whether a file holds the weights of a whole detector, as a joint stage leaves them."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "numpy") as file:
+            parts = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118  (it is no dict)
+        return {"backbone", "roi_head"} <= parts
+    except SafetensorError:
+        return False  # whoever reads it says what is wrong
 
 
 def finished(run: Path, stage: str) -> bool:

@@ -1,8 +1,4 @@
-"""From a run folder to model.onnx and its card, model.json.
-
-The weights are stored as float16 and widened when the model is loaded: half the file, and arithmetic in float32 still.
-torch, too, is given the rounded weights wherever the two are compared.
-"""
+"""From a run folder to model.onnx and its card, model.json."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from wheatear.data.sample import Sample
@@ -25,6 +20,7 @@ from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, re
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
+from wheatear.train.storage import Storage, round_weights, shrink
 
 DATA_LICENCE = (
     "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
@@ -35,7 +31,6 @@ CITATION = (
 )
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
 COARSEST = 32  # px, the largest stride of all backbones
-SMALLEST_STORED_AS_HALF = 1024  # values; smaller tensors weigh nothing and may be indices or limits
 
 
 class OneImage(nn.Module):
@@ -64,26 +59,19 @@ def load_run(run: Path) -> FasterRCNN:
     return model.eval()
 
 
-def round_weights(model: FasterRCNN) -> FasterRCNN:
-    """Round, in place, the tensors that are stored as float16 to what float16 can hold."""
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point() and tensor.numel() >= SMALLEST_STORED_AS_HALF:
-            tensor.copy_(tensor.half())
-    return model
-
-
-def export_run(run: Path, out: Path | None = None) -> Path:
+def export_run(run: Path, out: Path | None = None, storage: Storage = "float16") -> Path:
     """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path."""
     path = out or run / "model.onnx"
-    model = round_weights(load_run(run))
+    model = load_run(run)
+    round_weights(model, storage)
     with whole(path) as part:
-        export_onnx(model, part)
+        export_onnx(model, part, storage)
     card = describe_run(run, model.recipe)
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
     return path
 
 
-def export_onnx(model: FasterRCNN, path: Path) -> None:
+def export_onnx(model: FasterRCNN, path: Path, storage: Storage = "float16") -> None:
     """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
     example = torch.zeros(256, 320, 3, dtype=torch.uint8)
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
@@ -101,27 +89,14 @@ def export_onnx(model: FasterRCNN, path: Path) -> None:
             program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
         )
     assert exported is not None
-    onnx.save(halve(exported.model_proto), path)
+    onnx.save(shrink(without_notes(exported.model_proto), storage), path)
 
 
-def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store large float32 tensors as float16, each with a Cast that widens it when the model is loaded."""
-    graph, casts = model.graph, []
-    for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST_STORED_AS_HALF:
-            name = tensor.name
-            tensor.CopyFrom(
-                numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half")
-            )
-            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.metadata_props[:]
-    for node in graph.node:
-        del node.metadata_props[
-            :
-        ]  # the exporter's notes hold this machine's paths and outweigh a small graph
+def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph without the exporter's notes, which hold this machine's paths and outweigh a small graph."""
+    del model.graph.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
         node.doc_string = ""
     return model
 
@@ -153,9 +128,11 @@ class Agreement:
 
 
 @torch.inference_mode()
-def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
+def compare(run: Path, onnx_path: Path, samples: Sequence[Sample], storage: Storage = "float16") -> Agreement:
     """Run torch and onnxruntime on every photo, and pair what they find."""
-    model, detector = OneImage(round_weights(load_run(run))), load(onnx_path)
+    network, detector = load_run(run), load(onnx_path)
+    round_weights(network, storage)
+    model = OneImage(network)
     gaps, detections = [np.zeros((1, 2))], 0
     for sample in samples:
         image = open_photo(sample.path)

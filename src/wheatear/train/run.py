@@ -23,6 +23,7 @@ from wheatear.train.checkpoint import (
     METRICS,
     WEIGHTS,
     finished,
+    is_detector,
     load_parts,
     read_json,
     save_parts,
@@ -138,7 +139,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
     if not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
-        load_backbone(model.backbone, run.recipe.backbone, str(run.weights or run.recipe.backbone.weights))
+        load_start(model, run.recipe, str(run.weights or run.recipe.backbone.weights))
     for name, stage in stages.items():
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
@@ -148,6 +149,14 @@ def train_run(run: Run, only: str | None = None) -> None:
             raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
         if name == only:
             return
+
+
+def load_start(model: FasterRCNN, recipe: Recipe, weights: str) -> None:
+    """What a run starts from: a backbone's weights (`published`), or all of a detector that was trained before."""
+    if is_detector(Path(weights)):
+        load_parts(model, Path(weights))
+    else:
+        load_backbone(model.backbone, recipe.backbone, weights)
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 
 def augmented(tta: str, run=find_colours, score_threshold: float = 0.0):
-    return partial(run_views, run, VIEWS[tta], 0.4, score_threshold)
+    return partial(run_views, run, VIEWS[tta], score_threshold)
 
 
 def test_the_views_that_there_are():
     assert list(VIEWS) == [each.value for each in TTA]
-    assert {name: len(views) for name, views in VIEWS.items()} == {"flips": 4, "turns": 8, "full": 16}
+    assert {name: len(views) for name, views in VIEWS.items()} == {"flips": 4, "turns": 8, "scales": 12}
     for views in VIEWS.values():
         assert views[0] == View()  # as it is
         assert len(set(views)) == len(views)
@@ -44,7 +44,7 @@ def test_turns_are_the_eight_ways_to_lay_a_square():
         return Detections(np.zeros((0, 4)), np.zeros(0))
 
     square = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    run_views(look, TURNS, 0.4, 0.0, np.repeat(square[..., None], 3, axis=2))
+    run_views(look, TURNS, 0.0, np.repeat(square[..., None], 3, axis=2))
     turned = [np.rot90(each, k).tolist() for each in (square, square[::-1]) for k in range(4)]
     assert sorted(seen) == sorted(turned)
 
@@ -67,7 +67,7 @@ def find_bright(image: np.ndarray) -> Detections:
 
 @pytest.mark.parametrize("size", [(41, 97), (96, 40)])
 def test_resized_views_are_brought_back(size):
-    found = augmented("full", find_bright)(draw([(12, 8, 30, 37)], *size))
+    found = augmented("scales", find_bright)(draw([(12, 8, 30, 37)], *size))
     np.testing.assert_allclose(found.boxes, [(12, 8, 30, 37)], atol=0.7)
     assert found.scores == pytest.approx([1])
 
@@ -89,19 +89,9 @@ def test_what_few_views_see_is_less_sure():
     assert len(augmented("flips", mark_in_the_corner, 0.21)(image)) == 0
 
 
-def test_of_two_fused_boxes_for_one_head_the_better_stays():
-    def two(image: np.ndarray) -> Detections:
-        boxes = np.array([[0, 0, 20, 20], [0, 0, 20, 10]])  # IoU 0.5: the fusion keeps both
-        return Detections(boxes, np.array([0.9, 0.6]), *image.shape[:2])
-
-    for nms_thresh, number in [(0.4, 1), (0.5, 2)]:
-        found = run_views(two, [View()], nms_thresh, 0.0, np.zeros((40, 40, 3), np.uint8))
-        assert found.scores == pytest.approx([0.9, 0.6][:number])
-
-
 def test_no_heads_and_the_smallest_photo():
     for shape in [(1, 1), (1, 50), (30, 2)]:
-        found = augmented("full")(np.zeros((*shape, 3), np.uint8))
+        found = augmented("scales")(np.zeros((*shape, 3), np.uint8))
         assert found.boxes.shape == (0, 4)
         assert (found.height, found.width) == shape
 
@@ -138,14 +128,14 @@ def test_a_detector_finds_the_same_with_and_without(folder, cells, tta, height, 
 
 def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
     runs = []
-    detector = load(write_tiny_model(folder), 1, "full")
+    detector = load(write_tiny_model(folder), 1, "scales")
     monkeypatch.setattr(detector, "run", lambda image, score_threshold: runs.append(0) or find_colours(image))
     detector.estimate_head_px(InMemory(draw([], 90, 90)))
     assert len(runs) == 9 * 3  # scales and places
 
 
 def test_an_unknown_tta_is_refused(folder):
-    with pytest.raises(ValueError, match="tta must be None or one of flips, turns, full, got 'all'"):
+    with pytest.raises(ValueError, match="tta must be None or one of flips, turns, scales, got 'all'"):
         load(write_tiny_model(folder), tta="all")
 
 
@@ -156,7 +146,7 @@ def test_thresholds_and_figures_of_the_card():
         {"format": 1, "name": "c", "score_threshold": 0.5, "count_threshold": 0.4, "figures": {"val": {}}}
         | {"tta": {"flips": flips, "turns": turns}}
     )
-    cards = [Detector(None, card, tta).card for tta in (None, "flips", "turns", "full")]
+    cards = [Detector(None, card, tta).card for tta in (None, "flips", "turns", "scales")]
     assert [each.score_threshold for each in cards] == [0.5, 0.3, 0.25, 0.5]
     assert [each.threshold_to_count() for each in cards] == [0.4, 0.2, 0.25, 0.4]
     assert [each.figures for each in cards] == [{"val": {}}, {"val": {"made": "up"}}, {}, {"val": {}}]

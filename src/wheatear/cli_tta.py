@@ -14,15 +14,15 @@ class TTA(StrEnum):
 
     flips = "flips"
     turns = "turns"
-    full = "full"
+    scales = "scales"
 
 
 TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: flips (4 times the work), "
-        "turns as well (8), or both and other sizes (full: 17).",
+        help="See each photo several times and fuse what is found: flipped (4 times the work), "
+        "turned as well (8), or flipped in three sizes (13).",
         show_default="once",
     ),
 ]

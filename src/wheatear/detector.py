@@ -15,8 +15,8 @@ from wheatear.errors import InputError
 from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
-from wheatear.tiles import NMS_THRESH, Run, detect_in_tiles
-from wheatear.tta import VIEWS, run_views
+from wheatear.tiles import NMS_THRESH, detect_in_tiles
+from wheatear.tta import FUSION_IOU, VIEWS, run_views
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -109,13 +109,13 @@ class Detector:
         if isinstance(photo, str | Path):
             return self._detect_in_file(photo, threshold, head_px)
         pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
-        return detect_in_tiles(self._run_or_views(threshold), pixels, scale, self.card.nms_thresh())
-
-    def _run_or_views(self, threshold: float) -> Run:
         if self.tta is None:
-            return partial(self.run, score_threshold=threshold)
-        run = partial(self.run, score_threshold=0.0)
-        return partial(run_views, run, VIEWS[self.tta], self.card.nms_thresh(), threshold)
+            run = partial(self.run, score_threshold=threshold)
+            return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
+        run_all = partial(self.run, score_threshold=0.0)
+        return detect_in_tiles(
+            partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
+        )
 
     def _detect_in_file(self, path: str | Path, threshold: float, head_px: float | None) -> Detections:
         with closing(open_pixels(path)) as pixels:
@@ -150,7 +150,7 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
 
     The card lies beside the model under the same name, ending in .json.
     threads: processor threads for one photo; 0 takes all cores.
-    tta: test-time augmentation, one of tta.VIEWS: "flips" (4 runs of the model), "turns" (8) or "full" (16).
+    tta: test-time augmentation, one of tta.VIEWS: "flips" (4 runs of the model), "turns" (8) or "scales" (12).
 
     InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0 and for
     an unknown tta.

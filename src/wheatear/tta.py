@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wheatear.boxes import nms, weighted_box_fusion
+from wheatear.boxes import weighted_box_fusion
 from wheatear.detections import Detections
 from wheatear.tiles import Run, run_scaled
 
-FUSION_IOU = 0.55  # close to the best in the experiments of the paper that weighted_box_fusion follows
+# Above this IoU boxes are of one head: close to the best in the paper that weighted_box_fusion follows, and here too.
+FUSION_IOU = 0.55
 
 
 class View(NamedTuple):
@@ -31,25 +32,20 @@ class View(NamedTuple):
 
 FLIPS = tuple(View(False, *flips) for flips in product((False, True), repeat=2))
 TURNS = tuple(View(*flips) for flips in product((False, True), repeat=3))  # all that a square has
-# Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows both sizes.
-RESIZED = tuple(view._replace(scale=scale) for scale in (0.8, 1.25) for view in FLIPS)
-VIEWS = {"flips": FLIPS, "turns": TURNS, "full": TURNS + RESIZED}
+# Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows these sizes.
+SCALES = tuple(view._replace(scale=scale) for scale in (1.0, 0.8, 1.25) for view in FLIPS)
+VIEWS = {"flips": FLIPS, "turns": TURNS, "scales": SCALES}
 
 
-def run_views(
-    run: Run, views: Sequence[View], nms_thresh: float, score_threshold: float, image: np.ndarray
-) -> Detections:
+def run_views(run: Run, views: Sequence[View], score_threshold: float, image: np.ndarray) -> Detections:
     """Run a detector on each view of (h, w, 3) uint8 and fuse what it finds, in pixels of the image as given.
 
     run: should give all that it finds, however unsure, as a fused score is the mean over the views.
-    nms_thresh: the IoU above which the detector takes two boxes for one head; where that is less than the fusion's
-                own, the better fused box is kept.
     score_threshold: the lowest fused score that is returned.
     """
     found = [_run_view(run, view, image) for view in views]
     fused = weighted_box_fusion([each.boxes for each in found], [each.scores for each in found], FUSION_IOU)
-    heads = Detections(*fused, *image.shape[:2]).above(score_threshold)
-    return heads[nms(heads.boxes, heads.scores, nms_thresh)]
+    return Detections(*fused, *image.shape[:2]).above(score_threshold)
 
 
 def _run_view(run: Run, view: View, image: np.ndarray) -> Detections:

@@ -160,7 +160,7 @@ def _run(photos: list["Photo"], out: Path, model: str | None, tta: str | None, o
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
-    keep_settings(out, detector.card.name, tta, options)
+    keep_settings(out, detector, options)
     try:
         return _count(detector, photos, out, options)
     except KeyboardInterrupt:

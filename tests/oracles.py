@@ -81,6 +81,31 @@ def nms(boxes: Sequence[Box], scores: Sequence[float], thresh: float) -> list[in
     return kept
 
 
+def weighted_box_fusion(
+    boxes: Sequence[Sequence[Box]], scores: Sequence[Sequence[float]], thresh: float
+) -> list[tuple[list[float], float]]:
+    """Fused boxes with their scores, best first; the steps of Solovyev et al. 2021, section 3, one after the other."""
+    pairs = [pair for view in zip(boxes, scores, strict=True) for pair in zip(*view, strict=True)]
+    clusters: list[list[tuple[Box, float]]] = []
+    for box, score in sorted(pairs, key=lambda pair: -pair[1]):
+        overlaps = [iou(box, mean_box(cluster)) for cluster in clusters]
+        if max(overlaps, default=0.0) > thresh:
+            clusters[overlaps.index(max(overlaps))].append((box, score))
+        else:
+            clusters.append([(box, score)])
+    fused = []
+    for cluster in clusters:
+        mean = sum(score for _, score in cluster) / len(cluster)
+        fused.append((mean_box(cluster), mean * min(len(cluster), len(boxes)) / len(boxes)))
+    return sorted(fused, key=lambda pair: -pair[1])
+
+
+def mean_box(cluster: Sequence[tuple[Box, float]]) -> list[float]:
+    """The corners' mean, weighted by score."""
+    total = sum(score for _, score in cluster)
+    return [sum(score * box[i] for box, score in cluster) / total for i in range(4)]
+
+
 def crop_and_resize(features: Tensor, rois: Tensor, stride: int, size: int) -> Tensor:
     """TensorFlow's crop_and_resize, one sample at a time, as its reference kernel has it."""
     _, channels, height, width = features.shape

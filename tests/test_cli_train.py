@@ -16,6 +16,7 @@ from wheatear.cli import app
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
+from wheatear.data.synth import draw_dataset
 from wheatear.train import export, run
 from wheatear.train.recipe import load_recipe
 
@@ -121,6 +122,33 @@ def test_the_options_reach_the_run(field_dir, tmp_path, trained):
     heads: dict[str, Sample] = {sample.name: sample for sample in [*made.train, *made.val]}
     assert heads["field_00001"].boxes.tolist() == [[10, 10, 40, 30]]
     assert len(heads["field_00002"].boxes) == len(read_dataset(field_dir)[2].boxes)  # the others keep theirs
+
+
+def test_more_photos_are_trained_on_and_written_down(data, tmp_path, trained):
+    names = [sample.name for sample in read_dataset(data)]
+    lines = [f"{name},{'val' if i == 2 else 'train'}" for i, name in enumerate(names)]
+    (data / "images.csv").write_text("\n".join(["image_id,split", *lines, ""]))
+    others = []
+    for name in ("one", "two"):
+        draw_dataset(tmp_path / name, 2, size=64)
+        for photo in sorted((tmp_path / name / "train").iterdir()):
+            photo.rename(photo.with_stem(f"{name}{photo.stem[-1]}"))
+        (tmp_path / name / "train.csv").write_text(f'image_id,bbox,source\n{name}0,"[5, 5, 30, 20]",pseudo\n')
+        others += ["--more", tmp_path / name]
+    result = command("train", data, "--recipe", TINY, "--out", tmp_path / "run", *others)
+    assert result.exit_code == 0, result.output
+    ((made, _),) = trained
+    assert [sample.name for sample in made.val] == [names[2]]
+    assert [sample.name for sample in made.train[7:]] == ["one0", "one1", "two0", "two1"]
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["photos"] == {"train": 11, "val": 1}
+    assert facts["more"] == [
+        {"folder": name, "photos": 2, "heads": 1, "sources": ["pseudo"]} for name in ("one", "two")
+    ]
+    going_on = ["train", data, "--recipe", TINY, "--out", tmp_path / "run", "--resume"]
+    assert command(*going_on, *others).exit_code == 0
+    assert "holds a run on other photos" in complaint(*going_on)
+    assert "has the name of" in complaint(*going_on, "--more", data)
 
 
 @pytest.mark.parametrize("option", [["--resume"], ["--stage", "rpn"]])

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wheatear.boxes import nms
@@ -96,7 +96,8 @@ def test_every_head_is_counted_once_wherever_the_seams_are(corners):
     heads = [(x, y, min(x + w, 1700), min(y + h, 1500)) for x, y, w, h in corners if x < 1690 and y < 1490]
     image = draw(heads, 1500, 1700)
     whole = find_colours(image)
-    whole = whole[nms(whole.boxes, whole.scores, 0.4)]
+    # A detector has suppressed such boxes itself, and find_colours has not.
+    assume(len(nms(whole.boxes, whole.scores, 0.4)) == len(whole))
     assert as_set(detect_in_tiles(find_colours, InMemory(image))) == as_set(whole)
 
 

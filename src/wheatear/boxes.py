@@ -1,9 +1,14 @@
 """Geometry of boxes in numpy: float32 xyxy pixels, half-open, so a box's width is xmax - xmin.
 
-Shape letters: N, M boxes; K boxes kept.
+Shape letters: N, M boxes; K boxes kept; V views of one photo.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+_LOW_NEGATED = np.array([-1, -1, 1, 1], np.float32)
+_LITTLE = np.finfo(np.float32).tiny  # above 0, and nothing beside any area or score
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
@@ -49,3 +54,64 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
         overlaps = iou(boxes[best : best + 1], boxes[rest])[0]
         order = rest[overlaps <= np.float32(iou_thresh)]
     return np.array(kept, np.int64)
+
+
+def weighted_box_fusion(
+    boxes: Sequence[np.ndarray], scores: Sequence[np.ndarray], iou_thresh: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, section 3) of V views, each (N, 4) and (N,) in 0..1.
+
+    -> boxes (K, 4) and scores (K,), float32, in descending score. The boxes of all views are taken in descending score
+    (of equals that of the earlier view first); each joins the fused box that it overlaps most, if by an IoU above (not
+    equal to) iou_thresh, else it begins one. A fused box has the mean corners of its T boxes, weighted by their
+    scores, and their mean score × min(T, V) / V: what few views see is less sure. Views without boxes count in V.
+    No views, or no boxes in them, give an empty result.
+    """
+    if not boxes:
+        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    every_score = np.concatenate(scores)
+    order = np.argsort(-every_score, kind="stable")
+    every_score = every_score[order].astype(np.float64)
+    fused, joined = _fuse(np.concatenate(boxes)[order], every_score, iou_thresh)
+    members = np.bincount(joined, minlength=len(fused))
+    # Of T boxes the mean is sum / T, and sum / T × min(T, V) / V is this:
+    means = np.bincount(joined, every_score, len(fused)) / np.maximum(members, len(boxes))
+    order = np.argsort(-means, kind="stable")
+    return fused[order], means[order].astype(np.float32)
+
+
+def _fuse(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
+    """What boxes (N, 4), best first, with scores (N,) are fused into, (K, 4), and which of these each joins, (N,).
+
+    A box of no area overlaps nothing. Boxes of score 0 count as if they had a little, so that they have a mean too.
+    """
+    weights = np.maximum(scores, _LITTLE)[:, None]
+    # With the low corners negated, one minimum gives the corners of an intersection, and one sum the sides of a box.
+    signed = (boxes * _LOW_NEGATED).astype(np.float32)
+    weighted = np.hstack([signed * weights, weights])
+    own_areas = np.maximum(area(boxes), _LITTLE)
+    fused, areas = np.empty(signed.shape[::-1], np.float32), np.empty_like(own_areas)
+    sums, joined, number = np.zeros_like(weighted), np.empty(len(boxes), np.int64), 0
+    for i, own_area in enumerate(own_areas):
+        best = _most_overlapped(fused[:, :number], areas[:number], signed[i, :, None], own_area, iou_thresh)
+        number += best == number
+        joined[i] = best
+        sums[best] += weighted[i]
+        fused[:, best] = mean = sums[best, :4] / sums[best, 4]
+        areas[best] = (mean[0] + mean[2]) * (mean[1] + mean[3])
+    return fused.T[:number] * _LOW_NEGATED, joined
+
+
+def _most_overlapped(
+    fused: np.ndarray, areas: np.ndarray, box: np.ndarray, own_area: np.float32, iou_thresh: float
+) -> int:
+    """The fused box, of (4, K), that a box (4, 1) overlaps most; K where it overlaps none by more than iou_thresh."""
+    number = len(areas)
+    if not number:
+        return 0
+    corners = np.minimum(fused, box)
+    sides = np.maximum(corners[:2] + corners[2:], 0)
+    intersection = sides[0] * sides[1]
+    overlaps = intersection / (areas + (own_area - intersection))
+    best = int(overlaps.argmax())
+    return best if overlaps[best] > iou_thresh else number

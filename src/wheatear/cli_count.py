@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
@@ -44,6 +45,7 @@ def count_command(
             show_default="as they are",
         ),
     ] = None,
+    tta: TTAOption = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
     ] = True,
@@ -101,7 +103,7 @@ def count_command(
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
-        failed = _run(todo, out, model, options)
+        failed = _run(todo, out, model, tta, options)
     if failed:
         raise typer.Exit(1)
 
@@ -143,7 +145,7 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
     return Maps(read_plots(plots), cell)
 
 
-def _run(photos: list["Photo"], out: Path, model: str | None, options: "Options") -> int:
+def _run(photos: list["Photo"], out: Path, model: str | None, tta: str | None, options: "Options") -> int:
     """Count with a progress bar, print the summary, return the number of photos that failed."""
     from dataclasses import replace
 
@@ -151,13 +153,14 @@ def _run(photos: list["Photo"], out: Path, model: str | None, options: "Options"
     from wheatear.detector import DEFAULT_MODEL, load
 
     threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
-    detector = load(model or DEFAULT_MODEL, threads)
+    detector = load(model or DEFAULT_MODEL, threads, tta)
     if options.threshold is None:
+        say_unchosen(detector)
         options = replace(options, threshold=detector.card.threshold_to_count())
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
-    keep_settings(out, detector.card.name, options)
+    keep_settings(out, detector, options)
     try:
         return _count(detector, photos, out, options)
     except KeyboardInterrupt:

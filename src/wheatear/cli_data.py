@@ -1,4 +1,4 @@
-"""The commands `wheatear data …`: check, split, convert and draw a data set."""
+"""The commands `wheatear data …`: check, split, convert and draw a data set; pseudo has a file of its own."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_pseudo import pseudo_command
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from wheatear.data.sample import Sample
 
 app = typer.Typer(no_args_is_help=True, help="Check, split, convert and draw data sets.")
+app.command("pseudo")(pseudo_command)
 
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")

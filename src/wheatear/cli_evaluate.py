@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 from wheatear.files import whole
 
@@ -39,6 +40,7 @@ def evaluate_command(
             metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
         ),
     ] = None,
+    tta: TTAOption = None,
     detections: Annotated[
         Path | None,
         typer.Option(metavar="CSV", help="Judge these (image,xmin,ymin,xmax,ymax,score) instead of a model."),
@@ -74,6 +76,8 @@ def evaluate_command(
 
     if sum(bool(given) for given in (model, detections, other_labels)) > 1:
         raise InputError("--model, --detections and --other-labels: give one of them")
+    if tta and (detections or other_labels):
+        raise InputError(f"--tta {tta}: is for a model; leave it out")
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels)
@@ -84,7 +88,7 @@ def evaluate_command(
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        found, thresholds = run_model(model or DEFAULT_MODEL, chosen)
+        found, thresholds = run_model(model or DEFAULT_MODEL, chosen, tta)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -94,11 +98,12 @@ def evaluate_command(
     save(figures, found, out)
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        judged += f" --tta {tta}" if tta else ""
         photos = "1 photo" if len(chosen) == 1 else f"{len(chosen):,} photos"
         save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
-        keep(Path(model).with_suffix(".json"), figures, split or usual_split(known))
+        keep(Path(model).with_suffix(".json"), figures, split or usual_split(known), tta)
 
 
 def usual_split(samples: "Sequence[Sample]") -> str:
@@ -120,12 +125,14 @@ def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "
     return chosen
 
 
-def run_model(model: str, samples: "Sequence[Sample]") -> "tuple[dict[str, Detections], Thresholds]":
+def run_model(
+    model: str, samples: "Sequence[Sample]", tta: str | None = None
+) -> "tuple[dict[str, Detections], Thresholds]":
     """All that a detector gives, down to its score floor, by file name; and the thresholds of its card."""
     from wheatear.detector import load
     from wheatear.evaluation import Thresholds
 
-    detector = load(model)
+    detector = load(model, tta=tta)
     console = Console(stderr=True)
     progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
     found = {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
@@ -209,13 +216,14 @@ def save_report(
     write_evaluation_report(out / "report.html", samples, found, figures, title)
 
 
-def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str) -> None:
-    """Write the chosen thresholds and their figures into a model's card."""
+def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str, tta: str | None = None) -> None:
+    """Write the chosen thresholds and their figures into a model's card, those with tta apart from the others."""
     content = json.loads(card.read_text("utf-8"))
+    judged = content.setdefault("tta", {}).setdefault(tta, {}) if tta else content
     evaluations = list(figures.values())
-    content["score_threshold"], content["count_threshold"] = (
+    judged["score_threshold"], judged["count_threshold"] = (
         e.score_threshold for e in (evaluations[0], evaluations[-1])
     )
-    content.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
+    judged.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
     with whole(card) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -38,6 +38,13 @@ def train_command(
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Train on these labels of the same photos instead.")
     ] = None,
+    more: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR",
+            help="Train on all photos of this data set too, such as `wheatear data pseudo` writes; may be repeated.",
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Lightning's precision; bf16-mixed is faster where the processor has it.")
     ] = "32-true",
@@ -64,6 +71,7 @@ def train_command(
     """
     need_torch()
     from wheatear.data.formats import read_dataset
+    from wheatear.data.more import add_more
     from wheatear.data.splits import split
     from wheatear.train.fit import Machine
     from wheatear.train.recipe import load_recipe
@@ -74,6 +82,7 @@ def train_command(
     samples = read_dataset(folder, labels)
     if not all(sample.split for sample in samples):
         samples = split(samples, seed=settings.seed)
+    samples, added = add_more(samples, more or ())
     if devices > 1 and [each.stage for each in settings.stages] != ["joint"]:
         raise InputError(
             f"--devices {devices}: only the joint stage trains on several; recipe {settings.name} has others"
@@ -86,6 +95,7 @@ def train_command(
         resume=resume or stage is not None,
         machine=Machine(accelerator, devices, strategy, workers),
         weights=weights,
+        more=added,
     )
     train_run(run, stage)
     typer.echo(f"Done. Next: wheatear export {out}")

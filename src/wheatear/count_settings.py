@@ -4,25 +4,27 @@ import json
 from pathlib import Path
 
 from wheatear.count import Options
+from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.files import whole
 
 SETTINGS = "settings.json"
 
 
-def keep_settings(out: Path, model: str, options: Options) -> None:
+def keep_settings(out: Path, detector: Detector, options: Options) -> None:
     """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with."""
-    path, settings = out / SETTINGS, _settings(model, options)
+    path, settings = out / SETTINGS, _settings(detector, options)
     if options.resume and path.exists():
         _refuse_others(path, settings)
     with whole(path) as part:
         part.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def _settings(model: str, options: Options) -> dict[str, str | float | None]:
+def _settings(detector: Detector, options: Options) -> dict[str, str | float | None]:
     plots = options.maps.plots
     return {
-        "model": model,
+        "model": detector.card.name,
+        "tta": detector.tta,
         "threshold": options.threshold,
         "head_px": "auto" if options.find_head_px else options.head_px,
         "gsd_mm": options.scale.gsd_mm,

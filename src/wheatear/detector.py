@@ -16,11 +16,22 @@ from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
+from wheatear.tta import FUSION_IOU, VIEWS, run_views
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 DEFAULT_MODEL = "seed"
+
+
+class Judged(BaseModel):
+    """Thresholds and figures with test-time augmentation, where they differ from the card's own; see Card."""
+
+    model_config = ConfigDict(frozen=True)
+
+    score_threshold: float = Field(ge=0, le=1)
+    count_threshold: float | None = Field(default=None, ge=0, le=1)
+    figures: dict[str, object] = {}
 
 
 class Card(BaseModel):
@@ -31,6 +42,7 @@ class Card(BaseModel):
     count_threshold: the same, chosen for the smallest counting error; None where it was not chosen apart.
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
+    tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -41,6 +53,7 @@ class Card(BaseModel):
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     score_floor: float = Field(default=0.0, ge=0, le=1)
     head_px: float = Field(default=75.0, gt=0)
+    tta: dict[str, Judged] = {}
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
@@ -56,12 +69,18 @@ class Card(BaseModel):
         detection = self.recipe.get("detection")
         return float(detection.get("nms_thresh", NMS_THRESH)) if isinstance(detection, dict) else NMS_THRESH
 
+    def with_tta(self, tta: str) -> "Card":
+        """The card with the thresholds and figures of these views; as it is where none were chosen."""
+        judged = self.tta.get(tta)
+        return self if judged is None else self.model_copy(update=dict(judged))
+
 
 class Detector:
     """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once."""
 
-    def __init__(self, session: "InferenceSession", card: Card) -> None:
-        self.card = card
+    def __init__(self, session: "InferenceSession", card: Card, tta: str | None = None) -> None:
+        self.card = card if tta is None else card.with_tta(tta)
+        self.tta = tta
         self._session = session
 
     def detect(
@@ -90,8 +109,13 @@ class Detector:
         if isinstance(photo, str | Path):
             return self._detect_in_file(photo, threshold, head_px)
         pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
-        run = partial(self.run, score_threshold=threshold)
-        return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
+        if self.tta is None:
+            run = partial(self.run, score_threshold=threshold)
+            return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
+        run_all = partial(self.run, score_threshold=0.0)
+        return detect_in_tiles(
+            partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
+        )
 
     def _detect_in_file(self, path: str | Path, threshold: float, head_px: float | None) -> Detections:
         with closing(open_pixels(path)) as pixels:
@@ -121,19 +145,23 @@ class Detector:
         return Detections(boxes, scores, *image.shape[:2]).above(score_threshold)
 
 
-def load(model: str | Path = DEFAULT_MODEL, threads: int = 0) -> Detector:
+def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = None) -> Detector:
     """Load a shipped detector by name, or one of your own by the path of its model.onnx.
 
     The card lies beside the model under the same name, ending in .json.
     threads: processor threads for one photo; 0 takes all cores.
+    tta: test-time augmentation, one of tta.VIEWS: "flips" (4 runs of the model), "turns" (8) or "scales" (12).
 
-    InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0.
+    InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0 and for
+    an unknown tta.
     """
     if threads < 0:
         raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
+    if tta is not None and tta not in VIEWS:
+        raise ValueError(f"tta must be None or one of {', '.join(VIEWS)}, got {tta!r}")
     is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
     weights, card = _shipped(str(model)) if is_name else _own(Path(model))
-    return Detector(_session(weights, threads), _card(card))
+    return Detector(_session(weights, threads), _card(card), tta)
 
 
 def _shipped(name: str) -> tuple[Traversable, Traversable]:

@@ -86,8 +86,7 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
     InputError where the folder is not empty, a photo cannot be read or two share a name.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder}: is there already; name a new or an empty folder")
+    refuse_filled(folder)
     _refuse_unwritable(samples)
     for sample in samples:
         _bring(sample.path, folder / FORMATS[to].place(sample), link)
@@ -95,6 +94,12 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
     if any(sample.source or sample.session or sample.photo or sample.split for sample in samples):
         write_images_csv(samples, folder / IMAGES_CSV)
     FORMATS[to].write(samples, folder)
+
+
+def refuse_filled(folder: Path) -> None:
+    """InputError where the folder is neither new nor empty."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder}: is there already; name a new or an empty folder")
 
 
 def _format_of(folder: Path) -> Format:

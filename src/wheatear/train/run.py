@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.check import clean
 from wheatear.data.formats import IMAGES_CSV
+from wheatear.data.more import More
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
 from wheatear.data.tables import read_table
@@ -69,10 +70,12 @@ def open_run(
     resume: bool = False,
     machine: Machine = HERE,
     weights: Path | None = None,
+    more: Sequence[More] = (),
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
     samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
+    more: the record of those among them that were added for training alone.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos or
     another split; and for a precision that there is not.
     """
@@ -94,7 +97,7 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / IMAGES_CSV)
-        write_json(folder / "run.json", describe(by_split, precision, machine, weights))
+        write_json(folder / "run.json", describe(by_split, precision, machine, weights, more))
     return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights)
 
 
@@ -111,13 +114,18 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
 
 
 def describe(
-    by_split: dict[str, list[Sample]], precision: str, machine: Machine = HERE, weights: Path | None = None
+    by_split: dict[str, list[Sample]],
+    precision: str,
+    machine: Machine,
+    weights: Path | None,
+    more: Sequence[More],
 ) -> dict[str, object]:
     """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
     start = {"file": weights.name, "sha256": sha256(weights)} if weights else None
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
         "heads": {split: sum(len(s.boxes) for s in samples) for split, samples in by_split.items()},
+        "more": [asdict(each) for each in more],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),

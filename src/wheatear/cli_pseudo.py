@@ -1,0 +1,91 @@
+"""`wheatear data pseudo`: labels for photos that have none, by a detector."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.cli_tta import TTAOption, say_unchosen
+from wheatear.errors import InputError
+
+if TYPE_CHECKING:
+    from wheatear.data.sample import Sample
+    from wheatear.detector import Detector
+
+
+@friendly_errors()
+def pseudo_command(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos without labels, or folders of them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
+        ),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Lowest score that is taken for a head.", show_default="the model's own"
+        ),
+    ] = None,
+    tta: TTAOption = None,
+    link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
+) -> None:
+    """Label photos with what a detector finds in them, and write them as a data set in Kaggle's layout.
+
+    It is for `wheatear train DIR --more OUT`: every photo is in the split train. A photo that cannot be read is named
+    and left out; the exit code is then 1.
+    """
+    from wheatear.data.formats import refuse_filled, write_dataset
+    from wheatear.detector import DEFAULT_MODEL, load
+
+    refuse_filled(out)
+    todo = _photos(photos, out)
+    detector = load(model or DEFAULT_MODEL, tta=tta)
+    if min_score is None:
+        say_unchosen(detector)
+        min_score = detector.card.score_threshold
+    samples = _label(detector, todo, min_score)
+    write_dataset(samples, out, "kaggle", link)
+    empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
+    typer.echo(
+        f"{len(samples):,} photos ({empty:,} without heads) with {heads:,} heads of a score of {min_score:g} or more "
+        f"written to {out}"
+    )
+    if len(samples) < len(todo):
+        raise typer.Exit(1)
+
+
+def _photos(given: Sequence[Path], out: Path) -> list[Path]:
+    """The photos to label; InputError where there are none, or two share the name that the layout knows them by."""
+    from wheatear.data.labels import by_name
+    from wheatear.photo_names import name_photos
+
+    found = by_name(photo.path for photo in name_photos(given, out))
+    if not found:
+        raise InputError(
+            f"no photos found in {', '.join(map(str, given))}; give JPEG, PNG, TIFF or WebP files"
+        )
+    return list(found.values())
+
+
+def _label(detector: "Detector", photos: Sequence[Path], min_score: float) -> "list[Sample]":
+    """Labels for each photo; those that cannot be read or run are named. InputError where none is left."""
+    from wheatear.pseudo import pseudo_label
+
+    console, samples = Console(stderr=True), []
+    for photo in track(photos, "Detecting", console=console, transient=True, disable=not console.is_terminal):
+        try:
+            samples.append(pseudo_label(detector, photo, min_score))
+        except InputError as error:
+            typer.echo(f"wheatear: {error}", err=True)
+    if not samples:
+        raise InputError("none of the photos can be read; nothing is written")
+    return samples

@@ -1,0 +1,38 @@
+"""`--tta`, which several commands share."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from wheatear.detector import Detector
+
+
+class TTA(StrEnum):
+    """The names of tta.VIEWS, which `--help` shall list without loading it."""
+
+    flips = "flips"
+    turns = "turns"
+    scales = "scales"
+
+
+TTAOption = Annotated[
+    TTA | None,
+    typer.Option(
+        "--tta",
+        help="See each photo several times and fuse what is found: flipped (4 times the work), "
+        "turned as well (8), or flipped in three sizes (13).",
+        show_default="once",
+    ),
+]
+
+
+def say_unchosen(detector: "Detector") -> None:
+    """Tell the user where the thresholds in use were chosen for other scores: fused ones are lower."""
+    if detector.tta is not None and detector.tta not in detector.card.tta:
+        typer.echo(
+            f"wheatear: {detector.card.name} has no thresholds for --tta {detector.tta}, so too few heads may be "
+            "found; choose them by `wheatear evaluate --choose-threshold`, or give --threshold",
+            err=True,
+        )

@@ -1,0 +1,46 @@
+"""Further photos that are trained on and never judged by: pseudo-labels, or another data set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.errors import InputError
+
+
+@dataclass(frozen=True)
+class More:
+    """What a folder adds, for the record of a run. sources: the label files' own names for where photos are from."""
+
+    folder: str
+    photos: int
+    heads: int
+    sources: list[str]
+
+
+def add_more(samples: Sequence[Sample], folders: Sequence[Path]) -> tuple[list[Sample], list[More]]:
+    """The samples and, in the split train, all photos of the folders, whatever their own split; and a record of each.
+
+    No folders add nothing. InputError where a folder cannot be read, and for a photo with the name of another: it may
+    be a photo of val.
+    """
+    together, records = list(samples), []
+    known = {sample.name: sample.path for sample in samples}
+    for folder in folders:
+        added = [replace(sample, split="train") for sample in read_dataset(folder)]
+        for sample in added:
+            if sample.name in known:
+                raise InputError(
+                    f"{sample.path}: has the name of {known[sample.name]}; rename it or take it out"
+                )
+            known[sample.name] = sample.path
+        together += added
+        records.append(_record(folder, added))
+    return together, records
+
+
+def _record(folder: Path, samples: Sequence[Sample]) -> More:
+    heads = sum(len(sample.boxes) for sample in samples)
+    sources = {sample.source for sample in samples} - {""}
+    return More(folder.resolve().name, len(samples), heads, sorted(sources))

@@ -1,0 +1,67 @@
+"""Test-time augmentation: a detector sees a photo several times, turned and resized, and what it finds is fused.
+
+What is augmented is a run, the detector's look at one window. So a large photo goes through the same windows as ever
+(tiles.py): each is read once, no more memory is needed than for one, and a head that a window cuts is left to its
+neighbour, for it is cut in all views alike.
+
+Letters: N detections.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from wheatear.boxes import weighted_box_fusion
+from wheatear.detections import Detections
+from wheatear.tiles import Run, run_scaled
+
+# Above this IoU boxes are of one head: close to the best in the paper that weighted_box_fusion follows, and here too.
+FUSION_IOU = 0.55
+
+
+class View(NamedTuple):
+    """How a window is changed before the detector sees it: transposed, then flipped, then resized by scale."""
+
+    transposed: bool = False
+    upside_down: bool = False
+    mirrored: bool = False
+    scale: float = 1.0
+
+
+FLIPS = tuple(View(False, *flips) for flips in product((False, True), repeat=2))
+TURNS = tuple(View(*flips) for flips in product((False, True), repeat=3))  # all that a square has
+# Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows these sizes.
+SCALES = tuple(view._replace(scale=scale) for scale in (1.0, 0.8, 1.25) for view in FLIPS)
+VIEWS = {"flips": FLIPS, "turns": TURNS, "scales": SCALES}
+
+
+def run_views(run: Run, views: Sequence[View], score_threshold: float, image: np.ndarray) -> Detections:
+    """Run a detector on each view of (h, w, 3) uint8 and fuse what it finds, in pixels of the image as given.
+
+    run: should give all that it finds, however unsure, as a fused score is the mean over the views.
+    score_threshold: the lowest fused score that is returned.
+    """
+    found = [_run_view(run, view, image) for view in views]
+    fused = weighted_box_fusion([each.boxes for each in found], [each.scores for each in found], FUSION_IOU)
+    return Detections(*fused, *image.shape[:2]).above(score_threshold)
+
+
+def _run_view(run: Run, view: View, image: np.ndarray) -> Detections:
+    seen = image.swapaxes(0, 1) if view.transposed else image
+    seen = seen[:: -1 if view.upside_down else 1, :: -1 if view.mirrored else 1]
+    heads = run_scaled(run, seen, view.scale)
+    return Detections(_as_given(heads.boxes, view, *seen.shape[:2]), heads.scores, *image.shape[:2])
+
+
+def _as_given(boxes: np.ndarray, view: View, height: int, width: int) -> np.ndarray:
+    """Boxes (N, 4) in pixels of a view of this size -> in pixels of the image that it was made from."""
+    xmin, ymin, xmax, ymax = boxes.T
+    if view.mirrored:
+        xmin, xmax = width - xmax, width - xmin
+    if view.upside_down:
+        ymin, ymax = height - ymax, height - ymin
+    if view.transposed:
+        xmin, ymin, xmax, ymax = ymin, xmin, ymax, xmax
+    return np.stack([xmin, ymin, xmax, ymax], axis=1)

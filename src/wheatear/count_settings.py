@@ -9,17 +9,20 @@ from wheatear.files import whole
 
 SETTINGS = "settings.json"
 
+Settings = dict[str, str | float | None]
+
 
 def keep_settings(out: Path, model: str, options: Options) -> None:
     """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with."""
-    path, settings = out / SETTINGS, _settings(model, options)
+    path, settings = out / SETTINGS, settings_of(model, options)
     if options.resume and path.exists():
         _refuse_others(path, settings)
     with whole(path) as part:
         part.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def _settings(model: str, options: Options) -> dict[str, str | float | None]:
+def settings_of(model: str, options: Options) -> Settings:
+    """What the numbers depend on, by name; None for what was not asked for."""
     plots = options.maps.plots
     return {
         "model": model,
@@ -33,7 +36,7 @@ def _settings(model: str, options: Options) -> dict[str, str | float | None]:
     }
 
 
-def _refuse_others(path: Path, settings: dict[str, str | float | None]) -> None:
+def _refuse_others(path: Path, settings: Settings) -> None:
     try:
         before = json.loads(path.read_text("utf-8"))
     except ValueError as error:

@@ -113,12 +113,12 @@ def count_command(
     from wheatear.photo_names import name_photos
 
     with friendly_errors():
+        photos = _each_once(photos)
         todo = name_photos(photos, out)
         if not any(photo.path.exists() for photo in todo):
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
-        _say_repeated(photos)
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
@@ -227,9 +227,18 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
     return summary
 
 
-def _say_repeated(paths: list[Path]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if (place := os.path.realpath(path)) in seen:
-            typer.echo(f"wheatear: {path}: given twice; counted once", err=True)
-        seen.add(place)
+def _each_once(paths: Sequence[Path]) -> list[Path]:
+    """The paths without those that name a file or folder again, be it by a link; says so, also of files in a folder."""
+    places: dict[str, Path] = {}
+    again = [path for path in paths if places.setdefault(os.path.realpath(path), path) is not path]
+    once = list(places.values())
+    folders = {os.path.abspath(path) for path in once if path.is_dir()}
+    again += [path for path in once if _is_below(path, folders)]
+    if again:
+        more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
+        typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
+    return once
+
+
+def _is_below(path: Path, folders: set[str]) -> bool:
+    return any(str(above) in folders for above in Path(os.path.abspath(path)).parents)

@@ -110,15 +110,18 @@ def count_command(
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
-    from wheatear.photo_names import name_photos
+    from wheatear.photo_names import each_once, name_photos
 
     with friendly_errors():
-        photos = _each_once(photos)
+        photos, again = each_once(photos)
         todo = name_photos(photos, out)
         if not any(photo.path.exists() for photo in todo):
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
+        if again:
+            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
+            typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
@@ -173,10 +176,32 @@ def _run(
     report: bool,
 ) -> int:
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
+    from wheatear.count_outputs import write_formats, write_page
+    from wheatear.count_settings import settings_of
+
+    detector, options = _begin(out, model, options, formats)
+    try:
+        summary = _count(detector, photos, out, options)
+        if summary.first:
+            summary.show()
+        write_formats(out, formats)
+        if report:
+            write_page(out, photos, detector.card, settings_of(detector.card.name, options), summary.errors)
+    except KeyboardInterrupt:
+        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
+        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+    typer.echo(f"Results in {out}")
+    return len(summary.errors)
+
+
+def _begin(
+    out: Path, model: str | None, options: "Options", formats: Sequence[Format]
+) -> tuple["Detector", "Options"]:
+    """The detector, and the options with a threshold; the folder OUT is there and keeps the settings."""
     from dataclasses import replace
 
-    from wheatear.count_outputs import refuse_older, write_formats, write_page
-    from wheatear.count_settings import keep_settings, settings_of
+    from wheatear.count_outputs import refuse_older
+    from wheatear.count_settings import keep_settings
     from wheatear.detector import DEFAULT_MODEL, load
 
     threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
@@ -189,17 +214,7 @@ def _run(
         refuse_older(out, formats)
     out.mkdir(parents=True, exist_ok=True)
     keep_settings(out, detector.card.name, options)
-    try:
-        summary = _count(detector, photos, out, options)
-        summary.show()
-        write_formats(out, formats)
-        if report:
-            write_page(out, photos, detector.card, settings_of(detector.card.name, options), summary.errors)
-    except KeyboardInterrupt:
-        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
-        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
-    typer.echo(f"Results in {out}")
-    return len(summary.errors)
+    return detector, options
 
 
 def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> "Summary":
@@ -225,20 +240,3 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
             ):
                 say(f"wheatear: {line}")
     return summary
-
-
-def _each_once(paths: Sequence[Path]) -> list[Path]:
-    """The paths without those that name a file or folder again, be it by a link; says so, also of files in a folder."""
-    places: dict[str, Path] = {}
-    again = [path for path in paths if places.setdefault(os.path.realpath(path), path) is not path]
-    once = list(places.values())
-    folders = {os.path.abspath(path) for path in once if path.is_dir()}
-    again += [path for path in once if _is_below(path, folders)]
-    if again:
-        more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
-        typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
-    return once
-
-
-def _is_below(path: Path, folders: set[str]) -> bool:
-    return any(str(above) in folders for above in Path(os.path.abspath(path)).parents)

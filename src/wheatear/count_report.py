@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # still opens on a phone.
 SIDE, SMALL_SIDE, MANY = 512, 256, 200
 MOST_BARS = 24
+FEW = 5  # photos that could not be counted, listed without a click
 LOW, HIGH = "_low", "_high"
 INTERVAL = (
     "Small numbers: the true one lies between them for about 95 in 100 photos like the validation photos."
@@ -93,7 +94,8 @@ def _not_counted(errors: Sequence[str]) -> str:
         return ""
     photos = "1 photo" if len(errors) == 1 else f"{len(errors):,} photos"
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in errors)
-    return f"<details open><summary>{photos} could not be counted</summary><ul>\n{lines}</ul></details>\n"
+    is_open = " open" if len(errors) <= FEW else ""
+    return f"<details{is_open}><summary>{photos} could not be counted</summary><ul>\n{lines}</ul></details>\n"
 
 
 def _histograms(rows: Sequence[Row]) -> str:

@@ -1,6 +1,7 @@
 """`wheatear count --format … --report`: what is made of the tables when all photos are counted."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import wheatear.exports
-from count_runs import count, counted, draw, lines_of
+from count_runs import count, counted, draw, lines_of, table
 from html_checks import check_page
 from test_resume import Failing
 from wheatear.cli_count import Format
@@ -22,7 +23,7 @@ PLACES = [place for place, _ in EXPORTS.values()]
 ALL = [word for name in EXPORTS for word in ("--format", name)]
 # What photos() has: by name, the boxes in a photo of 120 × 80 pixels.
 HEADS = {"a": [[0, 0, 30, 20], [90, 60, 120, 80]], "b": [], "c": [[60, 20, 90, 40]]}
-NAMES = ["my field ä.png", "noch einmal/my field ä.png", "[1] #2, 50 %.jpg"]
+NAMES = ["my field ä.png", "noch einmal/my field ä.png", "[1] #2, 50 %.jpg", os.fsdecode(b"f\xfcr.png")]
 
 
 def read_as(name: str, out: Path, photos: Path, folder: Path) -> list[Sample]:
@@ -139,10 +140,10 @@ def test_odd_names_in_all_formats_and_the_page(model, tmp_path):
     for name in NAMES:
         assert len((out / "yolo" / name).with_suffix(".txt").read_text().splitlines()) == 1
         assert (out / "voc" / name).with_suffix(".xml").exists()
-    ids = [line.rpartition(",")[0] for line in (out / "submission.csv").read_text().splitlines()[1:]]
-    assert sorted(ids) == ['"[1] #2, 50 %"', "my field ä", "noch einmal/my field ä.png"]
+    ids = {row[0] for row in table(out / "submission.csv")[1:]}
+    assert ids == {"[1] #2, 50 %", os.fsdecode(b"f\xfcr"), "my field ä", "noch einmal/my field ä.png"}
     page = check_page(out / "report.html")
-    assert page.count("<img src=") == 3
+    assert page.count("<img src=") == len(NAMES)
     assert 'data-file="annotated/%5B1%5D%20%232%2C%2050%20%25.jpg"' in page
 
 
@@ -180,12 +181,12 @@ def test_a_folder_that_a_full_disk_cuts_short_is_not_left(model, photos, tmp_pat
 def test_tables_that_do_not_fit_each_other(model, photos, tmp_path):
     out = tmp_path / "out"
     assert count(model, out, photos).exit_code == 0
-    table = out / "detections.csv"
-    table.write_text(table.read_text().replace("sub/c.tif", "sub/d.tif"))
+    heads = out / "detections.csv"
+    heads.write_text(heads.read_text().replace("sub/c.tif", "sub/d.tif"))
     result = count(model, out, photos, "--resume", "--format", "coco")
     assert result.exit_code == 1
     wrong = "its rows are not the heads of sub/c.tif in counts.csv; count again without --resume"
-    assert [line for line in lines_of(result) if "before" not in line] == [f"wheatear: {table}: {wrong}"]
+    assert [line for line in lines_of(result) if "before" not in line] == [f"wheatear: {heads}: {wrong}"]
     assert not (out / "detections.coco.json").exists()
 
 

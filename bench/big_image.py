@@ -8,11 +8,7 @@ its own with all that a user gets: boxes, picture, maps. The exit code is 1 abov
 
 import argparse
 import csv
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +16,7 @@ import rasterio
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
+from memory import peak_of
 from wheatear.data.synth import draw_field
 
 BLOCK = 1024  # pixels of a drawn field
@@ -42,26 +39,10 @@ def make(path: Path, side: int) -> None:
 
 def measure(image: Path, out: Path, model: str) -> tuple[float, float, int]:
     """Seconds, peak memory in MB and heads of `wheatear count` over one image."""
-    command = [
-        sys.executable,
-        "-c",
-        "from wheatear.cli import app; app()",
-        "count",
-        image,
-        "--out",
-        out,
-        "--model",
-        model,
-    ]
-    start = time.perf_counter()
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"counting failed with status {status}")
-    unit = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
+    seconds, megabytes = peak_of(["count", image, "--out", out, "--model", model])
     with (out / "counts.csv").open() as file:
         heads = int(next(csv.DictReader(file))["heads"])
-    return time.perf_counter() - start, usage.ru_maxrss * unit / 1024**2, heads
+    return seconds, megabytes, heads
 
 
 def main() -> None:

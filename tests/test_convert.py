@@ -234,7 +234,11 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
         ),
         ("labels/a.txt", "0 0.5 0.5 0.1\n", r"labels/a.txt, line 1: '0.5 0.5 0.1' is no box"),
         ("labels/a.txt", "0 .5 .5 .1 .1\n\n0 0.5 0.5 0.1 nan\n", r"labels/a.txt, line 3: .* is no box"),
-        ("labels/a.txt", "0 .5 .5 .1 .1 .9\n", "line 1: .* is no box; write it as 'class x y width height'"),
+        (
+            "labels/a.txt",
+            "0 .5 .5 .1 .1 .9 .1\n",
+            "line 1: .* is no box; write it as 'class x y width height'",
+        ),
         ("labels/a.txt", "0 .5 .5 .1 .1\n1 .5 .5 .1 .1\n", "2 classes of boxes .class 0, class 1.; keep"),
         ("labels/z.txt", "", "no photo for labels/z.txt; add or unlist"),
         ("Annotations/a.xml", "<annotation>", r"a.xml: not an XML file"),

@@ -45,7 +45,32 @@ def test_the_page(pictures: dict[str, Path], tmp_path: Path) -> None:
     assert "&lt;dir&gt;" in text
     assert "tiny &lt;1&gt;" in text
     assert "&quot;extra&quot;: &quot;kept&quot;" in text
-    assert re.findall(r'aria-label="Histogram of (.*?)"', text) == ["heads", "heads per m2"]
+    assert re.findall(r'aria-label="Histogram of (.*?)"', text) == ["heads", "heads per m²"]
+
+
+def test_intervals_stand_below_their_numbers_and_empty_columns_are_left_out(tmp_path: Path) -> None:
+    ends = {"heads_low": "7.5", "heads_high": "16.5", "width": "800", "warnings": ""}
+    rows = [{"image": f"{heads}.jpg", "heads": heads} | ends for heads in ("0", "12")]
+    write_report(tmp_path / "report.html", rows, {}, CARD, {})
+    text = check_page(tmp_path / "report.html")
+    assert re.findall(r"<th.*?<button>(.*?)</button>", text) == ["image", "heads"]
+    assert '<td class="number" data-value="12.0">12<small>7.5 – 16.5</small></td>' in text
+    assert "95 in 100 photos" in text
+
+
+def test_the_density_is_that_of_the_photos_of_known_ground(tmp_path: Path) -> None:
+    rows = [{"image": f"{k}.jpg", "heads": 100 * k, "area_m2": area} for k, area in enumerate(["", 2, 0.5])]
+    write_report(tmp_path / "all.html", rows[1:], {}, CARD, {})
+    assert "On 2.5 m², that is <strong>120 heads per m²" in check_page(tmp_path / "all.html")
+    write_report(tmp_path / "some.html", rows, {}, CARD, {})
+    assert "On 2.5 m², those of 2 photos, that is" in check_page(tmp_path / "some.html")
+
+
+def test_what_was_not_counted_is_said(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", ROWS, {}, CARD, {}, ["<a>.jpg: is empty", "b.jpg: is cut short"])
+    text = check_page(tmp_path / "report.html")
+    assert "2 photos could not be counted" in text
+    assert "<li>&lt;a&gt;.jpg: is empty</li>" in text
 
 
 def test_every_photo_is_in_the_histogram(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_a_full_disk_is_one_line_that_names_the_file(model, photos, tmp_path, na
     assert lines_of(result) == [f"wheatear: {(out / name).with_suffix('')}: No space left on device"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_what_was_counted_before_the_disk_was_full_is_kept(model, photos, tmp_path):
+    out = tmp_path / "out"
+    (out / "annotated" / "sub").mkdir(parents=True)
+    (out / "annotated" / "sub" / "c.jpg.part").symlink_to("/dev/full")
+    assert count(model, out, photos).exit_code == 1
+    done = counted(out, "counts.csv.part")
+    assert done.items() <= {"a.png": 2, "b.jpg": 0}.items()
+    result = count(model, out, photos, "--resume")
+    assert result.exit_code == 0
+    assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
+
+
 def test_out_below_a_file_is_one_line(model, photos, tmp_path):
     result = count(model, photos / "a.png" / "out", photos)
     assert result.exit_code == 1
@@ -33,12 +47,37 @@ def test_out_that_may_not_be_written_is_one_line(model, photos, tmp_path, monkey
     assert lines_of(result) == [f"wheatear: {tmp_path / 'out'}: Permission denied"]
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_out_that_is_there_and_may_not_be_written_is_one_line(model, photos, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir(mode=0o555)
+    result = count(model, out, photos)
+    assert result.exit_code == 1
+    assert lines_of(result) == [f"wheatear: {out / 'settings.json.part'}: Permission denied"]
+
+
 def test_the_same_photo_twice_is_counted_once(model, photos, tmp_path):
     photo = photos / "a.png"
     result = count(model, tmp_path / "out", photo, photos / "sub" / ".." / "a.png")
     assert result.exit_code == 0
     assert lines_of(result) == [f"wheatear: {photos}/sub/../a.png: given twice; counted once"]
     assert counted(tmp_path / "out") == {"a.png": 2}
+
+
+def test_a_link_to_a_photo_is_the_same_photo(model, photos, tmp_path):
+    link = tmp_path / "link.png"
+    link.symlink_to(photos / "a.png")
+    result = count(model, tmp_path / "out", photos / "a.png", link)
+    assert lines_of(result) == [f"wheatear: {link}: given twice; counted once"]
+    assert counted(tmp_path / "out") == {"a.png": 2}
+
+
+def test_photos_in_a_folder_that_is_given_too_are_counted_once(model, photos, tmp_path):
+    given = [photos / "a.png", photos, photos / "sub", photos / "b.jpg"]
+    result = count(model, tmp_path / "out", *given)
+    assert result.exit_code == 0
+    assert lines_of(result) == [f"wheatear: {photos / 'a.png'} and 2 more: given twice; counted once"]
+    assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

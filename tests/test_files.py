@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from wheatear.files import whole
+from wheatear.files import whole, whole_folder
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -73,3 +73,40 @@ def test_a_program_killed_while_it_writes_leaves_the_old_file_and_the_next_one_w
         part.write_text("new")
     assert os.listdir(tmp_path) == ["counts.csv"]
     assert path.read_text() == "new"
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "yolo"
+    with whole_folder(path) as part:
+        (part / "sub").mkdir()
+        (part / "sub" / "a.txt").write_text("new")
+        assert not path.exists()
+    assert (path / "sub" / "a.txt").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_joins_what_is_there(tmp_path):
+    path = tmp_path / "yolo"
+    (path / "sub").mkdir(parents=True)
+    for name in ("sub/a.txt", "mine.txt"):
+        (path / name).write_text("old")
+    (tmp_path / "yolo.part").mkdir()
+    (tmp_path / "yolo.part" / "half.txt").write_text("what a killed process left")
+    with whole_folder(path) as part:
+        (part / "sub").mkdir()
+        for name in ("sub/a.txt", "sub/b.txt"):
+            (part / name).write_text("new")
+    texts = {file.relative_to(path).as_posix(): file.read_text() for file in path.rglob("*.txt")}
+    assert texts == {"sub/a.txt": "new", "sub/b.txt": "new", "mine.txt": "old"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_fails_is_not_left(tmp_path):
+    def fill_up() -> None:
+        with whole_folder(tmp_path / "yolo") as part:
+            (part / "a.txt").write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*yolo'"):
+        fill_up()
+    assert list(tmp_path.iterdir()) == []

@@ -97,6 +97,20 @@ def test_images_csv_needs_no_column_but_image_id(kaggle: Path) -> None:
     assert len(read_dataset(kaggle)) == 3
 
 
+def test_a_submission_replaces_the_boxes_too(kaggle: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "submission.csv"
+    labels.write_text("image_id,PredictionString\na,0.9 1 1 2 2 0.5 3 3 1 1\nb,\n")
+    a, b, _ = read_dataset(kaggle, labels)
+    assert a.boxes.tolist() == [[1, 1, 3, 3], [3, 3, 4, 4]]
+    assert a.rows.tolist() == [2, 2]
+    assert len(b.boxes) == 0
+    labels.write_text("image_id,PredictionString\na,0.9 1 1 2\n")
+    with pytest.raises(
+        InputError, match=r"submission.csv, line 2: '1 1 2' is no box; write it as 'score xmin"
+    ):
+        read_dataset(kaggle, labels)
+
+
 def test_labels_replace_the_boxes_of_the_photos_they_name(kaggle: Path, tmp_path: Path) -> None:
     labels = tmp_path / "relabelled.csv"
     labels.write_text('image_id,bbox\na,"[1, 1, 2, 2]"\nempty,"[3, 3, 1, 1]"\n')

@@ -1,6 +1,9 @@
 """`wheatear count` over GeoTIFFs: the maps, the plots, and what is said of images without coordinates."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,8 @@ import pytest
 rasterio = pytest.importorskip("rasterio")
 pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
+
+from pyogrio.errors import DataSourceError, FeatureError  # noqa: E402
 
 from count_runs import count, lines_of, table  # noqa: E402
 from test_geo import UTM, geotiff, plots_file  # noqa: E402
@@ -69,6 +74,53 @@ def test_a_photo_has_no_plots(model, photos, tmp_path):
     plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
     result = count(model, tmp_path / "out", photos / "a.png", "--plots", plots)
     assert lines_of(result) == ["wheatear: a.png: has no coordinates, so no plots are counted in it"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+@pytest.mark.parametrize("name", ["a_heads.geojson", "a_boxes.geojson", "a_density.tif"])
+def test_a_map_on_a_full_disk_is_one_line_and_not_half_there(model, tmp_path, name):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    maps = tmp_path / "out" / "maps"
+    maps.mkdir(parents=True)
+    (maps / f"{name}.part").symlink_to("/dev/full")
+    result = count(model, tmp_path / "out", image)
+    assert result.exit_code == 1
+    assert lines_of(result) == [f"wheatear: {maps / name}: No space left on device"]
+    assert not (maps / name).exists()
+
+
+@pytest.mark.parametrize("error", [DataSourceError, FeatureError])
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_geopackage_that_gdal_cannot_write_is_one_line(model, tmp_path, monkeypatch, error, calls):
+    write, left = pyogrio.raw.write, [True] * calls
+
+    def fail(*arguments: object, **options: object) -> None:
+        if not left:
+            raise error("sqlite3_exec(COMMIT) failed: database or disk is full")
+        left.pop()
+        write(*arguments, **options)
+
+    monkeypatch.setattr(pyogrio.raw, "write", fail)
+    result = count(model, tmp_path / "out", geotiff(tmp_path / "a.tif", image=FIELD))
+    assert result.exit_code == 1
+    place = tmp_path / "out" / "maps" / "a.gpkg"
+    assert lines_of(result) == [f"wheatear: {place}: cannot be written; is the disk full?"]
+    assert list(place.parent.iterdir()) == []
+
+
+def test_what_gdal_prints_of_a_file_that_cannot_grow_stays_away(model, tmp_path):
+    pytest.importorskip("resource")
+    image, out = geotiff(tmp_path / "a.tif", image=FIELD), tmp_path / "out"
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    code = (
+        "import resource, signal, sys\nfrom wheatear.cli import app\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, as a full disk is\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\napp()"
+    )
+    command = [sys.executable, "-c", code, "count", image, "--out", out, "--model", model, "--plots", plots]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.stderr == f"wheatear: {out}/maps/a.gpkg: cannot be written; is the disk full?\n"
+    assert done.returncode == 1
 
 
 def test_bad_plots_end_the_run_before_it_begins(model, photos, tmp_path):

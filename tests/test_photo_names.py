@@ -3,7 +3,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wheatear.photo_names import name_photos
+from wheatear.photo_names import each_once, name_photos
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -50,6 +50,18 @@ def test_relative_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "photos")
     assert named([Path()], Path("out")) == {"a.jpg": "a.jpg"}
     assert named([Path("../photos")], Path("out")) == {"a.jpg": "a.jpg"}
+
+
+def test_inputs_are_taken_once(tmp_path, monkeypatch):
+    touch(tmp_path, "a.jpg", "sub/b.jpg", "sub/c/d.jpg")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    a, link, sub, b, c = Path("a.jpg"), Path("link.jpg"), Path("sub"), Path("sub/b.jpg"), Path("sub/c")
+    assert each_once([]) == ([], [])
+    assert each_once([a, b]) == ([a, b], [])
+    assert each_once([a, a, link, tmp_path / a]) == ([a], [a, link, tmp_path / a])
+    assert each_once([b, sub, c]) == ([b, sub, c], [b, c])
+    assert each_once([Path("none.jpg"), a]) == ([Path("none.jpg"), a], [])
 
 
 def test_no_photos_have_no_names(tmp_path):

@@ -1,7 +1,9 @@
 """`wheatear count`: the options, and what the user is told."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +15,21 @@ from wheatear.errors import InputError
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
     from wheatear.count import Options
+    from wheatear.count_screen import Summary
     from wheatear.detector import Detector
     from wheatear.outputs import Maps
     from wheatear.photo_names import Photo
 
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
+
+
+class Format(StrEnum):
+    """The names of exports.EXPORTS, which `--help` shall list without loading it."""
+
+    coco = "coco"
+    yolo = "yolo"
+    voc = "voc"
+    kaggle = "kaggle"
 
 
 def count_command(
@@ -49,6 +61,15 @@ def count_command(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
     ] = True,
+    formats: Annotated[
+        list[Format] | None,
+        typer.Option(
+            "--format", help="Write the heads in this format too; may be given again.", show_default=False
+        ),
+    ] = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report.html, one page with all of it.")
+    ] = False,
     gsd: Annotated[
         float | None,
         typer.Option(metavar="MM", help="Millimetres of ground per pixel.", rich_help_panel=GROUND),
@@ -86,24 +107,27 @@ def count_command(
 ) -> None:
     """Count the wheat heads in photos and georeferenced images of any size.
 
-    Writes counts.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs.
-    A photo that cannot be read is named and left out.
+    Writes counts.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs;
+    with --report and --format more. A photo that cannot be read is named and left out.
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
-    from wheatear.photo_names import name_photos
+    from wheatear.photo_names import each_once, name_photos
 
     with friendly_errors():
+        photos, again = each_once(photos)
         todo = name_photos(photos, out)
         if not any(photo.path.exists() for photo in todo):
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
-        _say_repeated(photos)
+        if again:
+            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
+            typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
-        failed = _run(todo, out, model, tta, options)
+        failed = _run(todo, out, model, tta, options, formats or [], report)
     if failed:
         raise typer.Exit(1)
 
@@ -145,10 +169,41 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
     return Maps(read_plots(plots), cell)
 
 
-def _run(photos: list["Photo"], out: Path, model: str | None, tta: str | None, options: "Options") -> int:
-    """Count with a progress bar, print the summary, return the number of photos that failed."""
+def _run(
+    photos: list["Photo"],
+    out: Path,
+    model: str | None,
+    tta: str | None,
+    options: "Options",
+    formats: Sequence[Format],
+    report: bool,
+) -> int:
+    """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
+    from wheatear.count_outputs import write_formats, write_page
+    from wheatear.count_settings import settings_of
+
+    detector, options = _begin(out, model, tta, options, formats)
+    try:
+        summary = _count(detector, photos, out, options)
+        if summary.first:
+            summary.show()
+        write_formats(out, formats)
+        if report:
+            write_page(out, photos, detector.card, settings_of(detector, options), summary.errors)
+    except KeyboardInterrupt:
+        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
+        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+    typer.echo(f"Results in {out}")
+    return len(summary.errors)
+
+
+def _begin(
+    out: Path, model: str | None, tta: str | None, options: "Options", formats: Sequence[Format]
+) -> tuple["Detector", "Options"]:
+    """The detector, and the options with a threshold; the folder OUT is there and keeps the settings."""
     from dataclasses import replace
 
+    from wheatear.count_outputs import refuse_older
     from wheatear.count_settings import keep_settings
     from wheatear.detector import DEFAULT_MODEL, load
 
@@ -159,16 +214,15 @@ def _run(photos: list["Photo"], out: Path, model: str | None, tta: str | None, o
         options = replace(options, threshold=detector.card.threshold_to_count())
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
+    if not options.resume:
+        refuse_older(out, formats)
     out.mkdir(parents=True, exist_ok=True)
     keep_settings(out, detector, options)
-    try:
-        return _count(detector, photos, out, options)
-    except KeyboardInterrupt:
-        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
-        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+    return detector, options
 
 
-def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> int:
+def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> "Summary":
+    """Count with a progress bar."""
     from contextlib import closing
 
     from wheatear.count import count_photos, counted_before
@@ -189,13 +243,4 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
                 [count.error] if count.error else [f"{count.name}: {what}" for what in count.warnings]
             ):
                 say(f"wheatear: {line}")
-    summary.show(out)
-    return summary.failed
-
-
-def _say_repeated(paths: list[Path]) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if (place := os.path.realpath(path)) in seen:
-            typer.echo(f"wheatear: {path}: given twice; counted once", err=True)
-        seen.add(place)
+    return summary

@@ -24,7 +24,7 @@ from wheatear.raster import Raster, open_pixels
 from wheatear.tables import Row, keep_rows, rows_so_far, table
 
 DETECTIONS, PLOTS, MAPS = "detections.csv", "plots.csv", "maps"
-COUNTS_HEADER = ("image", *FIGURES, "warnings")
+COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
 PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
 Write = Callable[[Iterable[Row]], None]
@@ -188,4 +188,6 @@ def _add_rows(write: dict[str, Write], done: _Done, error: CountingError | None)
             [name, row.plot, *figures(row.heads, row.area_m2, error), row.warning] for row in done.plots
         )
     write[DETECTIONS](rows(name, done.heads))
-    write[COUNTS]([[name, *figures(len(done.heads), done.area_m2, error), "; ".join(done.warnings)]])
+    size = done.heads.width, done.heads.height
+    warnings = "; ".join(done.warnings)
+    write[COUNTS]([[name, *figures(len(done.heads), done.area_m2, error), *size, warnings]])

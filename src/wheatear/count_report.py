@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 # still opens on a phone.
 SIDE, SMALL_SIDE, MANY = 512, 256, 200
 MOST_BARS = 24
+FEW = 5  # photos that could not be counted, listed without a click
+LOW, HIGH = "_low", "_high"
+INTERVAL = (
+    "Small numbers: the true one lies between them for about 95 in 100 photos like the validation photos."
+)
+CHARTED = ("heads", "heads_per_m2")
+# The ends of an interval stand below the number, and the size of a photo says little to who counts heads.
+NO_COLUMNS = (LOW, HIGH, "width", "height")
+TITLES = {
+    "area_m2": "area, m²",
+    "heads_per_m2": "heads per m²",
+    "threshold": "score threshold",
+    "head_px": "size of heads, pixels",
+    "gsd_mm": "ground, mm a pixel",
+    "frame_m": "ground across a photo, m",
+    "height_m": "camera above the heads, m",
+    "cell_m": "cells of density maps, m",
+}
 
 Value = str | float | None
 Row = Mapping[str, Value]
@@ -31,16 +49,19 @@ def write_report(
     pictures: Mapping[str, Path],
     card: "Card",
     settings: Mapping[str, object],
+    errors: Sequence[str] = (),
 ) -> None:
     """Write one HTML page that needs nothing else.
 
     rows: a photo each, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
     pictures: the annotated picture by image name; a photo may have none. They are read one at a time and put
     into the file as they come, so memory grows with the rows alone. settings: what the run was asked for.
-    No rows give a page that says so. OSError where the page cannot be written.
+    errors: a line for each photo that is not among the rows because it could not be counted. A column without
+    anything in it is left out. No rows give a page that says so. OSError where the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
         write(_summary(rows))
+        write(_not_counted(errors))
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
@@ -54,11 +75,31 @@ def _summary(rows: Sequence[Row]) -> str:
         return "<p>No photo was counted.</p>\n"
     photos = f"{len(heads):,} photo{'' if len(heads) == 1 else 's'}"
     spread = f"mean {np.mean(heads):,.1f}, median {np.median(heads):,.0f}, from {min(heads):,.0f} to {max(heads):,.0f}"
-    return f"<p><strong>{sum(heads):,.0f} heads</strong> in {photos}: {spread} a photo.</p>\n"
+    total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos}: {spread} a photo."
+    return f"<p>{total}{_density(rows)}</p>\n"
+
+
+def _density(rows: Sequence[Row]) -> str:
+    """That of all photos of known ground together."""
+    known = [row for row in rows if _number(row.get("area_m2"))]
+    heads, area = sum(_numbers(known, "heads")), sum(_numbers(known, "area_m2"))
+    if not known:
+        return ""
+    where = "" if len(known) == len(rows) else f", those of {len(known):,} photos"
+    return f" On {_short(area)} m²{where}, that is <strong>{_short(heads / area)} heads per m²</strong>."
+
+
+def _not_counted(errors: Sequence[str]) -> str:
+    if not errors:
+        return ""
+    photos = "1 photo" if len(errors) == 1 else f"{len(errors):,} photos"
+    lines = "".join(f"<li>{escape(line)}</li>\n" for line in errors)
+    is_open = " open" if len(errors) <= FEW else ""
+    return f"<details{is_open}><summary>{photos} could not be counted</summary><ul>\n{lines}</ul></details>\n"
 
 
 def _histograms(rows: Sequence[Row]) -> str:
-    columns = [name for name in rows[0] if name.startswith("heads") and len(_numbers(rows, name)) > 1]
+    columns = [name for name in CHARTED if len(_numbers(rows, name)) > 1]
     charts = [figure(_histogram(_numbers(rows, name), _title(name)), "") for name in columns]
     return f'<div class="figures">\n{"".join(charts)}</div>\n'
 
@@ -82,15 +123,19 @@ def _binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_table(write: Write, rows: Sequence[Row], pictures: Mapping[str, Path], folder: Path) -> None:
-    columns, side = list(rows[0]), SIDE if len(rows) <= MANY else SMALL_SIDE
-    numeric = [any(_numbers(rows, name)) or name == "heads" for name in columns]
+    side = SIDE if len(rows) <= MANY else SMALL_SIDE
+    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    columns = [name for name in filled if not name.endswith(NO_COLUMNS)]
+    numeric = [bool(_numbers(rows, name)) for name in columns]
     write(header(["", *map(_title, columns)], [False, *numeric]))
     for row in rows:
         name = str(row["image"])
         write(f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder, side)}</td>")
-        write("".join(_cell(row[column], number) for column, number in zip(columns, numeric, strict=True)))
+        write("".join(_cell(row, column, number) for column, number in zip(columns, numeric, strict=True)))
         write("</tr>\n")
     write(END_OF_TABLE)
+    if any(name.endswith(LOW) for name in filled):
+        write(f"<p><small>{INTERVAL}</small></p>\n")
 
 
 def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: int) -> str:
@@ -103,11 +148,13 @@ def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: in
     return opening(data, f"{name}: {_text(row['heads'])} heads", link)
 
 
-def _cell(value: Value, number: bool) -> str:
+def _cell(row: Row, column: str, number: bool) -> str:
+    value = row[column]
     if not number:
         return cell("" if value is None else str(value))
-    parsed = _number(value)
-    return cell("–" if parsed is None else _text(parsed), parsed, number=True)
+    ends = [_number(row.get(column + end)) for end in (LOW, HIGH)]
+    interval = "" if None in ends else " – ".join(map(_text, ends))
+    return cell(_text(value), _number(value), number=True, small=interval)
 
 
 def _settings(settings: Mapping[str, object]) -> str:
@@ -118,7 +165,10 @@ def _settings(settings: Mapping[str, object]) -> str:
 
 
 def _card(card: "Card") -> str:
-    lines = [f"Detector <strong>{escape(card.name)}</strong>, score threshold {card.score_threshold:g}"]
+    best = f"{card.threshold_to_count():g}"
+    lines = [
+        f"Detector <strong>{escape(card.name)}</strong>, which counts best at a score threshold of {best}"
+    ]
     lines += [escape(text) for text in (card.licence, card.citation) if text]
     everything = escape(json.dumps(card.model_dump(), indent=2, ensure_ascii=False))
     return (
@@ -143,5 +193,9 @@ def _text(value: Value) -> str:
     return "–" if number is None else f"{number:,.6g}"
 
 
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def _title(column: str) -> str:
-    return column.replace("_", " ")
+    return TITLES.get(column, column.replace("_", " "))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -24,7 +23,7 @@ class Summary:
 
     first: list[Count] = field(default_factory=list)
     counted: int = 0
-    failed: int = 0
+    errors: list[str] = field(default_factory=list)  # a line for each photo that was not counted
     heads: int = 0
     measured_heads: int = 0  # on photos of known area
     area_m2: float = 0.0
@@ -32,30 +31,28 @@ class Summary:
     def add(self, count: Count) -> None:
         if len(self.first) < SHOWN:
             self.first.append(count)
-        self.failed += count.heads is None
+        self.errors += [count.error] if count.error else []
         self.counted += count.heads is not None
         self.heads += count.heads or 0
         if count.area_m2:
             self.measured_heads += count.heads or 0
             self.area_m2 += count.area_m2
 
-    def show(self, out: Path) -> None:
+    def show(self) -> None:
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
         table.add_column("Heads/m²" if self.area_m2 else "", justify="right")
         for count in self.first:
             table.add_row(_name(count), _heads(count), _density(count.heads, count.area_m2))
-        if more := self.counted + self.failed - len(self.first):
+        if more := self.counted + len(self.errors) - len(self.first):
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
         total = f"Total of {_photos(self.counted)}"
         table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
         if self.counted:
             table.add_row("Mean", f"{self.heads / self.counted:,.1f}", "")
-        console = Console()
-        console.print(table)
-        console.print(f"Results in {out}", markup=False, highlight=False, soft_wrap=True)
+        Console().print(table)
 
 
 @contextmanager

@@ -10,17 +10,20 @@ from wheatear.files import whole
 
 SETTINGS = "settings.json"
 
+Settings = dict[str, str | float | None]
+
 
 def keep_settings(out: Path, detector: Detector, options: Options) -> None:
     """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with."""
-    path, settings = out / SETTINGS, _settings(detector, options)
+    path, settings = out / SETTINGS, settings_of(detector, options)
     if options.resume and path.exists():
         _refuse_others(path, settings)
     with whole(path) as part:
         part.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
-def _settings(detector: Detector, options: Options) -> dict[str, str | float | None]:
+def settings_of(detector: Detector, options: Options) -> Settings:
+    """What the numbers depend on, by name; None for what was not asked for."""
     plots = options.maps.plots
     return {
         "model": detector.card.name,
@@ -35,7 +38,7 @@ def _settings(detector: Detector, options: Options) -> dict[str, str | float | N
     }
 
 
-def _refuse_others(path: Path, settings: dict[str, str | float | None]) -> None:
+def _refuse_others(path: Path, settings: Settings) -> None:
     try:
         before = json.loads(path.read_text("utf-8"))
     except ValueError as error:

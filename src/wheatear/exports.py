@@ -2,8 +2,8 @@
 
 `open_coco`, `open_yolo`, `open_voc` and `open_submission` give a function to call with each photo's name and
 Detections, so that one run can write several formats; `write_coco` and so on do it for an iterable. Memory does
-not grow with the heads. Files get their names when they are whole: the COCO and Kaggle file at the end, the
-others photo by photo. COCO, YOLO and VOC say how large a photo is, so Detections without a size are an InputError.
+not grow with the heads. A file, or the folder of files, gets its name at the end, when it is whole. COCO, YOLO and
+VOC say how large a photo is, so Detections without a size are an InputError.
 """
 
 import csv
@@ -18,7 +18,7 @@ from wheatear.data import coco, voc, yolo
 from wheatear.data.labels import decimal
 from wheatear.detections import Detections
 from wheatear.errors import InputError
-from wheatear.files import whole
+from wheatear.files import whole, whole_folder
 
 Add = Callable[[str, Detections], None]
 Found = Iterable[tuple[str, Detections]]
@@ -47,37 +47,43 @@ def open_coco(path: str | Path) -> Iterator[Add]:
 @contextmanager
 def open_yolo(folder: str | Path) -> Iterator[Add]:
     """FOLDER/<name>.txt a photo, a line a head, the score last, as Ultralytics write predictions."""
-    place = _places(Path(folder), ".txt")
+    with whole_folder(Path(folder)) as part:
+        place = _places(part, ".txt")
 
-    def add(name: str, detections: Detections) -> None:
-        _require_size(name, detections)
-        size = detections.width, detections.height
-        lines = [f"{yolo.line(box, *size)} {score:.4f}\n" for box, score in _heads(detections)]
-        with whole(place(name)) as part:
-            part.write_text("".join(lines), encoding="utf-8")
+        def add(name: str, detections: Detections) -> None:
+            _require_size(name, detections)
+            size = detections.width, detections.height
+            lines = [f"{yolo.line(box, *size)} {score:.4f}\n" for box, score in _heads(detections)]
+            place(name).write_text("".join(lines), encoding="utf-8")
 
-    yield add
+        yield add
 
 
 @contextmanager
 def open_voc(folder: str | Path) -> Iterator[Add]:
     """FOLDER/<name>.xml a photo, with a <score> in each object."""
-    place = _places(Path(folder), ".xml")
+    with whole_folder(Path(folder)) as part:
+        place = _places(part, ".xml")
 
-    def add(name: str, detections: Detections) -> None:
-        _require_size(name, detections)
-        size = detections.width, detections.height
-        text = os.fsencode(PurePath(name).name).decode(errors="replace")  # XML has no place for other bytes
-        content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
-        with whole(place(name)) as part:
-            part.write_bytes(content)
+        def add(name: str, detections: Detections) -> None:
+            _require_size(name, detections)
+            size = detections.width, detections.height
+            text = os.fsencode(PurePath(name).name).decode(
+                errors="replace"
+            )  # XML has no place for other bytes
+            content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
+            place(name).write_bytes(content)
 
-    yield add
+        yield add
 
 
 @contextmanager
 def open_submission(path: str | Path) -> Iterator[Add]:
-    """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads."""
+    """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads.
+
+    An image_id is the file's name without folder and ending; where another photo has it already, all of the name.
+    """
+    taken: set[str] = set()
     with (
         whole(Path(path)) as part,
         part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -89,7 +95,9 @@ def open_submission(path: str | Path) -> Iterator[Add]:
             heads = [
                 [f"{one['score']:.4f}", *map(decimal, one["bbox"])] for one in detections.to_coco()
             ]  # COCO's xywh is Kaggle's too
-            writer.writerow((PurePath(name).stem, " ".join(word for head in heads for word in head)))
+            image_id = name if PurePath(name).stem in taken else PurePath(name).stem
+            taken.add(image_id)
+            writer.writerow((image_id, " ".join(word for head in heads for word in head)))
 
         yield add
 

@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,33 @@ def whole(path: Path) -> Iterator[Path]:
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder to write into; its files are in the folder `path` when the block ends well, else nowhere.
+
+    Files of other names that are in `path` already stay there.
+    """
+    part = path.with_name(f"{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+    try:
+        with naming(path):
+            part.mkdir()
+            yield part
+            _bring(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _bring(part: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(part, path)
+        return
+    for file in [found for found in part.rglob("*") if found.is_file()]:
+        place = path / file.relative_to(part)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """What a geographic information system can open: GeoPackage, GeoJSON, density GeoTIFF (the extra `geo`)."""
 
+import errno
+import io
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ import pyogrio
 import rasterio
 import shapely
 from affine import Affine
+from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 
 from wheatear.detections import Detections
@@ -18,6 +22,9 @@ from wheatear.files import whole
 from wheatear.geo import WGS84, Density, centres, corners, map_points, to_crs
 from wheatear.plots import Plots
 from wheatear.raster import Raster
+
+# Its errors reach us as exceptions; what GDAL prints besides is dozens of lines of SQL where a disk is full.
+pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
 
 Fields = Mapping[str, Sequence[object] | np.ndarray]
 
@@ -31,20 +38,20 @@ def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> N
     fields = {"score": heads.scores.astype(np.float64).round(4)}
     points = map_points(raster, centres(heads))
     outlines = map_points(raster, corners(heads).reshape(-1, 2))
-    with _file(folder / f"{name}.gpkg") as path:
+    with _geopackage(folder / f"{name}.gpkg") as path:
         _write_layer(path, "heads", shapely.points(points), "Point", fields, raster.crs)
         _write_layer(path, "boxes", _polygons(outlines), "Polygon", fields, raster.crs)
-    with _file(folder / f"{name}_heads.geojson") as path:
-        _write_layer(path, "heads", shapely.points(to_crs(points, raster.crs, WGS84)), "Point", fields, WGS84)
-    with _file(folder / f"{name}_boxes.geojson") as path:
-        _write_layer(path, "boxes", _polygons(to_crs(outlines, raster.crs, WGS84)), "Polygon", fields, WGS84)
+    places = shapely.points(to_crs(points, raster.crs, WGS84))
+    _write_geojson(folder / f"{name}_heads.geojson", "heads", places, "Point", fields)
+    places = _polygons(to_crs(outlines, raster.crs, WGS84))
+    _write_geojson(folder / f"{name}_boxes.geojson", "boxes", places, "Polygon", fields)
 
 
 def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
     """Write NAME_plots.gpkg: the plots as drawn, in their own CRS, those named in counts["plot"] with its fields."""
     place = {plot: index for index, plot in enumerate(plots.names)}
     shown = plots.polygons[[place[str(plot)] for plot in counts["plot"]]]
-    with _file(folder / f"{name}_plots.gpkg") as path:
+    with _geopackage(folder / f"{name}_plots.gpkg") as path:
         _write_layer(path, "plots", shown, "Unknown", counts, plots.crs)
 
 
@@ -54,36 +61,66 @@ def write_density(density: Density, raster: Raster, folder: Path, name: str) -> 
     a, b, c, d, e, f = raster.transform[:6]
     k = density.cell_px
     transform = Affine(a * k, b * k, c, d * k, e * k, f)
-    with _file(folder / f"{name}_density.tif") as path, rasterio.open(
-        path, "w", driver="GTiff", width=columns, height=rows, count=1, dtype="float32", crs=raster.crs,
-        transform=transform, nodata=np.nan, compress="deflate",
-    ) as file:  # fmt: skip
-        file.write(density.heads_per_m2, 1)
-        file.set_band_description(1, "heads per m2")
+    with rasterio.MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=columns, height=rows, count=1, dtype="float32", crs=raster.crs,
+            transform=transform, nodata=np.nan, compress="deflate",
+        ) as file:  # fmt: skip
+            file.write(density.heads_per_m2, 1)
+            file.set_band_description(1, "heads per m2")
+        _put(memory.getbuffer(), folder / f"{name}_density.tif")
+
+
+def _write_geojson(path: Path, layer: str, shapes: np.ndarray, kind: str, fields: Fields) -> None:
+    # 9 decimals of a degree are 0.1 mm; the driver's own 7 are 1 cm, the width of a head.
+    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"}
+    content = io.BytesIO()
+    _write_layer(content, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
+    _put(content.getbuffer(), path)
+
+
+def _put(content: memoryview, path: Path) -> None:
+    """Written by us and not by GDAL, which leaves half of a GeoTIFF or GeoJSON on a full disk without a word."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[Path]:
-    """A path to write to that ends as GDAL wants it; what is written there becomes `path` when the block ends well."""
+def _geopackage(path: Path) -> Iterator[Path]:
+    """A path to write to that ends as GDAL wants it; what is written there becomes `path` when the block ends well.
+
+    OSError where GDAL cannot write, which it tells of in words of its database.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part, TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-        yield Path(folder, path.name)
+        try:
+            yield Path(folder, path.name)
+        except (DataSourceError, DataLayerError, FeatureError) as error:
+            raise OSError(errno.EIO, "cannot be written; is the disk full?", str(path)) from error
         shutil.move(Path(folder, path.name), part)
 
 
-def _write_layer(path: Path, layer: str, shapes: np.ndarray, kind: str, fields: Fields, crs: CRS) -> None:
-    # 9 decimals of a degree are 0.1 mm; the driver's own 7 are 1 cm, the width of a head.
-    options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"} if path.suffix == ".geojson" else None
+def _write_layer(
+    place: Path | io.BytesIO,
+    layer: str,
+    shapes: np.ndarray,
+    kind: str,
+    fields: Fields,
+    crs: CRS,
+    driver: str = "GPKG",
+    options: Mapping[str, str] | None = None,
+) -> None:
     pyogrio.raw.write(
-        path,
+        place,
         geometry=shapely.to_wkb(shapes),
         field_data=[np.asarray(values) for values in fields.values()],
         fields=list(fields),
         layer=layer,
-        driver="GeoJSON" if options else "GPKG",
+        driver=driver,
         geometry_type=kind,
         crs=crs.to_wkt(),
-        append=path.exists() and not options,
+        append=isinstance(place, Path) and place.exists(),
         layer_options=options,
     )
 

@@ -84,11 +84,12 @@ def header(titles: Sequence[str], numbers: Iterable[bool]) -> str:
     return f'<div class="scroll"><table>\n<thead><tr>{"".join(cells)}</tr></thead>\n<tbody>\n'
 
 
-def cell(text: str, value: float | None = None, number: bool = False) -> str:
-    """A cell of text, or of a number that is sorted by its value; None stands below all others."""
+def cell(text: str, value: float | None = None, number: bool = False, small: str = "") -> str:
+    """A cell of text, or of a number that is sorted by its value; None stands below all others. small: below it."""
+    below = f"<small>{escape(small)}</small>" if small else ""
     if not number:
-        return f'<td class="name">{escape(text)}</td>'
-    return f'<td class="number" data-value="{"" if value is None else value}">{escape(text)}</td>'
+        return f'<td class="name">{escape(text)}{below}</td>'
+    return f'<td class="number" data-value="{"" if value is None else value}">{escape(text)}{below}</td>'
 
 
 END_OF_TABLE = "</tbody>\n</table></div>\n"

@@ -21,6 +21,23 @@ class Photo:
     picture: str
 
 
+def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The inputs without those that name a file or folder again, be it by a link; and all that were given twice.
+
+    A file in a folder that is given too is among the latter, but stays: name_photos takes it once.
+    """
+    places: dict[str, Path] = {}
+    again: list[Path] = []
+    for path in inputs:
+        if (place := os.path.realpath(path)) in places:
+            again.append(path)
+        places.setdefault(place, path)
+    once = list(places.values())
+    folders = {os.path.abspath(path) for path in once if path.is_dir()}
+    again += [path for path in once if folders.intersection(map(str, Path(os.path.abspath(path)).parents))]
+    return once, again
+
+
 def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
     """The photos at these files and folders with their names, sorted by path; [] where there are none.
 

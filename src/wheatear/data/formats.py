@@ -45,8 +45,8 @@ FORMATS: dict[str, Format] = {"kaggle": kaggle, "gwhd": gwhd, "coco": coco, "yol
 def read_dataset(folder: str | Path, labels: str | Path | None = None) -> list[Sample]:
     """Read every labelled photo of a folder in any of FORMATS, sorted by name.
 
-    labels: another csv, Kaggle's or GWHD 2021's, whose boxes take the place of the folder's own for the
-    photos it names; the others keep theirs, as a relabelling often covers only a part.
+    labels: another csv, Kaggle's (a submission too) or GWHD 2021's, whose boxes take the place of the folder's
+    own for the photos it names; the others keep theirs, as a relabelling often covers only a part.
     A photo that no line of a Kaggle csv names, or that has no text file in a YOLO folder, has no heads: its
     boxes are (0, 4). In the other formats a photo that is not named is not labelled, and left out. Width and
     height are 0 where the photo cannot be read.

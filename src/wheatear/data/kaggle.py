@@ -3,7 +3,8 @@
     DIR/train.csv           image_id, width, height, bbox "[xmin, ymin, width, height]", source
     DIR/train/<image_id>.jpg
 
-A photo without a line has no heads. Of the columns image_id and bbox are needed.
+A photo without a line has no heads. Of the columns image_id and bbox are needed. As other labels of the photos a
+submission is read too: image_id, PredictionString "score xmin ymin width height …", a line a photo.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.tables import Table, read_table, require, write_table
 
 KAGGLE_CSV = "train.csv"
+PREDICTIONS = "PredictionString"
 PHOTOS = "train"
 
 
@@ -31,6 +33,8 @@ def read(folder: Path) -> Labelled:
 
 def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
     """Labels by image_id, of the photos that have a line."""
+    if PREDICTIONS in header:
+        return _parse_submission(file, header, table)
     require(file, header, "image_id", "bbox")
     labels: dict[str, Labels] = {}
     for line, row in table:
@@ -41,6 +45,21 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
         x, y, width, height = parse_box(words, f"{file.name}, line {line}", "[xmin, ymin, width, height]")
         labels[name].boxes.append((x, y, x + width, y + height))
         labels[name].rows.append(line)
+    return labels
+
+
+def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
+    """The same from a submission, without its scores."""
+    require(file, header, "image_id")
+    labels: dict[str, Labels] = {}
+    for line, row in table:
+        mine = labels.setdefault(row["image_id"], Labels(line))
+        words = row[PREDICTIONS].split()
+        for start in range(0, len(words), 5):
+            box = words[start + 1 : start + 5]
+            x, y, width, height = parse_box(box, f"{file.name}, line {line}", "score xmin ymin width height")
+            mine.boxes.append((x, y, x + width, y + height))
+            mine.rows.append(line)
     return labels
 
 

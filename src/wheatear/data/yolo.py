@@ -3,7 +3,8 @@
     DIR/images/<split>/<name>.jpg  and  DIR/labels/<split>/<name>.txt     as written here, with DIR/data.yaml
     DIR/<split>/images/<name>.jpg  and  DIR/<split>/labels/<name>.txt     as Roboflow writes them
 
-x and y are the middle of the box. A photo without a text file, or with an empty one, has no heads.
+x and y are the middle of the box. A photo without a text file, or with an empty one, has no heads. A sixth number, the
+score of a detection, is left out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -94,7 +95,8 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
     rows = [(number, words) for number, line in enumerate(lines, start=1) if (words := line.split())]
     width, height = photo_size(photo) if rows else (0, 0)
     for number, (kind, *words) in rows:
-        x, y, w, h = parse_box(words, f"{text.relative_to(folder)}, line {number}", FORM)
+        shares = words[:4] if len(words) == 5 else words
+        x, y, w, h = parse_box(shares, f"{text.relative_to(folder)}, line {number}", FORM)
         labels.boxes.append(_corners((x * width, y * height, w * width, h * height)))
         labels.rows.append(number)
         classes.add(f"class {kind}")

@@ -1,0 +1,83 @@
+"""What is made of a count's tables once they are whole: the formats of other programs, and the page.
+
+Made from the tables and not from the run, so that a resumed run's files hold every photo, and a finished run can
+be asked for them with --resume, without counting again.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from wheatear.count import COUNTS_HEADER, DETECTIONS
+from wheatear.count_report import write_report
+from wheatear.count_settings import Settings
+from wheatear.detections import HEADER, Detections
+from wheatear.detector import Card
+from wheatear.errors import InputError
+from wheatear.exports import EXPORTS, open_export
+from wheatear.photo_names import COUNTS, PICTURES, Photo
+from wheatear.tables import rows_so_far
+
+REPORT = "report.html"
+
+
+def refuse_older(out: Path, formats: Iterable[str]) -> None:
+    """InputError where OUT has a format's folder with files, which would be taken for those of a new run."""
+    for name in formats:
+        place = out / EXPORTS[name][0]
+        if place.is_dir() and any(place.iterdir()):
+            raise InputError(f"{place}: holds files already; move it away, or name another folder for --out")
+
+
+def write_formats(out: Path, formats: Sequence[str]) -> None:
+    """Write OUT's tables in each of the formats, names of EXPORTS, in one pass: memory does not grow with the heads.
+
+    Coordinates are those of detections.csv, to 0.01 pixel. InputError where the tables do not fit each other.
+    """
+    if not formats:
+        return
+    with ExitStack() as stack:
+        adds = [stack.enter_context(open_export(name, out)) for name in dict.fromkeys(formats)]
+        for name, detections in counted_heads(out):
+            for add in adds:
+                add(name, detections)
+
+
+def counted_heads(out: Path) -> Iterator[tuple[str, Detections]]:
+    """Each photo of OUT's tables with its heads and size, in the tables' order; InputError where they do not fit."""
+    heads = rows_so_far(out / DETECTIONS, HEADER)
+    for row in _counts(out):
+        try:
+            found = _detections(row, heads)
+        except ValueError as error:
+            wrong = f"its rows are not the heads of {row['image']} in {COUNTS}"
+            raise InputError(f"{out / DETECTIONS}: {wrong}; count again without --resume") from error
+        yield row["image"], found
+
+
+def _detections(row: Mapping[str, str], heads: Iterator[Sequence[str]]) -> Detections:
+    """The next of the heads, as many as the row of counts.csv tells; ValueError where they are not its own."""
+    mine = list(islice(heads, int(row["heads"])))
+    if [name for name, *_ in mine] != [row["image"]] * int(row["heads"]):
+        raise ValueError("the heads of another photo")
+    numbers = np.array([fields[1:] for fields in mine], np.float64).reshape(-1, 5)
+    return Detections(numbers[:, :4], numbers[:, 4], int(row["height"]), int(row["width"]))
+
+
+def write_page(
+    out: Path, photos: Sequence[Photo], card: Card, settings: Settings, errors: Sequence[str]
+) -> None:
+    """Write OUT/report.html of all photos in OUT's tables; those of an earlier run elsewhere have no picture."""
+    pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
+    shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
+    shown |= {name: value for name, value in settings.items() if value is not None}
+    write_report(out / REPORT, list(_counts(out)), pictures, card, shown, errors)
+
+
+def _counts(out: Path) -> Iterator[dict[str, str]]:
+    for row in rows_so_far(out / COUNTS, COUNTS_HEADER):
+        yield dict(zip(COUNTS_HEADER, row, strict=True))

@@ -66,7 +66,10 @@ def test_sides_of_any_length_can_be_exported_at_any_scale(image_size):
     sides = {i: torch.export.Dim(name, min=32 * 1024 // image_size + 1) for i, name in enumerate("hw")}
     example = torch.zeros(256, 320, 3, dtype=torch.uint8)
     program = torch.export.export(
-        Cells(image_size), (example,), dynamic_shapes=(sides,), prefer_deferred_runtime_asserts_over_guards=True
+        Cells(image_size),
+        (example,),
+        dynamic_shapes=(sides,),
+        prefer_deferred_runtime_asserts_over_guards=True,
     )
     image = torch.randint(0, 256, (301, 177, 3), dtype=torch.uint8)
     assert torch.equal(program.module()(image), Cells(image_size)(image))

@@ -176,7 +176,7 @@ def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
     """The places in truth of each session's photos, by the session's name (or the source's), sorted."""
     members: dict[str, list[int]] = {}
     for place, sample in enumerate(truth):
-        members.setdefault(sample.session or sample.source or "unknown", []).append(place)
+        members.setdefault(sample.session_or_source, []).append(place)
     return dict(sorted(members.items()))
 
 

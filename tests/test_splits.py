@@ -193,3 +193,8 @@ def test_what_cannot_be_held_out() -> None:
         hold_out(samples, ["x", "z"])
     with pytest.raises(InputError, match="no photo is left to train on"):
         hold_out(samples, ["x", "y"])
+
+
+def test_a_split_that_is_asked_for_must_be_there(field_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        read_dataset(field_dir, images=tmp_path / "none.csv")

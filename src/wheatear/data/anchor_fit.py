@@ -47,7 +47,8 @@ def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
     anchors = np.unique(sides, axis=0)
     if len(anchors) > k:
         anchors = _settle(sides, _spread_out(sides, k, rng))
-    return anchors[anchors.prod(1).argsort(kind="stable")]
+    ordered: np.ndarray = anchors[anchors.prod(1).argsort(kind="stable")]
+    return ordered
 
 
 def _spread_out(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

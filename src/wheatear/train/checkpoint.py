@@ -8,6 +8,7 @@ RUN/STAGE/         one folder a stage: weights.safetensors (the parts it trained
 RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,11 @@ def load_parts(model: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: does not fit the recipe ({str(error).splitlines()[-1].strip()})") from None
     if result.unexpected_keys:
         raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def finished(run: Path, stage: str) -> bool:

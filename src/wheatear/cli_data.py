@@ -67,8 +67,7 @@ def check(
     Console().print(_count_table([*report.places, report.total]))
     kinds = Counter(problem.kind for problem in report.problems)
     typer.echo(", ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "no problems found")
-    if report.total.boxes:
-        _show_anchors(samples, recipe, anchors)
+    _show_anchors(samples, recipe, anchors)
     raise typer.Exit(1 if "unreadable photo" in kinds else 0)
 
 
@@ -188,12 +187,14 @@ def _recipe_anchors(recipe: str) -> "np.ndarray":
 
 
 def _show_anchors(samples: "Sequence[Sample]", recipe: str | None, anchors: "np.ndarray | None") -> None:
-    """How well fitted anchors, and a recipe's, overlap the boxes that a training would see."""
+    """How well fitted anchors, and a recipe's, overlap the boxes that a training would see; nothing without any."""
     import numpy as np
 
     from wheatear.data.anchor_fit import USUAL, best_iou, box_sides, fit_anchors
 
     sides = box_sides(samples)
+    if not len(sides):
+        return
     fitted = fit_anchors(sides, USUAL if anchors is None else len(anchors), np.random.default_rng(0))
     caption = f"IoU of {len(sides):,} boxes with the best anchor, middle on middle; sides in px of the photo."
     table = Table("anchors", caption=caption)

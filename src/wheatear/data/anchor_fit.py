@@ -41,7 +41,7 @@ def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
     """The k anchors that (G, 2) sides overlap best on average, (K, 2) float64, the smallest area first.
 
     K is less than k where there are fewer different boxes, which then are the anchors; no boxes give (0, 2).
-    It is a local optimum, found from one start: on GWHD's boxes the mean IoU of five starts differs by 0.002 at most.
+    It is a local optimum, found from one start: on GWHD's boxes the mean IoU of five starts differed by 0.002 at most.
     """
     sides = np.asarray(sides, np.float64).reshape(-1, 2)
     anchors = np.unique(sides, axis=0)

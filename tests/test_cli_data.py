@@ -1,6 +1,7 @@
 """The commands as a user meets them: what they print, write and return."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,32 @@ def test_check_of_a_sound_folder(folder: Path) -> None:
     assert "no problems found" in result.stdout
 
 
+def test_check_fits_anchors(folder: Path) -> None:
+    lines = ["image_id,bbox", *(f'field_0000{k},"[0, 0, {20 + k}, 40]"' for k in range(8)), ""]
+    (folder / "train.csv").write_text("\n".join(lines))
+    result = runner.invoke(app, ["check", str(folder)])
+    assert result.exit_code == 0
+    assert f"anchors, fitted: {', '.join(f'{20 + k}×40' for k in range(8))}\n" in result.stdout
+    assert "│ fitted  │    1.000 │    100.0% │    100.0% │" in result.stdout
+
+
+def test_check_compares_the_anchors_of_a_recipe(folder: Path) -> None:
+    pytest.importorskip("torch")
+    result = runner.invoke(app, ["check", str(folder), "--recipe", "small"])
+    assert result.exit_code == 0, result.output
+    # The least is 3 strides of 8 px, 0.7 of it wide and 1.4 high at a ratio of 0.5, at 704 px for 1024.
+    assert "anchors, small: 49×25, 69×35, 35×35, " in result.stdout
+    assert "IoU of " in result.stdout
+
+
+def test_check_needs_torch_for_a_recipe_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning", None)  # as if it were not installed
+    assert runner.invoke(app, ["check", str(folder)]).exit_code == 0
+    result = runner.invoke(app, ["check", str(folder), "--recipe", "small"])
+    assert result.exit_code == 1
+    assert "pip install 'wheatear[train]'" in result.stderr
+
+
 def test_check_fails_on_an_unreadable_photo(folder: Path) -> None:
     (folder / "train" / "field_00001.jpg").write_bytes(b"no photo")
     result = runner.invoke(app, ["check", str(folder)])
@@ -66,6 +93,23 @@ def test_split_counts_the_tiles_of_a_photo(folder: Path) -> None:
     (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)
     result = runner.invoke(app, ["split", str(folder)])
     assert "8 tiles of 3 field photos; 7 pairs of tiles share one." in result.stdout
+
+
+def test_split_holds_sessions_out(folder: Path, tmp_path: Path) -> None:
+    rows = "".join(f"field_0000{k},,{'abc'[k % 3]},{k},train\n" for k in range(8))
+    (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)
+    options = ["--hold-out", "a", "--hold-out", "c", "--out", str(tmp_path / "held.csv")]
+    result = runner.invoke(app, ["split", str(folder), *options])
+    assert result.exit_code == 0, result.output
+    sides = {s.name: s.split for s in read_dataset(folder, images=tmp_path / "held.csv")}
+    assert sides == {f"field_0000{k}": "train" if k % 3 == 1 else "val" for k in range(8)}
+    assert {sample.split for sample in read_dataset(folder)} == {"train"}
+
+
+def test_split_names_the_sessions_that_there_are(folder: Path) -> None:
+    result = runner.invoke(app, ["split", str(folder), "--hold-out", "Arvalis_1"])
+    assert result.exit_code == 1
+    assert result.stderr == "wheatear: --hold-out Arvalis_1: no such session; there are drawn, unknown\n"
 
 
 def test_draw_draws_what_check_accepts(tmp_path: Path) -> None:

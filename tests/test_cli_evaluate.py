@@ -51,6 +51,15 @@ def test_a_second_labelling(field_dir: Path, second: Path, tmp_path: Path) -> No
     assert (figures["photos"], figures["heads"] - figures["found"], figures["precision"]) == (7, 1, 1)
 
 
+def test_another_split(field_dir: Path, second: Path, tmp_path: Path) -> None:
+    rows = "".join(f"field_0000{k},{'val' if k in (2, 3, 5) else 'train'}\n" for k in range(8))
+    (tmp_path / "held.csv").write_text(f"image_id,split\n{rows}")
+    options = ["--other-labels", second, "--images", tmp_path / "held.csv"]
+    result = run(field_dir, *options, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert overall(tmp_path / "out")["photos"] == 3
+
+
 def test_a_second_labelling_of_other_photos(field_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "second.csv").write_text('image_id,bbox\nz,"[1, 2, 3, 4]"\n')
     result = run(field_dir, "--other-labels", tmp_path / "second.csv", "--out", tmp_path / "out")

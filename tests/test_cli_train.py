@@ -119,7 +119,7 @@ def test_the_options_reach_the_run(field_dir, tmp_path, trained):
         "bf16-mixed",
     )
     assert stage == "rpn"
-    heads: dict[str, Sample] = {sample.name: sample for sample in [*made.train, *made.val]}
+    heads: dict[str, Sample] = {sample.name: sample for sample in made.train}
     assert heads["field_00001"].boxes.tolist() == [[10, 10, 40, 30]]
     assert len(heads["field_00002"].boxes) == len(read_dataset(field_dir)[2].boxes)  # the others keep theirs
 
@@ -149,6 +149,28 @@ def test_more_photos_are_trained_on_and_written_down(data, tmp_path, trained):
     assert command(*going_on, *others).exit_code == 0
     assert "holds a run on other photos" in complaint(*going_on)
     assert "has the name of" in complaint(*going_on, "--more", data)
+
+
+def test_another_split_and_both_labellings_reach_the_run(field_dir, tmp_path, trained):
+    boxes = "".join(f'field_0000{k},"[10, 10, 30, 20]"\n' for k in range(8))
+    (tmp_path / "other.csv").write_text(f"image_id,bbox\n{boxes}")
+    rows = "".join(f"field_0000{k},{'val' if k == 3 else 'train'}\n" for k in range(8))
+    (tmp_path / "held.csv").write_text(f"image_id,split\n{rows}")
+    options = ["--recipe", "small", "--labels", tmp_path / "other.csv", "--both"]
+    options += ["--images", tmp_path / "held.csv", "--out", tmp_path / "run"]
+    result = command("train", field_dir, *options)
+    assert result.exit_code == 0, result.output
+    own = {sample.name: sample for sample in read_dataset(field_dir)}
+    ((made, _),) = trained
+    assert [sample.name for sample in made.val] == ["field_00003"]
+    assert [sample.name for sample in made.train] == [sample.name for sample in made.relabelled]
+    assert all((sample.boxes == own[sample.name].boxes).all() for sample in [*made.train, *made.val])
+    assert all(sample.boxes.tolist() == [[10, 10, 40, 30]] for sample in made.relabelled)
+
+
+def test_both_labellings_need_a_second_one(field_dir, tmp_path):
+    message = complaint("train", field_dir, "--recipe", "small", "--both", "--out", tmp_path / "run")
+    assert message == "--both: give the other labels by --labels CSV"
 
 
 @pytest.mark.parametrize("option", [["--resume"], ["--stage", "rpn"]])

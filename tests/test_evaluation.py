@@ -135,16 +135,32 @@ def test_neither_heads_nor_detections():
 def test_ada_weighs_sessions_not_photos():
     head = [0, 0, 10, 10]
     truth = [photo(f"{i}.jpg", head, session="many") for i in range(3)]
-    truth += [photo("4.jpg", head, source="one"), photo("5.jpg", head)]
+    truth += [photo("4.jpg", head, session="one"), photo("5.jpg", head, session="two")]
     result = evaluate(truth, {f"{i}": found([*head, 0.9]) for i in range(3)}, 0.5)
     assert {name: session.ada for name, session in result.sessions.items()} == {
         "many": 1,
         "one": 0,
-        "unknown": 0,
+        "two": 0,
     }
     assert result.overall.ada == pytest.approx(1 / 3)
     assert result.overall.kaggle == pytest.approx(3 / 5)
     assert [session.photos for session in result.sessions.values()] == [3, 1, 1]
+
+
+def test_a_photo_of_unknown_session_is_no_session_of_its_own():
+    head = [0, 0, 10, 10]
+    truth = [photo("1.jpg", head, session="known"), photo("2.jpg", head, source="one"), photo("3.jpg", head)]
+    detections = {"1": found([*head, 0.9])}
+    result = evaluate(truth, detections, 0.5)
+    assert {name: session.ada for name, session in result.sessions.items()} == {
+        "known": 1,
+        "one": 0,
+        "unknown": 0,
+    }
+    assert result.overall.ada == 1
+    assert result.overall.kaggle == pytest.approx(1 / 3)
+    sources = [photo("1.jpg", head, source="one"), *(photo(f"{i}.jpg", head, source="two") for i in (2, 3))]
+    assert evaluate(sources, detections, 0.5).overall.ada == 0.5
 
 
 def test_the_score_threshold_counts_but_ap_takes_all():

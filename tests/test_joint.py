@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -102,6 +103,25 @@ def test_a_training_photo_follows_from_seed_and_item_alone(samples):
     assert boxes.shape[1:] == (4,)
     assert torch.equal(image, again[5][0])
     assert not torch.equal(image, photos[5 + len(samples)][0])
+
+
+def test_a_photo_has_either_of_two_labellings(samples):
+    recipe, bare = tiny_recipe().stages[0].augment, [replace(s, boxes=s.boxes[:0]) for s in samples]
+    photos = TrainingPhotos(samples, 2048, recipe, 1, bare)
+    rng = np.random.default_rng(0)
+    seen = [len(photos.picture(0, rng).boxes) for _ in range(100)]
+    assert set(seen) == {0, len(samples[0].boxes)}
+    assert 35 < seen.count(0) < 65
+    again = TrainingPhotos(samples, 2048, recipe, 1, bare)
+    assert all(torch.equal(photos[item][1], again[item][1]) for item in range(10))
+
+
+def test_one_labelling_draws_no_luck(samples):
+    """So that what is drawn for a photo does not depend on whether there could have been another."""
+    rng = np.random.default_rng(0)
+    photos = TrainingPhotos(samples, 2048, tiny_recipe().stages[0].augment, 1)
+    assert len(photos.picture(0, rng).boxes) == len(samples[0].boxes)
+    assert rng.random() == np.random.default_rng(0).random()
 
 
 def test_items_say_the_epoch_and_processes_share_them(monkeypatch):

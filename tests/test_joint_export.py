@@ -14,15 +14,16 @@ from wheatear.train.storage import round_weights
 
 torch.set_num_threads(1)
 
-MIN_SIZE = 20.0  # px after scaling by 640 / 1024, so a photo of 24 px is too small for a head
+MIN_SIZE = 20.0  # px after scaling by 640 / 1024 or less, so a photo of 24 px is too small for a head
 
 
-@pytest.fixture(scope="module", params=["nms", "matrix"])
+@pytest.fixture(scope="module", params=[("nms", 640), ("matrix", 512)])
 def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSession]:
     """The same detector, with weights that say something, for torch and for onnxruntime."""
-    detection = tiny_recipe().detection.model_dump() | {"suppression": request.param, "min_size": MIN_SIZE}
+    suppression, image_size = request.param
+    detection = tiny_recipe().detection.model_dump() | {"suppression": suppression, "min_size": MIN_SIZE}
     torch.manual_seed(0)
-    model = FasterRCNN(tiny_recipe(image_size=640, detection=detection)).eval()
+    model = FasterRCNN(tiny_recipe(image_size=image_size, detection=detection)).eval()
     for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):
         nn.init.normal_(layer.weight, std=0.2)
     path = tmp_path_factory.mktemp("export") / "model.onnx"

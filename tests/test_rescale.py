@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
+from wheatear.train.backbone import pad_to_multiple
 from wheatear.train.rescale import rescale, scale_factor, scaled_side, to_photo
 
 
@@ -45,3 +47,29 @@ def test_boxes_come_back_in_pixels_of_the_photo_and_within_it():
     boxes = torch.tensor([[5.0, 10, 15, 20], [0, 0, 70, 70]])
     assert to_photo(boxes, 100, 64, 640).tolist() == [[8, 16, 24, 32], [0, 0, 64, 100]]
     assert float(scale_factor(640)) == 0.625
+
+
+class Cells(nn.Module):
+    """What an export knows of a detector's map: its cells come from the photo's sides, and are laid out in a row."""
+
+    def __init__(self, image_size: int) -> None:
+        super().__init__()
+        self.image_size = image_size
+
+    def forward(self, image: Tensor) -> Tensor:
+        scaled = rescale(image.permute(2, 0, 1)[None].float(), self.image_size)
+        return pad_to_multiple(scaled, 32)[:, :, ::32, ::32].permute(0, 2, 3, 1).reshape(1, -1, 3)
+
+
+@pytest.mark.parametrize("image_size", [256, 512, 576, 640, 704, 832, 1024, 1536, 2048])
+def test_sides_of_any_length_can_be_exported_at_any_scale(image_size):
+    sides = {i: torch.export.Dim(name, min=32 * 1024 // image_size + 1) for i, name in enumerate("hw")}
+    example = torch.zeros(256, 320, 3, dtype=torch.uint8)
+    program = torch.export.export(
+        Cells(image_size),
+        (example,),
+        dynamic_shapes=(sides,),
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+    image = torch.randint(0, 256, (301, 177, 3), dtype=torch.uint8)
+    assert torch.equal(program.module()(image), Cells(image_size)(image))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
-from wheatear.data.splits import split, write_images_csv
+from wheatear.data.splits import hold_out, split, write_images_csv
 from wheatear.errors import InputError
 
 
@@ -160,3 +160,41 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_images_csv([tile("a", "0")], path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@settings(max_examples=50, deadline=None)
+@given(samples=data_sets(), sessions=st.sets(st.sampled_from("xy"), min_size=1))
+def test_held_out_sessions_are_val_and_no_photo_is_divided(samples: list[Sample], sessions: set[str]) -> None:
+    there = {sample.session_or_source for sample in samples}
+    if not sessions <= there or sessions == there:
+        with pytest.raises(InputError, match="--hold-out"):
+            hold_out(samples, sessions)
+        return
+    divided = hold_out(samples, sessions)
+    assert [sample.name for sample in divided] == [sample.name for sample in samples]
+    assert [sample.split for sample in divided] == [
+        "val" if sample.session in sessions else "train" for sample in samples
+    ]
+
+
+def test_a_photo_with_one_tile_of_a_held_out_session_is_held_out_whole() -> None:
+    samples = [tile("a", "0", "x", "train"), tile("b", "0", "", "train"), tile("c", "1", "y", "val")]
+    assert [sample.split for sample in hold_out(samples, ["x"])] == ["val", "val", "train"]
+
+
+def test_a_source_can_be_held_out_where_the_session_is_unknown() -> None:
+    samples = [tile("a", "0"), tile("b", "1", "y")]
+    assert [sample.split for sample in hold_out(samples, ["s"])] == ["val", "train"]
+
+
+def test_what_cannot_be_held_out() -> None:
+    samples = [tile("a", "0", "y"), tile("b", "1", "x")]
+    with pytest.raises(InputError, match=r"^--hold-out z: no such session; there are x, y$"):
+        hold_out(samples, ["x", "z"])
+    with pytest.raises(InputError, match="no photo is left to train on"):
+        hold_out(samples, ["x", "y"])
+
+
+def test_a_split_that_is_asked_for_must_be_there(field_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        read_dataset(field_dir, images=tmp_path / "none.csv")

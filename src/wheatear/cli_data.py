@@ -14,6 +14,7 @@ from wheatear.cli_errors import friendly_errors
 from wheatear.cli_pseudo import pseudo_command
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.status import Status
 
     from wheatear.data.check import Problem, Summary
@@ -39,8 +40,19 @@ class Format(StrEnum):
 
 @app.command()
 @friendly_errors()
-def check(folder: Folder) -> None:
-    """Count photos, heads and box sizes, and list what is wrong by photo and row.
+def check(
+    folder: Folder,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Compare a recipe's anchors, too; this needs wheatear[train]."
+        ),
+    ] = None,
+) -> None:
+    """Count photos, heads and box sizes, list what is wrong by photo and row, and fit anchors to the boxes.
+
+    The anchors are fitted by k-means on IoU to the boxes that a training would see: those of the train photos, or of
+    all where they are not divided. They are as many as the recipe's, or 9 as in Faster R-CNN.
 
     The exit code is 1 if a photo cannot be read. Other findings (boxes outside
     the photo or of no area, specks, giants, duplicates) leave it at 0.
@@ -48,13 +60,16 @@ def check(folder: Folder) -> None:
     from wheatear.data.check import check
     from wheatear.data.formats import read_dataset
 
+    anchors = _recipe_anchors(recipe) if recipe else None
+    samples = read_dataset(folder)
     with _busy("Opening every photo"):
-        report = check(read_dataset(folder))
+        report = check(samples)
     for problem in report.problems:
         typer.echo(_line(problem))
     Console().print(_count_table([*report.places, report.total]))
     kinds = Counter(problem.kind for problem in report.problems)
     typer.echo(", ".join(f"{kind}: {count:,}" for kind, count in kinds.items()) or "no problems found")
+    _show_anchors(samples, recipe, anchors)
     raise typer.Exit(1 if "unreadable photo" in kinds else 0)
 
 
@@ -65,17 +80,25 @@ def split(
     out: Annotated[Path | None, typer.Option(help="The file to write; DIR/images.csv if not given.")] = None,
     val: Annotated[float, typer.Option(help="Share of the field photos that goes to val.")] = 0.13,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos.")] = 0,
+    held: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hold-out", metavar="SESSION", help="This session becomes val, all others train; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Divide the photos into train and val so that no field photo is on both sides, and write images.csv.
 
     Tiles that were cut from one field photo are found by their edges. A split
-    that DIR/images.csv gives already is kept.
+    that DIR/images.csv gives already is kept, unless sessions are held out.
+    `wheatear train` and `evaluate` take a file that --out wrote elsewhere as --images.
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
-    from wheatear.data.splits import split, write_images_csv
+    from wheatear.data.splits import hold_out, split, write_images_csv
 
+    known = read_dataset(folder)
     with _busy("Comparing the edges of the photos"):
-        samples = split(read_dataset(folder), val, seed)
+        samples = hold_out(known, held) if held else split(known, val, seed)
     out = out or folder / IMAGES_CSV
     write_images_csv(samples, out)
     Console().print(_split_table(samples))
@@ -147,6 +170,45 @@ def _count_table(summaries: Iterable["Summary"]) -> Table:
 
 def _range(values: tuple[float, float, float]) -> str:
     return " / ".join(f"{value:,.0f}" for value in values)
+
+
+def _recipe_anchors(recipe: str) -> "np.ndarray":
+    """(K, 2) widths and heights of a recipe's anchors in pixels of the photo. InputError without torch."""
+    from wheatear.cli_train import need_torch
+
+    need_torch()
+    import numpy as np
+
+    from wheatear.train.recipe import load_recipe
+    from wheatear.train.rescale import scale_factor
+
+    settings = load_recipe(recipe)
+    corners = np.concatenate([level.cell().numpy() for level in settings.rpn.anchors()])
+    sides: np.ndarray = (corners[:, 2:] - corners[:, :2]) / float(scale_factor(settings.image_size))
+    return sides
+
+
+def _show_anchors(samples: "Sequence[Sample]", recipe: str | None, anchors: "np.ndarray | None") -> None:
+    """How well fitted anchors, and a recipe's, overlap the boxes that a training would see; nothing without any."""
+    import numpy as np
+
+    from wheatear.data.anchor_fit import USUAL, best_iou, box_sides, fit_anchors
+
+    sides = box_sides(samples)
+    if not len(sides):
+        return
+    fitted = fit_anchors(sides, USUAL if anchors is None else len(anchors), np.random.default_rng(0))
+    caption = f"IoU of {len(sides):,} boxes with the best anchor, middle on middle; sides in px of the photo."
+    table = Table("anchors", caption=caption)
+    for column in ("mean IoU", "IoU ≥ 0.5", "IoU ≥ 0.7"):
+        table.add_column(column, justify="right")
+    rows = {"fitted": fitted} | ({} if anchors is None else {str(recipe): anchors})
+    for name, each in rows.items():
+        ious = best_iou(sides, each)
+        shares = [f"{(ious >= least).mean():.1%}" for least in (0.5, 0.7)]
+        table.add_row(name, f"{ious.mean():.3f}", *shares)
+        typer.echo(f"anchors, {name}: {', '.join(f'{w:.0f}×{h:.0f}' for w, h in each)}")
+    Console().print(table)
 
 
 def _split_table(samples: Sequence["Sample"]) -> Table:

@@ -52,6 +52,10 @@ def evaluate_command(
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
+    ] = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Score threshold.", show_default="the model's; 0 for a CSV"),
@@ -80,7 +84,7 @@ def evaluate_command(
         raise InputError(f"--tta {tta}: is for a model; leave it out")
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
-    known = read_dataset(folder, labels)
+    known = read_dataset(folder, labels, images)
     chosen = photos_of(known, split, folder)
     thresholds = Thresholds(0.0, 0.0)
     if detections:

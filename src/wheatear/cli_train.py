@@ -36,7 +36,17 @@ def train_command(
         str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Train on these labels of the same photos instead.")
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Train on these labels instead; the val photos are judged by DIR's own."
+        ),
+    ] = None,
+    both: Annotated[
+        bool, typer.Option("--both", help="With --labels: each time a photo is seen, these or DIR's own.")
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
     ] = None,
     more: Annotated[
         list[Path] | None,
@@ -75,14 +85,18 @@ def train_command(
     from wheatear.data.splits import split
     from wheatear.train.fit import Machine
     from wheatear.train.recipe import load_recipe
+    from wheatear.train.relabelled import Relabelled
     from wheatear.train.run import open_run, train_run
 
     settings = load_recipe(recipe)
     out = out or Path("runs") / settings.name
-    samples = read_dataset(folder, labels)
+    samples = read_dataset(folder, images=images)
     if not all(sample.split for sample in samples):
         samples = split(samples, seed=settings.seed)
     samples, added = add_more(samples, more or ())
+    if both and not labels:
+        raise InputError("--both: give the other labels by --labels CSV")
+    other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
     if devices > 1 and [each.stage for each in settings.stages] != ["joint"]:
         raise InputError(
             f"--devices {devices}: only the joint stage trains on several; recipe {settings.name} has others"
@@ -96,6 +110,7 @@ def train_command(
         machine=Machine(accelerator, devices, strategy, workers),
         weights=weights,
         more=added,
+        other_labels=other,
     )
     train_run(run, stage)
     typer.echo(f"Done. Next: wheatear export {out}")

@@ -7,7 +7,9 @@ but for its "+1": our boxes are half-open. A photo without heads scores 0 with a
 says, and 1 with none, which the text leaves open.
 
 ADA (average domain accuracy) is that of the Global Wheat Challenge 2021 (David et al., Plant Phenomics 2021):
-TP / (TP + FP + FN) at IoU 0.5, averaged over the photos of a session, then over sessions.
+TP / (TP + FP + FN) at IoU 0.5, averaged over the photos of a session, then over sessions. A photo of unknown session
+belongs to none: among photos of known sessions it counts for every other figure, but not for ADA. Where no session is
+known at all, the sources stand for the sessions, and where they are not known either, all photos are one.
 
 Shape letters: P photos, S score thresholds.
 """
@@ -95,7 +97,7 @@ def evaluate(
     """Compare detections with the heads in truth.
 
     detections are keyed by the photo's file name, with or without its ending; a photo that has no key has no
-    detections. Photos are grouped by session, or by source where the session is unknown.
+    detections. Photos are grouped by session, or by source where the session is unknown; see above for ADA's groups.
     InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
     """
     found = by_photo(truth, detections)
@@ -105,7 +107,7 @@ def evaluate(
         own = counts.of(np.array(members))
         accuracy = float(own.accuracy()[0].mean())
         sessions[name] = _metrics(own, [truth[i] for i in members], [found[i] for i in members], accuracy)
-    ada = float(np.mean([session.ada for session in sessions.values()]))
+    ada = float(np.mean([sessions[name].ada for name in domains(truth)]))
     return Evaluation(float(score_threshold), _metrics(counts, truth, found, ada), sessions)
 
 
@@ -174,8 +176,13 @@ def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
     """The places in truth of each session's photos, by the session's name (or the source's), sorted."""
     members: dict[str, list[int]] = {}
     for place, sample in enumerate(truth):
-        members.setdefault(sample.session or sample.source or "unknown", []).append(place)
+        members.setdefault(sample.session_or_source, []).append(place)
     return dict(sorted(members.items()))
+
+
+def domains(truth: Sequence[Sample]) -> list[str]:
+    """Those of by_session's names that ADA is averaged over: the known sessions, or where there is none, all."""
+    return sorted({sample.session for sample in truth} - {""}) or list(by_session(truth))
 
 
 def _matches(truth: Sequence[Sample], found: Sequence[Detections]) -> list[Matches]:

@@ -64,7 +64,7 @@ def check(samples: Sequence[Sample]) -> Report:
     """
     places: dict[str, list[Sample]] = {}
     for sample in samples:
-        places.setdefault(sample.session or sample.source or "unknown", []).append(sample)
+        places.setdefault(sample.session_or_source, []).append(sample)
     return Report(
         total=_summarise("all", samples),
         places=[_summarise(name, places[name]) for name in sorted(places)],

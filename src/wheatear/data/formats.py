@@ -42,11 +42,14 @@ class Format(Protocol):
 FORMATS: dict[str, Format] = {"kaggle": kaggle, "gwhd": gwhd, "coco": coco, "yolo": yolo, "voc": voc}
 
 
-def read_dataset(folder: str | Path, labels: str | Path | None = None) -> list[Sample]:
+def read_dataset(
+    folder: str | Path, labels: str | Path | None = None, images: str | Path | None = None
+) -> list[Sample]:
     """Read every labelled photo of a folder in any of FORMATS, sorted by name.
 
     labels: another csv, Kaggle's (a submission too) or GWHD 2021's, whose boxes take the place of the folder's
     own for the photos it names; the others keep theirs, as a relabelling often covers only a part.
+    images: another images.csv in place of the folder's own.
     A photo that no line of a Kaggle csv names, or that has no text file in a YOLO folder, has no heads: its
     boxes are (0, 4). In the other formats a photo that is not named is not labelled, and left out. Width and
     height are 0 where the photo cannot be read.
@@ -63,7 +66,10 @@ def read_dataset(folder: str | Path, labels: str | Path | None = None) -> list[S
             each.split = ""
     if labels is not None:
         _relabel(known, read_labels(labels, photos))
-    described = _read_images_csv(folder / IMAGES_CSV, photos)
+    own = folder / IMAGES_CSV
+    described: dict[str, dict[str, str]] = {}
+    if images is not None or own.is_file():
+        described = _read_images_csv(Path(images or own), photos)
     return [_to_sample(photos[name], known[name], described.get(name, {})) for name in sorted(known)]
 
 
@@ -119,9 +125,7 @@ def _relabel(known: dict[str, Labels], labels: Mapping[str, Labels]) -> None:
 
 
 def _read_images_csv(file: Path, photos: Container[str]) -> dict[str, dict[str, str]]:
-    """The rows of images.csv by photo; empty where there is no such file."""
-    if not file.is_file():
-        return {}
+    """The rows of an images.csv by photo."""
     header, table = read_table(file)
     require(file, header, "image_id")
     lines: dict[str, int] = {}

@@ -34,3 +34,8 @@ class Sample:
     def name(self) -> str:
         """The photo's file name without its ending: Kaggle's image_id."""
         return self.path.stem
+
+    @property
+    def session_or_source(self) -> str:
+        """The session's name, the source's where it is unknown, and "unknown" where both are."""
+        return self.session or self.source or "unknown"

@@ -1,6 +1,6 @@
 """Divide photos into train and val so that no field photo is on both sides."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,18 +26,41 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"a val fraction of {val_fraction} leaves one side empty; give one between 0 and 1")
-    if not all(sample.photo for sample in samples):
-        ordered = sorted(samples, key=_name)
-        photos = dict(zip(map(_name, ordered), group_tiles(ordered), strict=True))
-        samples = [replace(sample, photo=photos[sample.name]) for sample in samples]
+    samples = _grouped(samples)
     side = _divide(_by_photo(samples), val_fraction, np.random.default_rng(seed))
     return [replace(sample, split=sample.split or side[sample.photo]) for sample in samples]
+
+
+def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sample]:
+    """The samples, in their order, with the field photos of these sessions as val and all others as train.
+
+    A session is known by its name, or by its source where it has none; splits that are given do not count. A field
+    photo that has but one tile of these sessions is held out whole. Tiles are grouped as by `split`.
+    Raises InputError for a session that there is not, and where nothing is left to train on.
+    """
+    there = {sample.session_or_source for sample in samples}
+    if unknown := sorted(set(sessions) - there):
+        raise InputError(f"--hold-out {unknown[0]}: no such session; there are {', '.join(sorted(there))}")
+    samples = _grouped(samples)
+    held = {sample.photo for sample in samples if sample.session_or_source in sessions}
+    if all(sample.photo in held for sample in samples):
+        raise InputError("--hold-out: no photo is left to train on; hold out fewer sessions")
+    return [replace(sample, split="val" if sample.photo in held else "train") for sample in samples]
 
 
 def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
     """Write images.csv (image_id, source, session, photo, split), whole or not at all."""
     header = ("image_id", "source", "session", "photo", "split")
     write_table(Path(path), [header, *((s.name, s.source, s.session, s.photo, s.split) for s in samples)])
+
+
+def _grouped(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples with `photo` filled in: by their edges, unless every one names its photo already."""
+    if all(sample.photo for sample in samples):
+        return samples
+    ordered = sorted(samples, key=_name)
+    photos = dict(zip(map(_name, ordered), group_tiles(ordered), strict=True))
+    return [replace(sample, photo=photos[sample.name]) for sample in samples]
 
 
 def _name(sample: Sample) -> str:

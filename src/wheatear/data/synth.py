@@ -5,7 +5,6 @@ then the heads from far to near with a few leaves between. A second canvas, `see
 head that each pixel shows (0: none), and the boxes come from it. Letters: S the photo's side, G boxes.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,8 @@ from wheatear.data.synth_leaves import (
     paint_ribbons,
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
+from wheatear.data.tables import write_table
 from wheatear.errors import InputError
-from wheatear.files import whole
 
 EMPTY_SHARE = 0.015  # of Kaggle's training photos, 1-2 % have no heads
 MIN_VISIBLE = 0.25  # labellers leave out a head of which less is seen, behind others or beyond the edge
@@ -61,13 +60,13 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
     names = [f"field_{k:05d}" for k in range(n)]
     _refuse_strangers(folder / "train", names)
     (folder / "train").mkdir(parents=True, exist_ok=True)
-    rows = []
+    header, rows = ("image_id", "width", "height", "bbox", "source"), []
     for k, name in enumerate(names):
         image, boxes = draw_field(np.random.default_rng([seed, k]), size)
         Image.fromarray(image).save(folder / "train" / f"{name}.jpg", quality=JPEG_QUALITY)
         xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
         rows += [(name, size, size, str(box), "drawn") for box in xywh.tolist()]
-    _write_csv(folder / "train.csv", rows)
+    write_table(folder / "train.csv", [header, *rows])
 
 
 def _refuse_strangers(folder: Path, names: list[str]) -> None:
@@ -75,13 +74,6 @@ def _refuse_strangers(folder: Path, names: list[str]) -> None:
     strangers = sorted(f.name for f in folder.glob("*") if f.name not in known)
     if strangers:
         raise InputError(f"{folder}: holds {strangers[0]}, which is not drawn here; give an empty folder")
-
-
-def _write_csv(path: Path, rows: list[tuple[str, int, int, str, str]]) -> None:
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("image_id", "width", "height", "bbox", "source"))
-        writer.writerows(rows)
 
 
 def paint_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

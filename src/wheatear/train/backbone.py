@@ -52,4 +52,7 @@ class NotesCNN(nn.Module):
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """(B, C, H, W) -> the same with zeros right and below, so that `multiple` divides both sides."""
     height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple))
+    # Upwards without negative numbers: of -width % multiple, torch.export concludes that a width is a negative multiple
+    # of something, and fails over it.
+    below, right = ((side + multiple - 1) // multiple * multiple - side for side in (height, width))
+    return F.pad(x, (0, right, 0, below))

@@ -35,10 +35,21 @@ class EpochItems(EpochShuffle):
 
 
 class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Photos as `augment` changes them. An item is (3, S, S) uint8 and (G, 4) boxes; see `EpochItems` for its index."""
+    """Photos as `augment` changes them. An item is (3, S, S) uint8 and (G, 4) boxes; see `EpochItems` for its index.
 
-    def __init__(self, samples: Sequence[Sample], image_size: int, recipe: AugmentRecipe, seed: int) -> None:
-        self.samples, self.recipe, self.seed = samples, recipe, seed
+    relabelled: the same photos, in the same order, with other boxes; each time a photo is drawn it has either, by equal
+    chances. Empty where there is one labelling.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        image_size: int,
+        recipe: AugmentRecipe,
+        seed: int,
+        relabelled: Sequence[Sample] = (),
+    ) -> None:
+        self.samples, self.recipe, self.seed, self.relabelled = samples, recipe, seed, relabelled
         self.factor = float(scale_factor(image_size))
 
     def __len__(self) -> int:
@@ -48,10 +59,14 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, item))
 
         def another() -> Picture:
-            return read(self.samples[int(rng.integers(len(self)))])
+            return self.picture(int(rng.integers(len(self))), rng)
 
-        picture = augment(read(self.samples[item % len(self)]), another, self.factor, self.recipe, rng)
+        picture = augment(self.picture(item % len(self), rng), another, self.factor, self.recipe, rng)
         return to_tensor(picture.image)[0], torch.from_numpy(picture.boxes)
+
+    def picture(self, index: int, rng: np.random.Generator) -> Picture:
+        """A photo with the heads of one of its labellings."""
+        return read((self.relabelled if self.relabelled and rng.random() < 0.5 else self.samples)[index])
 
 
 def read(sample: Sample) -> Picture:

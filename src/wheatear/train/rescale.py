@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image
 
+from wheatear.train.backbone import pad_to_multiple
+
 REFERENCE = 1024  # px, the side of the photos of the Global Wheat Head Dataset
 
 
@@ -37,7 +39,7 @@ def rescale(images: Tensor, image_size: int) -> Tensor:
     if factor == 1:
         return images
     n, d = factor.numerator, factor.denominator
-    images = F.pad(images.to(torch.float32), (0, -images.shape[3] % d, 0, -images.shape[2] % d))
+    images = pad_to_multiple(images.to(torch.float32), d)
     size = (images.shape[2] // d * n, images.shape[3] // d * n)
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 

@@ -1,6 +1,5 @@
 """A recipe's stages, run in order into one run folder."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -28,6 +27,7 @@ from wheatear.train.checkpoint import (
     load_parts,
     read_json,
     save_parts,
+    sha256,
     write_json,
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
@@ -40,6 +40,7 @@ from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
+from wheatear.train.relabelled import Relabelled, labellings, record, refuse_others
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 
@@ -49,7 +50,10 @@ PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what all of its stages share. `weights`: a file to start from in place of the recipe's."""
+    """A run folder and what all of its stages share.
+
+    weights: a file to start from in place of the recipe's. relabelled: `TrainingPhotos`'s of the train photos.
+    """
 
     folder: Path
     recipe: Recipe
@@ -59,6 +63,7 @@ class Run:
     resume: bool
     machine: Machine = HERE
     weights: Path | None = None
+    relabelled: Sequence[Sample] = ()
 
 
 def open_run(
@@ -71,13 +76,15 @@ def open_run(
     machine: Machine = HERE,
     weights: Path | None = None,
     more: Sequence[More] = (),
+    other_labels: Relabelled | None = None,
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
     samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
     more: the record of those among them that were added for training alone.
-    Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos or
-    another split; and for a precision that there is not.
+    other_labels are those of train photos; val photos are judged by their own.
+    Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
+    another split or other labels; for a precision that there is not; and where a stage cannot learn of both labellings.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
@@ -86,19 +93,24 @@ def open_run(
         )
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
+    if other_labels and other_labels.both and [stage.stage for stage in recipe.stages] != ["joint"]:
+        raise InputError(f"--both: only the joint stage learns of two labellings; {recipe.name} has others")
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)
+        refuse_others(folder, other_labels)
     by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
     for split, chosen in by_split.items():
         if not chosen:
             raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
+    by_split["train"], again = labellings(by_split["train"], other_labels)
     if first_process():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / IMAGES_CSV)
-        write_json(folder / "run.json", describe(by_split, precision, machine, weights, more))
-    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights)
+        facts = describe(by_split, precision, machine, weights, more) | {"labels": record(other_labels)}
+        write_json(folder / "run.json", facts)
+    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights, again)
 
 
 def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:
@@ -198,7 +210,7 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
                 RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
             )
         case JointStage():
-            changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed)
+            changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed, run.relabelled)
             batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
             return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)
@@ -270,8 +282,3 @@ def cache_folder(run: Path, stage: str) -> Path:
             shutil.rmtree(stale)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,210 @@
+"""What each lever is worth: short trainings that differ from a base in one thing, as one table.
+
+    python bench/levers.py DIR [--levers bench/levers.toml] [--share 0.4] [--images FILE] [--only NAME …]
+                           [--precision bf16-mixed] [--out runs/levers]
+
+Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml; the base is the lever "base".
+All train on the same share of the train photos, whole field photos from every session, and are judged on all of val (or
+of FILE, say with sessions held out). Finished runs are kept: the same command goes on where it was stopped, and a lever
+added to the file is all that a second call trains. OUT/levers.md and OUT/levers.csv are written anew after each run.
+
+A lever of the file that is there, with 0.4 of the 1,096 photos, sees 440 crops of 384² in each of 6 epochs, and val
+once at 512²: by the speed of the recipe small about 6 minutes on two free cores with bfloat16, so 3 hours for them all.
+With a GPU raise --share and the epochs: what a lever gives in a short run it may not give in a long one, least of all
+an augmentation. Seconds are those of training and validation; GFLOPs (a multiplication and an addition are two) are
+those of one drawn 1024² photo.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from wheatear.data.formats import IMAGES_CSV, read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import split, write_images_csv
+from wheatear.data.synth import draw_field
+from wheatear.data.tables import write_table
+from wheatear.errors import InputError
+from wheatear.files import whole
+from wheatear.train.checkpoint import METRICS, finished, read_json
+from wheatear.train.dataset import to_tensor
+from wheatear.train.export import load_run
+from wheatear.train.recipe import load_recipe, validated
+
+BASE = "base"
+TRAIN = [sys.executable, "-c", "from wheatear.cli import app; app()", "train"]
+
+
+@dataclass(frozen=True)
+class Lever:
+    """Changes of recipe keys, "rpn.channels" or "stages.0.lr", and further options of `wheatear train`."""
+
+    name: str
+    changes: dict[str, Any]
+    options: list[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table; gain is that of kaggle over the base's."""
+
+    lever: str
+    kaggle: float
+    gain: float
+    count_mae: float
+    seconds: float
+    gflops: float
+    parameters: int
+    changes: str
+
+
+def read_levers(file: Path, folder: Path) -> tuple[dict[str, Any], list[Lever]]:
+    """The base, shortened, as keys and values, and the levers, the base itself first."""
+    content = tomllib.loads(file.read_text("utf-8"))
+    base = changed(load_recipe(content["base"]).model_dump(mode="json"), content.get("short", {}))
+    levers = [Lever(BASE, {}, [])]
+    for name, each in content["levers"].items():
+        options = [option.replace("{DIR}", str(folder)) for option in each.pop("options", [])]
+        levers.append(Lever(name, each, options))
+    return base, levers
+
+
+def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with other values at dotted keys; InputError for a key that is not there."""
+    copy: dict[str, Any] = json.loads(json.dumps(recipe))
+    for key, value in changes.items():
+        *path, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+        table: Any = copy
+        try:
+            for part in path:
+                table = table[part]
+            table[last]  # a recipe as it is dumped has every key
+        except (KeyError, IndexError, TypeError):
+            raise InputError(f"{key}: no such key in the recipe; mend the levers' file") from None
+        table[last] = value
+    return copy
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it; keys without a value are left out."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items() if v is not None) + "}"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
+    """The samples with a share of the train photos left in train, of every session alike, and the others in test."""
+    photos = sorted({(s.session_or_source, s.photo) for s in samples if s.split == "train"})
+    kept = {photo for i, photo in enumerate(photos) if int((i + 1) * share) > int(i * share)}
+    left_out = [s.split == "train" and (s.session_or_source, s.photo) not in kept for s in samples]
+    return [replace(s, split="test") if out else s for s, out in zip(samples, left_out, strict=True)]
+
+
+def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) -> bool:
+    """Train a lever in a process of its own, or find it trained; False, its error printed, where it fails.
+
+    Raises InputError for a recipe that cannot be, and where OUT holds the lever trained otherwise.
+    """
+    folder, images, file = given.out / lever.name, given.out / IMAGES_CSV, given.out / f"{lever.name}.toml"
+    changes = changed(recipe, lever.changes | {"name": lever.name})
+    wanted = validated(changes, lever.name)
+    if finished(folder, "joint"):
+        kept = validated(read_json(folder / "recipe.json"), folder)
+        if kept != wanted or (folder / IMAGES_CSV).read_bytes() != images.read_bytes():
+            raise InputError(f"{folder}: was trained with another recipe or split; choose another --out")
+        return True
+    with whole(file) as part:
+        part.write_text("".join(f"{k} = {toml(v)}\n" for k, v in changes.items() if v is not None), "utf-8")
+    options = [
+        "--images",
+        given.out / "images.csv",
+        "--precision",
+        given.precision,
+        *lever.options,
+        "--resume",
+    ]
+    command = [*TRAIN, given.folder, "--recipe", file, "--out", folder, *options]
+    return subprocess.run([str(word) for word in command]).returncode == 0
+
+
+def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:
+    """A finished run's figures; the first of those before it is the base."""
+    figures, model = read_json(folder / "joint" / METRICS), load_run(folder)
+    image = to_tensor(draw_field(np.random.default_rng(0))[0])
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(image)
+    return Row(
+        lever.name,
+        figures["val_kaggle"],
+        figures["val_kaggle"] - before[0].kaggle if before else 0.0,
+        figures["val_count_mae"],
+        figures["seconds"],
+        counter.get_total_flops() / 1e9,
+        sum(p.numel() for p in model.parameters()),
+        describe(lever),
+    )
+
+
+def describe(lever: Lever) -> str:
+    """What differs from the base, in the recipe and in the command."""
+    changes = [f"{key} = {toml(value)}" for key, value in lever.changes.items()]
+    return ", ".join(changes + ([" ".join(lever.options)] if lever.options else []))
+
+
+def write_rows(rows: Sequence[Row], out: Path) -> None:
+    """OUT/levers.csv and OUT/levers.md."""
+    header = [field.name for field in fields(Row)]
+    write_table(out / "levers.csv", [header, *map(astuple, rows)])
+    lines = [
+        "| lever | Kaggle | gain | count MAE | seconds | GFLOPs | parameters | changes |",
+        "|---" * 8 + "|",
+    ]
+    lines += [
+        f"| {r.lever} | {r.kaggle:.3f} | {r.gain:+.3f} | {r.count_mae:.2f} | {r.seconds:.0f} | {r.gflops:.1f} "
+        f"| {r.parameters / 1e6:.1f} M | `{r.changes}` |"
+        for r in rows
+    ]
+    with whole(out / "levers.md") as part:
+        part.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--levers", type=Path, default=Path(__file__).with_suffix(".toml"))
+    parser.add_argument("--share", type=float, default=0.4)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--out", type=Path, default=Path("runs/levers"))
+    given = parser.parse_args()
+    recipe, levers = read_levers(given.levers, given.folder)
+    given.out.mkdir(parents=True, exist_ok=True)
+    samples = split(read_dataset(given.folder, images=given.images))
+    write_images_csv(thinned(samples, given.share), given.out / IMAGES_CSV)
+    rows: list[Row] = []
+    for lever in levers:
+        if given.only and lever.name not in (BASE, *given.only):
+            continue
+        if train(lever, recipe, given):
+            rows.append(measured(lever, given.out / lever.name, rows))
+            write_rows(rows, given.out)
+        elif lever.name == BASE:
+            raise SystemExit("the base failed, and without it no lever has a gain")
+    print((given.out / "levers.md").read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from wheatear.data.formats import read_dataset
 from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.opening import open_run
 from wheatear.train.recipe import CNNStage, Recipe, load_recipe
-from wheatear.train.run import open_run, train_run
+from wheatear.train.run import train_run
 
 
 def shortened(val_by: str, max_per_class: int, epochs: int) -> Recipe:

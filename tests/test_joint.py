@@ -22,8 +22,9 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import EpochShuffle, Machine
 from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
+from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
-from wheatear.train.run import load_start, open_run, train_run
+from wheatear.train.run import load_start, train_run
 
 torch.set_num_threads(1)
 

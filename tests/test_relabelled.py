@@ -11,8 +11,8 @@ import tiny_recipe
 import tiny_run
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
+from wheatear.train.opening import Run, open_run
 from wheatear.train.relabelled import Relabelled, labellings
-from wheatear.train.run import Run, open_run
 
 BOX = [[10, 10, 40, 30]]
 

@@ -19,8 +19,9 @@ from tiny_run import divided, tiny_model, tiny_recipe, train_tiny
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import load_parts, save_parts
+from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
-from wheatear.train.run import open_run, train_run
+from wheatear.train.run import train_run
 
 torch.set_num_threads(1)
 

@@ -9,8 +9,9 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.train.checkpoint import METRICS, WEIGHTS, save_parts, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe, load_recipe
-from wheatear.train.run import open_run, train_run
+from wheatear.train.run import train_run
 
 TINY = Path(__file__).with_name("tiny.toml")
 

@@ -15,7 +15,8 @@ from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import Machine
-from wheatear.train.run import open_run, train_stage
+from wheatear.train.opening import open_run
+from wheatear.train.run import train_stage
 
 
 def main(photos: Path, folder: Path) -> None:

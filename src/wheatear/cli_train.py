@@ -84,9 +84,10 @@ def train_command(
     from wheatear.data.more import add_more
     from wheatear.data.splits import split
     from wheatear.train.fit import Machine
+    from wheatear.train.opening import open_run
     from wheatear.train.recipe import load_recipe
     from wheatear.train.relabelled import Relabelled
-    from wheatear.train.run import open_run, train_run
+    from wheatear.train.run import train_run
 
     settings = load_recipe(recipe)
     out = out or Path("runs") / settings.name

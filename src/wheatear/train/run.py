@@ -1,23 +1,14 @@
 """A recipe's stages, run in order into one run folder."""
 
-import os
-import platform
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from wheatear.data.check import clean
-from wheatear.data.formats import IMAGES_CSV
-from wheatear.data.more import More
-from wheatear.data.sample import Sample
-from wheatear.data.splits import write_images_csv
-from wheatear.data.tables import read_table
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import (
     METRICS,
@@ -25,126 +16,23 @@ from wheatear.train.checkpoint import (
     finished,
     is_detector,
     load_parts,
-    read_json,
     save_parts,
     sha256,
     write_json,
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, HERE, PLAIN, Care, Machine, first_process, fit, loader
+from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, loader
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.memory import keep_memory
+from wheatear.train.opening import Run
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
-from wheatear.train.recipe import Recipe, validated
+from wheatear.train.recipe import Recipe
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
-from wheatear.train.relabelled import Relabelled, labellings, record, refuse_others
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
-
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")  # Lightning's
-PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run folder and what all of its stages share.
-
-    weights: a file to start from in place of the recipe's. relabelled: `TrainingPhotos`'s of the train photos.
-    """
-
-    folder: Path
-    recipe: Recipe
-    train: list[Sample]
-    val: list[Sample]
-    precision: str
-    resume: bool
-    machine: Machine = HERE
-    weights: Path | None = None
-    relabelled: Sequence[Sample] = ()
-
-
-def open_run(
-    folder: Path,
-    recipe: Recipe,
-    samples: Sequence[Sample],
-    *,
-    precision: str = "32-true",
-    resume: bool = False,
-    machine: Machine = HERE,
-    weights: Path | None = None,
-    more: Sequence[More] = (),
-    other_labels: Relabelled | None = None,
-) -> Run:
-    """Make a run folder, or go on with one, and write down what is about to be trained on what.
-
-    samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
-    more: the record of those among them that were added for training alone.
-    other_labels are those of train photos; val photos are judged by their own.
-    Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
-    another split or other labels; for a precision that there is not; and where a stage cannot learn of both labellings.
-    """
-    unreadable = [s.path for s in samples if not s.width]
-    if unreadable:
-        raise InputError(
-            f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
-        )
-    if precision not in PRECISIONS:
-        raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
-    if other_labels and other_labels.both and [stage.stage for stage in recipe.stages] != ["joint"]:
-        raise InputError(f"--both: only the joint stage learns of two labellings; {recipe.name} has others")
-    kept = folder / "recipe.json"
-    if kept.exists() and first_process():
-        refuse_another(folder, recipe, samples, resume)
-        refuse_others(folder, other_labels)
-    by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
-    for split, chosen in by_split.items():
-        if not chosen:
-            raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
-    by_split["train"], again = labellings(by_split["train"], other_labels)
-    if first_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(kept, recipe.model_dump(mode="json"))
-        write_images_csv(samples, folder / IMAGES_CSV)
-        facts = describe(by_split, precision, machine, weights, more) | {"labels": record(other_labels)}
-        write_json(folder / "run.json", facts)
-    return Run(folder, recipe, by_split["train"], by_split["val"], precision, resume, machine, weights, again)
-
-
-def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:
-    """Raises InputError where a folder's run is not to be gone on with, or not with this recipe and these photos."""
-    if not resume:
-        raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
-    if validated(read_json(folder / "recipe.json"), folder / "recipe.json") != recipe:
-        raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
-    images = folder / IMAGES_CSV
-    known = {row["image_id"]: row["split"] for _, row in read_table(images)[1]} if images.exists() else {}
-    if known and known != {sample.name: sample.split for sample in samples}:
-        raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
-
-
-def describe(
-    by_split: dict[str, list[Sample]],
-    precision: str,
-    machine: Machine,
-    weights: Path | None,
-    more: Sequence[More],
-) -> dict[str, object]:
-    """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
-    start = {"file": weights.name, "sha256": sha256(weights)} if weights else None
-    return {
-        "photos": {split: len(samples) for split, samples in by_split.items()},
-        "heads": {split: sum(len(s.boxes) for s in samples) for split, samples in by_split.items()},
-        "more": [asdict(each) for each in more],
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
-        "threads": torch.get_num_threads(),
-        "precision": precision,
-        **asdict(machine),
-        "weights": start,
-    }
 
 
 def train_run(run: Run, only: str | None = None) -> None:

@@ -131,9 +131,14 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0) -> Detector:
     """
     if threads < 0:
         raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
-    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
-    weights, card = _shipped(str(model)) if is_name else _own(Path(model))
+    weights, card = find(model)
     return Detector(_session(weights, threads), _card(card))
+
+
+def find(model: str | Path) -> tuple[Traversable, Traversable]:
+    """The model.onnx and the card of a shipped detector or of one's own. InputError where there is no such model."""
+    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    return _shipped(str(model)) if is_name else _own(Path(model))
 
 
 def _shipped(name: str) -> tuple[Traversable, Traversable]:

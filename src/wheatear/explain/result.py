@@ -25,16 +25,13 @@ def labelled_photo(run: Finder, sample: Sample) -> Figure:
     seen = run.seen(sample)
     figure, axes = _photo(seen)
     draw_boxes(axes, seen.boxes, TRUTH)
-    height, width = seen.image.shape[:2]
-    scaled = (
-        ""
-        if (sample.width, sample.height) == (width, height)
-        else f", shown and explained at {width}×{height}"
-    )
-    return caption(
-        figure,
-        f"{sample.name}: {sample.width}×{sample.height} px{scaled}; {_heads(seen.boxes)}.",
-    )
+    (height, width), part = seen.image.shape[:2], seen.part
+    text = f"{sample.name}: {sample.width}×{sample.height} px"
+    if (part.width, part.height) != (sample.width, sample.height):
+        text += f", of which the middle {part.width}×{part.height} px are explained"
+    if (part.width, part.height) != (width, height):
+        text += f", at the network's scale {width}×{height}"
+    return caption(figure, f"{text}; {_heads(seen.boxes)}.")
 
 
 def found_heads(run: Finder, sample: Sample) -> Figure:

@@ -48,20 +48,12 @@ class Field:
 def receptive_field(run: Network, sample: Sample) -> Figure:
     """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads: a row a level."""
     look = run.look(sample)
-    known, levels = known_sides(look), len(look.shapes)
     found = look.detections.above(run.threshold).boxes
-    figure, axes = sheet(levels, 3, (4.2, 4.2))
-    texts = []
-    for level in range(levels):
-        stride, panels = look.model.rpn.levels[level].stride, axes[3 * level : 3 * level + 3]
-        sides = known[level]
-        fields = [measure(look, "cell", level, sides[0]), measure(look, "score", level, sides[1])]
-        names = (f"a cell of the map of stride {stride}", "the RPN's best score there")
-        for panel, field, px, name in zip(panels, fields, sides, names, strict=False):
-            _show_field(panel, field, px, name)
-        plot_sizes(panels[2], look.boxes, found)
-        _mark_sides(panels[2], fields, stride)
-        texts.append(_describe_level(stride, sides, fields))
+    figure, axes = sheet(len(look.shapes), 3, (4.2, 4.2))
+    texts = [
+        _show_level(axes[3 * level : 3 * level + 3], look, level, sides, found)
+        for level, sides in enumerate(known_sides(look))
+    ]
     sizes = f"Heads as labelled: {size_range(look.boxes)} px (smallest / median / largest √area)."
     return caption(figure, " ".join([*texts, sizes]))
 
@@ -135,6 +127,18 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, le
         (gradient,) = torch.autograd.grad(answer, pixels)
     found: np.ndarray = gradient[0].abs().sum(0).numpy()
     return found
+
+
+def _show_level(axes: list[Axes], look: Look, level: int, sides: tuple[int, int], found: np.ndarray) -> str:
+    """A row of panels: the two fields, and the sizes of the heads, labelled and found (N, 4); -> what they show."""
+    stride = look.model.rpn.levels[level].stride
+    fields = [measure(look, "cell", level, sides[0]), measure(look, "score", level, sides[1])]
+    names = (f"a cell of the map of stride {stride}", "the RPN's best score there")
+    for panel, field, px, name in zip(axes, fields, sides, names, strict=False):
+        _show_field(panel, field, px, name)
+    plot_sizes(axes[2], look.boxes, found)
+    _mark_sides(axes[2], fields, stride)
+    return _describe_level(stride, sides, fields)
 
 
 def _mark_sides(axes: Axes, fields: Sequence[Field], stride: int) -> None:

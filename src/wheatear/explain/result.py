@@ -11,7 +11,7 @@ from wheatear.boxes import area, iou
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.explain.colours import BACKGROUND, FOUND, HEAD, INK, MISSED, TRUTH
-from wheatear.explain.drawing import caption, draw_boxes, legend, panel_for, sheet, show, write
+from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_for, sheet, show, write
 from wheatear.explain.seen import Finder, Seen
 
 HIT_IOU = 0.5  # as in ADA and in the recall of the RPN
@@ -60,7 +60,7 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
     draw_boxes(axes, found.boxes[~hit], BACKGROUND, label=f"false alarm ({(~hit).sum()})", width=2.2)
     draw_boxes(axes, found.boxes[hit], HEAD, label=f"hit ({hit.sum()})")
     _write_scores(axes, found)
-    legend(axes)
+    legend_below(axes)
     union = len(seen.boxes) + len(found) - hit.sum()
     return caption(
         figure,

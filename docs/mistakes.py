@@ -74,7 +74,7 @@ def missing_activation(run: TrainedRun, sample: Sample) -> Figure:
     scores = look.scored[0], linear_scores(look)
     figure, axes = sheet(1, 2, panel_for(look.image, 4.2))
     for panel, logits, name in zip(axes, scores, ("with ReLU", "without"), strict=True):
-        panel.imshow(best_of_cells(look, logits), cmap=HEAT, vmin=0, vmax=1)
+        panel.imshow(best_of_cells(look, logits)[0], cmap=HEAT, vmin=0, vmax=1)
         bare(panel, f"objectness {name}")
     conv = run.model.rpn.head.conv
     closed = float(np.mean([(conv(f) < 0).float().mean().item() for f in look.features]))

@@ -28,6 +28,14 @@ def loaded_by(*arguments: str) -> set[str]:
     return set(done.stdout.rpartition("MODULES")[2].split())
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "wheatear", "count", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: wheatear count" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["count", "--help"]])
 def test_help_loads_nothing_slow(arguments):
     loaded = loaded_by(*arguments)

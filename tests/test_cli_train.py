@@ -50,7 +50,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[run.Run, str | None]]
 def exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Instead of the real export, which takes long, the model that finds red cells."""
     model = write_tiny_model(tmp_path, "cells")
-    monkeypatch.setattr(export, "export_onnx", lambda _, path: shutil.copy(model, path))
+    monkeypatch.setattr(export, "export_onnx", lambda _, path, storage: shutil.copy(model, path))
 
 
 def command(*arguments: object) -> Result:
@@ -258,13 +258,13 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
 
-    def compare(run_folder: Path, path: Path, samples: list[Sample]) -> export.Agreement:
-        seen.append((run_folder, path, [sample.name for sample in samples]))
+    def compare(run_folder: Path, path: Path, samples: list[Sample], storage: str) -> export.Agreement:
+        seen.append((run_folder, path, [sample.name for sample in samples], storage))
         return export.Agreement(len(samples), 7, *apart)
 
     monkeypatch.setattr(export, "compare", compare)
-    result = command("export", fake, "--check", data)
-    assert seen == [(fake, fake / "model.onnx", ["field_00000"])]
+    result = command("export", fake, "--check", data, "--storage", "int8")
+    assert seen == [(fake, fake / "model.onnx", ["field_00000"], "int8")]
     assert (
         f"1 photos, 7 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px" in result.stdout
     )

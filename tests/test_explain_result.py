@@ -38,7 +38,7 @@ class Known:
         self.found = Detections(np.array(boxes).reshape(-1, 4), np.array(scores), 100, 100)
 
     def seen(self, sample: Sample) -> Seen:
-        return Seen(np.zeros((100, 100, 3), np.uint8), sample.boxes, self.found)
+        return Seen(np.zeros((100, 100, 3), np.uint8), sample.boxes, self.found, sample)
 
 
 def sample_with(boxes: np.ndarray) -> Sample:

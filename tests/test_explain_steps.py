@@ -13,15 +13,8 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.explain.anchors import anchor_boxes, middle_cell
 from wheatear.explain.architecture import layers
-from wheatear.explain.classifier import (
-    class_map,
-    cut_snips,
-    feature_maps,
-    head_probability,
-    slide,
-    snips,
-    strongest_channels,
-)
+from wheatear.explain.channels import feature_maps, strongest_channels
+from wheatear.explain.classifier import class_map, cut_snips, head_probability, slide, snips
 from wheatear.explain.drawing import caption_of
 from wheatear.explain.history import curves
 from wheatear.explain.labels import label_anchors, labelling, training_samples
@@ -136,7 +129,7 @@ def test_the_receptive_field_of_the_notes_by_arithmetic():
 def test_no_pixel_beyond_the_arithmetic_changes_a_cell(run: TrainedRun, sample: Sample):
     look = run.look(sample)
     side = arithmetic(run.model.recipe.backbone.channels)[32]
-    cell, score = measure(look, "cell"), measure(look, "score")
+    cell, score = measure(look, "cell", 0, side), measure(look, "score", 0, side + 64)
     assert 0 < max(cell.span) <= side
     assert max(cell.span) < max(score.span) <= side + 64
     assert cell.side <= max(cell.span) + 1
@@ -208,8 +201,9 @@ def test_regions_before_and_after_the_nms(run: TrainedRun, sample: Sample):
     figure = best_regions(run, sample)
     assert outlines(figure, 1) == [200, len(sample.boxes)]
     assert outlines(figure, 2) == [len(after), len(sample.boxes)]
-    np.testing.assert_allclose(figure.axes[0].images[1].get_array(), best_of_cells(look, look.scored[0]))
-    assert best_of_cells(look, look.scored[0]).max() == pytest.approx(look.scored[0].max().sigmoid().item())
+    (best,) = best_of_cells(look, look.scored[0])
+    np.testing.assert_allclose(figure.axes[0].images[1].get_array(), best)
+    assert best.max() == pytest.approx(look.scored[0].max().sigmoid().item())
 
 
 def test_samples_are_taken_where_the_picture_says():
@@ -220,11 +214,8 @@ def test_samples_are_taken_where_the_picture_says():
     box = torch.tensor([70.0, 40, 200, 150])
     rois = to_rois([box[None]])
 
-    class Head(torch.nn.Module):
-        stride, size = 16, 7
-
     for crops, points in (
-        (crop_and_resize(maps, rois, stride)[0], sample_points(box, maps, Head())),
+        (crop_and_resize(maps, rois, stride)[0], sample_points(box, maps, stride, 7)),
         (roi_align(maps, rois, stride)[0], aligned_points(box, 7)),
     ):
         np.testing.assert_allclose(crops[0, 0], points[:, 0], atol=0.01)

@@ -165,6 +165,19 @@ def test_head_is_put_together_as_torchvisions():
     torch.testing.assert_close(deltas, theirs[1][:, 4:], atol=1e-4, rtol=0)
 
 
+def test_a_region_alone_is_trained_by_the_running_means():
+    head = RoIHead(3, channels=8)
+    head.norm.running_mean.normal_(generator=seeded(4))
+    features, rois = (
+        torch.randn(1, 3, 6, 8, generator=seeded()),
+        to_rois([random_boxes(1, 96, 128, seeded())]),
+    )
+    trained, expected = head.train()(features, rois), head.eval()(features, rois)
+    torch.testing.assert_close(trained, expected)
+    trained[0].sum().backward()
+    assert head.norm.weight.grad is not None
+
+
 @pytest.mark.parametrize("pool", ["crop_and_resize", "roi_align"])
 @pytest.mark.parametrize("training", [True, False])
 def test_head_of_no_regions_has_zero_loss_still_attached(pool, training):

@@ -20,6 +20,7 @@ HISTORIES = {
     "cnn": "epoch,seconds,lr,val_accuracy,train_accuracy\n1,10,0.1,0.6,0.7\n2,20,0.1,0.75,0.8\n",
     "rpn": "epoch,seconds,lr,val_recall\n1,10,0.1,0.25\n",
     "rcnn": "epoch,seconds,lr,val_loss_box_reg,train_loss_box_reg\n1,10,0.1,2.5,3.5\n",
+    "joint": "epoch,seconds,lr,train_loss_quality,val_kaggle\n1,10,0.1,0.5,\n2,20,0.1,0.25,0.125\n",
 }
 
 
@@ -38,10 +39,12 @@ def write_untrained_run(folder: Path, recipe: Recipe) -> Path:
     model = FasterRCNN(recipe)
     for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):
         nn.init.normal_(layer.weight, std=0.5)
-    parts = {"cnn": [model.backbone, model.snip_head], "rpn": [model.rpn], "rcnn": [model.roi_head]}
+    everything = [model.backbone, model.snip_head, model.pyramid, model.rpn, model.roi_head]
+    parts = {"cnn": everything[:2], "rpn": [model.rpn], "rcnn": [model.roi_head], "joint": everything}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
-    for stage, trained in parts.items():
+    for stage in (each.stage for each in recipe.stages):
+        trained = parts[stage]
         (folder / stage).mkdir()
         save_parts(model, [part for part in trained if part is not None], folder / stage / WEIGHTS)
         (folder / stage / "metrics.csv").write_text(HISTORIES[stage])

@@ -26,7 +26,7 @@ def explain_command(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="A shipped detector, or a model.onnx: shows the result alone.",
+            help="A shipped detector, or a model.onnx; without PyTorch the result alone.",
             show_default="the shipped one",
         ),
     ] = None,
@@ -90,9 +90,24 @@ def open_run(folder: Path) -> "tuple[Finder, list[str]]":
 
 
 def open_model(name: str | None) -> "tuple[Finder, list[str]]":
-    """An exported detector, which shows nothing of its inside."""
+    """An exported detector, and what it lacks: its inside, where its card has no recipe or torch is not there."""
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.explain.seen import ExportedModel
-    from wheatear.explain.story import RUN
+    from wheatear.explain.story import CNN, HISTORY, NETWORK
 
-    return ExportedModel(load(name or DEFAULT_MODEL)), [RUN]
+    name = name or DEFAULT_MODEL
+    detector = load(name)
+    if not detector.card.recipe or not torch_is_there():
+        return ExportedModel(detector), [NETWORK]
+    from wheatear.explain.look import shipped_network
+
+    return shipped_network(name), [HISTORY, CNN]
+
+
+def torch_is_there() -> bool:
+    """Whether the training extra is installed."""
+    try:
+        need_torch()
+    except InputError:
+        return False
+    return True

@@ -23,7 +23,7 @@ def need_torch() -> None:
 @friendly_errors()
 def train_command(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle's layout or GWHD 2021's.")
+        Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
     ],
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from wheatear.page import END_OF_TABLE, Write, cell, figure, header, open_page, opening, thumbnail
-from wheatear.svg import BLUE, Axis, bars, chart
+from wheatear.palette import BLUE
+from wheatear.svg import Axis, bars, chart
 
 if TYPE_CHECKING:
     from wheatear.detector import Card

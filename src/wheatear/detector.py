@@ -159,9 +159,14 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
         raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
     if tta is not None and tta not in VIEWS:
         raise ValueError(f"tta must be None or one of {', '.join(VIEWS)}, got {tta!r}")
-    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
-    weights, card = _shipped(str(model)) if is_name else _own(Path(model))
+    weights, card = find(model)
     return Detector(_session(weights, threads), _card(card), tta)
+
+
+def find(model: str | Path) -> tuple[Traversable, Traversable]:
+    """The model.onnx and the card of a shipped detector or of one's own. InputError where there is no such model."""
+    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    return _shipped(str(model)) if is_name else _own(Path(model))
 
 
 def _shipped(name: str) -> tuple[Traversable, Traversable]:

@@ -12,7 +12,8 @@ from wheatear.error_analysis import by_density, by_head_size, precision_recall
 from wheatear.evaluation import Sweep, by_session
 from wheatear.matching import Matches, Tally, tally
 from wheatear.page import figure, key
-from wheatear.svg import BLUE, GREEN, ORANGE, VERMILLION, Axis, bars, chart, dots, line
+from wheatear.palette import BLUE, GREEN, ORANGE, VERMILLION
+from wheatear.svg import Axis, bars, chart, dots, line
 
 GREY = "#888888"
 SHARE = (0.0, 1.0)

@@ -22,13 +22,14 @@ from wheatear.evaluation_charts import (
 from wheatear.images import open_photo
 from wheatear.matching import Matches, match, tally
 from wheatear.page import END_OF_TABLE, cell, figure, header, key, open_page, opening, thumbnail
+from wheatear.palette import BLUE, ORANGE, PURPLE, SKY_BLUE
 
 MISTAKES = 12  # of each kind: two rows on a screen
 AROUND = 4  # a mistake is shown with its neighbours, in a square of this many times its longer side
 SIDE = 320  # pixels of that square on the page
 
-# Okabe and Ito's colours, as in the other pictures: a head as labelled, a detection, a false alarm, a miss.
-HEAD, FOUND, FALSE_ALARM, MISS = "#0072b2", "#56b4e9", "#cc79a7", "#e69f00"
+# As in the other pictures: a head as labelled, a detection, a false alarm, a miss.
+HEAD, FOUND, FALSE_ALARM, MISS = BLUE, SKY_BLUE, PURPLE, ORANGE
 
 
 def write_evaluation_report(

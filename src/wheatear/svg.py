@@ -8,9 +8,6 @@ from html import escape
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # room for the numbers and the names of the axes
 
-# Okabe and Ito's palette ("Color Universal Design", 2008), dark enough for white and light enough for black paper.
-BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-
 Point = tuple[float, float]
 Place = Callable[[float, float], Point]  # from the numbers to pixels of the drawing
 Mark = Callable[[Place], str]

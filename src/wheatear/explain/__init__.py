@@ -3,7 +3,8 @@
     from wheatear.explain import TrainedRun, labelling, unlabelled
     labelling(TrainedRun("runs/seed"), unlabelled("photo.jpg")).savefig("labelling.png")
 
-A step takes a TrainedRun and a Sample. labelled_photo, found_heads, hits_and_misses, score_threshold and head_sizes
+A step takes a TrainedRun and a Sample; in place of a run, but for `curves` and the steps of the snip classifier, what
+`shipped_network("seed")` gives will do. labelled_photo, found_heads, hits_and_misses, score_threshold and head_sizes
 take an ExportedModel as well, and need no torch. Every figure carries its caption (`drawing.caption_of`). Each name
 is imported when it is first asked for, so that the steps of an exported model load no torch.
 """
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wheatear.explain.anchors import anchor_boxes
     from wheatear.explain.architecture import layers
-    from wheatear.explain.classifier import class_map, feature_maps, snips
+    from wheatear.explain.channels import feature_maps
+    from wheatear.explain.classifier import class_map, snips
     from wheatear.explain.history import curves
     from wheatear.explain.labels import labelling, training_samples
-    from wheatear.explain.look import TrainedRun
+    from wheatear.explain.look import TrainedRun, shipped_network
     from wheatear.explain.proposals import best_regions
     from wheatear.explain.receptive import receptive_field
     from wheatear.explain.regions import box_regression, pooled_crop
@@ -38,7 +40,7 @@ _HOME = {
     "box_regression": "regions",
     "class_map": "classifier",
     "curves": "history",
-    "feature_maps": "classifier",
+    "feature_maps": "channels",
     "found_heads": "result",
     "head_sizes": "result",
     "hits_and_misses": "result",
@@ -48,6 +50,7 @@ _HOME = {
     "pooled_crop": "regions",
     "receptive_field": "receptive",
     "score_threshold": "result",
+    "shipped_network": "look",
     "snips": "classifier",
     "training_samples": "labels",
     "unlabelled": "seen",
@@ -71,6 +74,7 @@ __all__ = [
     "pooled_crop",
     "receptive_field",
     "score_threshold",
+    "shipped_network",
     "snips",
     "training_samples",
     "unlabelled",

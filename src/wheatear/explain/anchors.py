@@ -1,34 +1,48 @@
-"""Anchors: nine at a cell, all of them, and those that lie inside the photo (Faster R-CNN §3.1.1, §3.3)."""
+"""Anchors: those at a cell of each level, all of them, and which of them suit which head (Faster R-CNN §3.1.1, §3.3).
+
+A anchors per cell, G heads.
+"""
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torchvision.ops import box_iou
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import IGNORED, START, TRUTH, WINDOW
-from wheatear.explain.drawing import caption, draw_boxes, legend, panel_for, sheet, show, zoom
-from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.drawing import (
+    caption,
+    draw_boxes,
+    legend,
+    nothing,
+    panel_for,
+    sheet,
+    show,
+    zoom,
+)
+from wheatear.explain.look import Look, Network
 from wheatear.train.anchors import AnchorLevel, inside
 
 WINDOW_CELLS = 3  # of the RPN's convolution
 
 
-def anchor_boxes(run: TrainedRun, sample: Sample) -> Figure:
-    """The anchors of the middle cell in the RPN's window, all anchors, and those inside the photo."""
+def anchor_boxes(run: Network, sample: Sample) -> Figure:
+    """The anchors of the middle cell of each level in the RPN's window, and then what the recipe's levels are about:
+    of one level all anchors and those inside the photo, of several the heads that each level's anchors suit best.
+    """
     look = run.look(sample)
-    figure, axes = sheet(1, 3, panel_for(look.image, 4.2))
-    _show_cells(axes[0], look)
-    every = torch.cat(look.anchors)
-    kept = inside(every, *look.size)
-    show(axes[1], look.image, f"all {len(every):,} anchors")
-    draw_boxes(axes[1], every[~kept].numpy(), IGNORED, width=0.15, rim=False)
-    draw_boxes(axes[1], every[kept].numpy(), START, width=0.15, rim=False)
-    left, top, right, bottom = *every[:, :2].amin(0).tolist(), *every[:, 2:].amax(0).tolist()
-    axes[1].set(xlim=(left, right), ylim=(bottom, top))
-    show(axes[2], look.image, f"the {int(kept.sum()):,} inside the photo")
-    draw_boxes(axes[2], every[kept].numpy(), START, width=0.15, rim=False)
-    return caption(figure, _describe(look, len(every), int(kept.sum())))
+    levels = len(look.shapes)
+    if levels == 1:
+        figure, axes = sheet(1, 3, panel_for(look.image, 4.2))
+        _show_cell(axes[0], look, 0)
+        _show_all(axes[1:], look)
+    else:
+        figure, axes = sheet(2, levels, panel_for(look.image, 4.2))
+        for level in range(levels):
+            _show_cell(axes[level], look, level)
+        _show_best(axes[levels:], look)
+    return caption(figure, _describe(look))
 
 
 def middle_cell(level: AnchorLevel, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -40,32 +54,77 @@ def middle_cell(level: AnchorLevel, shape: tuple[int, int]) -> tuple[np.ndarray,
     return anchors, corner + np.array([0, 0, WINDOW_CELLS, WINDOW_CELLS]) * level.stride
 
 
-def _show_cells(axes: Axes, look: Look) -> None:
-    """The middle cell's anchors and window, of every level."""
-    show(axes, look.image, "the anchors of a cell, and its window")
-    seen = []
-    for level, shape in zip(look.model.rpn.levels, look.shapes, strict=True):
-        anchors, window = middle_cell(level, shape)
-        side = level.stride * WINDOW_CELLS
-        draw_boxes(axes, window, WINDOW, width=2.2, label=f"3×3 cells, {side}×{side} px")
-        draw_boxes(axes, anchors, START, label=f"{len(anchors)} anchors")
-        seen += [window, *anchors]
+def best_anchors(look: Look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of the G heads its best anchor (G, 4), its IoU (G,), and that anchor's level (G,); G may be 0."""
+    every = torch.cat(look.anchors)
+    level = torch.cat([torch.full((len(anchors),), i) for i, anchors in enumerate(look.anchors)])
+    iou, best = box_iou(torch.from_numpy(look.boxes), every).max(1)
+    return every[best].numpy(), iou.numpy(), level[best].numpy()
+
+
+def _show_cell(axes: Axes, look: Look, number: int) -> None:
+    """The anchors and the window of the middle cell of one level."""
+    level = look.model.rpn.levels[number]
+    show(axes, look.image, f"a cell of stride {level.stride}, and its window")
+    anchors, window = middle_cell(level, look.shapes[number])
+    side = level.stride * WINDOW_CELLS
+    draw_boxes(axes, window, WINDOW, width=2.2, label=f"3×3 cells, {side}×{side} px")
+    draw_boxes(axes, anchors, START, label=f"{len(anchors)} anchors")
     draw_boxes(axes, look.boxes, TRUTH, style="--", label="heads")
-    zoom(axes, seen)
+    zoom(axes, [window, *anchors])
     legend(axes)
 
 
-def _describe(look: Look, every: int, kept: int) -> str:
-    levels = [
-        f"{level.per_cell()} anchors at each of {rows}×{columns} cells of stride {level.stride}: sizes "
-        f"{', '.join(f'{size:.0f}' for size in level.sizes)} px, height / width "
-        f"{', '.join(f'{ratio:g}' for ratio in level.ratios)}, the longest side "
-        f"{longest(level):.0f} px within a window of {WINDOW_CELLS * level.stride} px"
-        for level, (rows, columns) in zip(look.model.rpn.levels, look.shapes, strict=True)
-    ]
+def _show_all(axes: list[Axes], look: Look) -> None:
+    """All anchors, and those that do not cross the border."""
+    every = torch.cat(look.anchors)
+    kept = inside(every, *look.size)
+    show(axes[0], look.image, f"all {len(every):,} anchors")
+    draw_boxes(axes[0], every[~kept].numpy(), IGNORED, width=0.15, rim=False)
+    draw_boxes(axes[0], every[kept].numpy(), START, width=0.15, rim=False)
+    left, top, right, bottom = *every[:, :2].amin(0).tolist(), *every[:, 2:].amax(0).tolist()
+    axes[0].set(xlim=(left, right), ylim=(bottom, top))
+    show(axes[1], look.image, f"the {int(kept.sum()):,} inside the photo")
+    draw_boxes(axes[1], every[kept].numpy(), START, width=0.15, rim=False)
+
+
+def _show_best(axes: list[Axes], look: Look) -> None:
+    """The heads whose best anchor is of a level, with that anchor, a panel a level."""
+    anchors, _, levels = best_anchors(look)
+    for number, panel in enumerate(axes):
+        if not len(look.boxes):
+            nothing(panel, "no labelled heads")
+            continue
+        here, stride = levels == number, look.model.rpn.levels[number].stride
+        show(panel, look.image, f"{here.sum()} of {len(here)} heads: the best anchor is of stride {stride}")
+        draw_boxes(panel, anchors[here], START)
+        draw_boxes(panel, look.boxes[here], TRUTH, style="--")
+
+
+def _describe(look: Look) -> str:
+    every, kept = torch.cat(look.anchors), int(inside(torch.cat(look.anchors), *look.size).sum())
+    levels = zip(look.model.rpn.levels, look.shapes, strict=True)
+    text = f"{'; '.join(_describe_level(*level) for level in levels)}. {len(every):,} anchors in all; "
+    if look.model.rpn.inside_only:
+        text += (
+            f"{len(every) - kept:,} cross the border (grey) and are left out of the training, though not of the "
+            f"proposals; {kept:,} remain."
+        )
+    else:
+        text += f"{len(every) - kept:,} cross the border and are trained like the others."
+    if len(look.boxes):
+        iou = best_anchors(look)[1]
+        text += f" A head's best anchor has an IoU of {np.median(iou):.2f} at the median, {iou.min():.2f} at least."
+    return text
+
+
+def _describe_level(level: AnchorLevel, shape: tuple[int, int]) -> str:
+    window = WINDOW_CELLS * level.stride
     return (
-        f"{'; '.join(levels)}. {every:,} anchors in all; {every - kept:,} cross the border (grey) and are left out of "
-        f"the training, though not of the proposals; {kept:,} remain."
+        f"{level.per_cell()} anchors at each of {shape[0]}×{shape[1]} cells of stride {level.stride}: sizes "
+        f"{', '.join(f'{size:.0f}' for size in level.sizes)} px, height / width "
+        f"{', '.join(f'{ratio:g}' for ratio in level.ratios)}, the longest side {longest(level):.0f} px "
+        f"{'within' if longest(level) <= window else 'beyond'} a window of {window} px"
     )
 
 

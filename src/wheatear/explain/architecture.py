@@ -1,144 +1,135 @@
-"""The network as a diagram, with the shapes that this photo has on its way through it.
+"""The network as a diagram, with the shapes that this photo has on its way through it: what each part is made of.
 
-C H W features, A anchors per cell, R proposals, D detections.
+C H W features, A anchors per cell, R proposals, D detections. `diagram` draws the columns.
 """
 
-from dataclasses import dataclass
-
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from wheatear.data.sample import Sample
-from wheatear.explain.colours import FOUND, HEAD, INK, START, WINDOW
-from wheatear.explain.drawing import bare, caption, sheet
-from wheatear.explain.look import Look, TrainedRun
-
-BOX_HEIGHT = 0.64  # in lines of the diagram
-PITCH = 1.2  # from one column to the next, in widths of a box
-TITLES = ("backbone", "region proposal network", "RoI head (R-CNN)")
+from wheatear.explain.colours import FOUND, HEAD, START, WINDOW
+from wheatear.explain.diagram import Column, Layer, draw_columns
+from wheatear.explain.drawing import caption
+from wheatear.explain.look import Look, Network
+from wheatear.train.roi import RoIHead
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A box of the diagram: what is done, and the shape that comes out of it.
-
-    beside: it does not follow from the box above; both go into the next one.
-    """
-
-    name: str
-    shape: str
-    colour: str
-    beside: bool = False
-
-
-def layers(run: TrainedRun, sample: Sample) -> Figure:
-    """Three columns: the backbone, the RPN and the RoI head, with the true shape after each layer."""
+def layers(run: Network, sample: Sample) -> Figure:
+    """A column for each part of the network, with the true shape after each layer."""
     look = run.look(sample)
-    backbone, rpn, roi = backbone_layers(look), rpn_layers(look), roi_layers(look)
-    lines = max(map(len, (backbone, rpn, roi)))
-    figure, (axes,) = sheet(1, 1, (12.5, 0.95 * lines))
-    bare(axes)
-    axes.set(xlim=(-0.05, 2 * PITCH + 1.05), ylim=(lines, -0.5))
-    for column, (title, boxes) in enumerate(zip(TITLES, (backbone, rpn, roi), strict=True)):
-        _draw_column(axes, column, title, boxes)
-    _arrow(axes, (1, _line(backbone, rpn[0].name)), (PITCH, BOX_HEIGHT / 2))
-    _arrow(axes, (PITCH + 1, len(rpn) - 1 + BOX_HEIGHT / 2), (2 * PITCH, _line(roi, "proposals")))
     weights = {name: sum(p.numel() for p in part.parameters()) for name, part in run.model.named_children()}
     parts = ", ".join(f"{name} {count:,}" for name, count in weights.items())
     return caption(
-        figure,
+        draw_columns(columns(look)),
         f"Shapes are channels × height × width for this photo of {look.size[1]}×{look.size[0]} px. "
         f"{sum(weights.values()):,} weights: {parts}.",
     )
 
 
+def columns(look: Look) -> list[Column]:
+    """The parts in the order in which the photo goes through them."""
+    backbone = backbone_layers(look)
+    before_rpn = f"map of stride {look.model.rpn.levels[-1].stride}"
+    parts = [Column("backbone", backbone, leaves=before_rpn)]
+    if look.model.pyramid is not None:
+        parts = [Column("backbone", backbone, leaves=backbone[-1].name)]
+        levels = pyramid_layers(look)
+        parts.append(Column("feature pyramid", levels, leaves=levels[-1].name))
+    rpn = rpn_layers(look)
+    parts.append(Column("region proposal network", rpn, leaves=rpn[-1].name))
+    return [*parts, Column("RoI head (R-CNN)", roi_layers(look))]
+
+
 def backbone_layers(look: Look) -> list[Layer]:
     """The photo and each map that the backbone gives."""
     height, width = look.size
-    found = [Layer("photo", f"3 × {height} × {width}", WINDOW)]
-    for stride, maps in sorted(look.maps.items()):
-        found.append(Layer(f"map of stride {stride}", shape_of(maps.shape[1:]), HEAD))
+    found = [Layer("photo", (f"3 × {height} × {width}",), WINDOW)]
+    for stride, maps in sorted(look.backbone_maps.items()):
+        found.append(Layer(f"map of stride {stride}", (shape_of(maps.shape[1:]),), HEAD))
     head = look.model.snip_head
     if head is not None:
-        found.append(Layer("snip classifier (training only)", f"{head.in_features:,} → 2", WINDOW))
+        found.append(Layer("snip classifier (training only)", (f"{head.in_features:,} → 2",), WINDOW))
     return found
+
+
+def pyramid_layers(look: Look) -> list[Layer]:
+    """The levels from the coarsest on, each added, doubled in size, to the backbone's map of the next stride."""
+    return [
+        Layer(
+            f"level of stride {stride}{' (+ the map)' if stride < max(look.maps) else ''}",
+            (shape_of(look.maps[stride].shape[1:]),),
+            HEAD,
+        )
+        for stride in sorted(look.maps, reverse=True)
+    ]
 
 
 def rpn_layers(look: Look) -> list[Layer]:
-    """From the map to the proposals."""
-    rpn, found = look.model.rpn, []
-    for level, feature, anchors in zip(rpn.levels, look.features, look.anchors, strict=True):
-        found.append(Layer(f"map of stride {level.stride}", shape_of(feature.shape[1:]), HEAD))
-        height, width = feature.shape[2:]
-        found.append(
-            Layer("3×3 convolution, ReLU", shape_of((rpn.head.conv.out_channels, height, width)), START)
-        )
-        outputs = f"{level.per_cell()} and {4 * level.per_cell()} × {height} × {width}"
-        found.append(Layer("1×1: scores and deltas", outputs, START))
-        found.append(Layer("one box an anchor", f"{len(anchors):,} × 4", START))
-    best = sum(min(rpn.proposal_settings.pre_nms_top_n, len(anchors)) for anchors in look.anchors)
-    found.append(Layer("best before NMS", f"{best:,} × 4", START))
-    found.append(
-        Layer(f"NMS at IoU {rpn.proposal_settings.nms_thresh}", f"{len(look.proposals[0])} × 4", START)
-    )
-    return found
+    """From the maps to the proposals; of several levels the shapes are given one below the other."""
+    rpn, settings = look.model.rpn, look.model.rpn.proposal_settings
+    per_cell, channels = rpn.levels[0].per_cell(), rpn.head.conv.out_channels
+    strides = ", ".join(str(level.stride) for level in rpn.levels)
+    best = [min(settings.pre_nms_top_n, len(anchors)) for anchors in look.anchors]
+    return [
+        Layer(
+            f"map of stride {strides}",
+            tuple(shape_of(feature.shape[1:]) for feature in look.features),
+            HEAD,
+        ),
+        Layer("3×3 convolution, ReLU", tuple(shape_of((channels, *shape)) for shape in look.shapes), START),
+        Layer(
+            "1×1: scores and deltas",
+            tuple(f"{per_cell} and {4 * per_cell} × {height} × {width}" for height, width in look.shapes),
+            START,
+        ),
+        Layer("one box an anchor", tuple(f"{len(anchors):,} × 4" for anchors in look.anchors), START),
+        Layer("best before NMS", tuple(f"{count:,} × 4" for count in best), START),
+        Layer(f"NMS at IoU {settings.nms_thresh}", (f"{len(look.proposals[0])} × 4",), START),
+    ]
 
 
 def roi_layers(look: Look) -> list[Layer]:
     """From the proposals to the detections."""
-    head, count = look.model.roi_head, len(look.proposals[0])
-    features = look.roi_map.shape[1]
+    head, recipe, count = look.model.roi_head, look.model.recipe, len(look.proposals[0])
+    maps = [look.maps[stride] for stride in recipe.roi.strides]
+    cut = ", ".join(f"{(look.region_strides == stride).sum()} of {stride}" for stride in recipe.roi.strides)
+    one = isinstance(head, RoIHead)
+    matrix = recipe.detection.suppression == "matrix"
+    suppression = "matrix NMS" if matrix else f"NMS at {recipe.detection.nms_thresh}"
     return [
-        Layer("proposals", f"{count} × 4", START),
-        Layer(f"map of stride {head.stride}", shape_of(look.roi_map.shape[1:]), HEAD, beside=True),
+        Layer("proposals", (f"{count} × 4",), START),
         Layer(
-            look.model.recipe.roi.pool,
-            shape_of((count, features, head.size, head.size)),
+            f"map of stride {', '.join(map(str, recipe.roi.strides))}",
+            tuple(shape_of(each.shape[1:]) for each in maps),
+            HEAD,
+            beside=True,
+        ),
+        Layer(
+            recipe.roi.pool if one else f"{recipe.roi.pool} ({cut})",
+            (shape_of((count, maps[0].shape[1], head.size, head.size)),),
             FOUND,
         ),
-        Layer("fully connected, ReLU, batch norm", f"{count} × {head.hidden.out_features}", FOUND),
-        Layer("scores and deltas", f"{count} × 2 and {count} × 4", FOUND),
         Layer(
-            f"score floor {look.model.recipe.detection.score_floor}, NMS at {look.model.recipe.detection.nms_thresh}",
-            f"{len(look.detections)} detections",
+            "fully connected, ReLU, batch norm" if one else "fully connected, ReLU, twice",
+            (f"{count} × {recipe.roi.channels}",),
+            FOUND,
+        ),
+        Layer(
+            "scores and deltas" if look.judged.fit is None else "scores, predicted IoU, deltas",
+            (
+                f"{count} × 2 and {count} × 4"
+                if look.judged.fit is None
+                else f"{count} × 2, {count} and {count} × 4",
+            ),
+            FOUND,
+        ),
+        Layer(
+            f"score floor {recipe.detection.score_floor}, {suppression}",
+            (f"{len(look.detections)} detections",),
             FOUND,
         ),
     ]
 
 
-def _line(boxes: list[Layer], name: str) -> float:
-    """Where the middle of the layer of this name is."""
-    return [layer.name for layer in boxes].index(name) + BOX_HEIGHT / 2
-
-
 def shape_of(sides: tuple[int, ...]) -> str:
     """512 × 32 × 32"""
     return " × ".join(map(str, sides))
-
-
-def _draw_column(axes: Axes, column: int, title: str, boxes: list[Layer]) -> None:
-    """One part of the network from top to bottom, an arrow between each layer and the next."""
-    left = column * PITCH
-    axes.text(left + 0.5, -0.25, title, ha="center", weight="bold")
-    for line, layer in enumerate(boxes):
-        frame = FancyBboxPatch(
-            (left, line),
-            1,
-            BOX_HEIGHT,
-            boxstyle="round,pad=0,rounding_size=0.03",
-            fc=to_rgba(layer.colour, 0.3),
-            ec=INK,
-        )
-        axes.add_patch(frame)
-        axes.text(left + 0.5, line + 0.2, layer.name, ha="center", va="center", fontsize=9)
-        axes.text(left + 0.5, line + 0.45, layer.shape, ha="center", va="center", fontsize=10, weight="bold")
-        if layer.beside:
-            axes.text(left + 0.5, line - (1 - BOX_HEIGHT) / 2, "+", ha="center", va="center")
-        elif line:
-            _arrow(axes, (left + 0.5, line - 1 + BOX_HEIGHT), (left + 0.5, line))
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": INK})

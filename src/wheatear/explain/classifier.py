@@ -1,4 +1,4 @@
-"""The snip classifier: what it is shown, what its maps hold, and where it sees heads (stage cnn).
+"""The snip classifier: what it is shown, and where it sees heads (stage cnn).
 
 N snips of S px, C H W features.
 """
@@ -13,17 +13,16 @@ from torch.nn import functional as F
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import BACKGROUND, HEAD, HEAT, INK, TRUTH
 from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, panel_for, sheet, show
-from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.look import Look, Network
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe_stages import CNNStage
 from wheatear.train.snips import windows
 
 SHOWN = 8  # snips in a row: what a phone still shows
-CHANNELS = 16  # feature maps on the sheet
 AT_ONCE = 32  # snips through the network together
 
 
-def snips(run: TrainedRun, sample: Sample) -> Figure:
+def snips(run: Network, sample: Sample) -> Figure:
     """Snips of this photo cut as in training, with the classifier's probability that each holds a head."""
     look = run.look(sample)
     size = snip_size(run.model)
@@ -41,29 +40,7 @@ def snips(run: TrainedRun, sample: Sample) -> Figure:
     return caption(figure, _describe_snips(size, len(look.boxes), labels, len(wrong)))
 
 
-def feature_maps(run: TrainedRun, sample: Sample) -> Figure:
-    """The strongest channels of the backbone's last map: those that vary most over the photo."""
-    look = run.look(sample)
-    stride = max(look.maps)
-    maps = look.maps[stride][0]
-    strongest = strongest_channels(maps, CHANNELS)
-    figure, axes = sheet(4, 4, panel_for(look.image, 1.9))
-    for panel in axes:
-        bare(panel)
-    for panel, channel in zip(axes, strongest.tolist(), strict=False):
-        panel.imshow(maps[channel].numpy(), cmap=HEAT)
-        panel.set_title(f"channel {channel}", fontsize=8)
-    count, height, width = maps.shape
-    spread = maps.flatten(1).std(1)
-    return caption(
-        figure,
-        f"{len(strongest)} of the {count} channels of the last map, {height}×{width} cells of {stride} px: those that "
-        f"vary most (standard deviation {spread[strongest[0]]:.2f} to {spread[strongest[-1]]:.2f}; median of all "
-        f"{spread.median():.2f}). Bright: strong answer. Each channel has its own scale.",
-    )
-
-
-def class_map(run: TrainedRun, sample: Sample) -> Figure:
+def class_map(run: Network, sample: Sample) -> Figure:
     """The classifier slid over the last map: the probability of a head at every place a snip could be cut."""
     look = run.look(sample)
     stride, size = max(look.maps), snip_size(run.model)
@@ -125,11 +102,6 @@ def slide(model: FasterRCNN, maps: Tensor, cells: int) -> np.ndarray:
     kernel = model.snip_head.weight.view(2, maps.shape[1], cells, cells)
     found: np.ndarray = F.conv2d(maps, kernel, model.snip_head.bias).softmax(1)[0, 1].numpy()
     return found
-
-
-def strongest_channels(maps: Tensor, count: int) -> Tensor:
-    """Of (C, H, W) the channels that vary most over the cells, at most `count`, the first varying most."""
-    return maps.flatten(1).std(1, correction=0).argsort(descending=True)[:count]
 
 
 def _describe_snips(size: int, heads: int, labels: np.ndarray, wrong: int) -> str:

@@ -1,16 +1,15 @@
-"""One colour, one meaning, on every picture: the palette of Okabe and Ito ("Color Universal Design", 2008).
+"""One colour, one meaning, on every picture; where two meet, they also differ in line or place."""
 
-Its colours are told apart by the colour-blind, too; where two meet, they also differ in line or place.
-"""
+from wheatear.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION, YELLOW
 
-TRUTH = "#0072B2"  # blue
-START = "#D55E00"  # vermillion
-FOUND = "#56B4E9"  # sky blue, as on the pictures of `wheatear count`
-HEAD = "#009E73"  # bluish green
-BACKGROUND = "#CC79A7"  # reddish purple
-MISSED = "#E69F00"  # orange
+TRUTH = BLUE
+START = VERMILLION
+FOUND = SKY_BLUE  # as on the pictures of `wheatear count`
+HEAD = GREEN
+BACKGROUND = PURPLE
+MISSED = ORANGE
 IGNORED = "#999999"
-WINDOW = "#F0E442"  # yellow
+WINDOW = YELLOW
 INK = "#000000"
 RIM = "#0A121C"
 

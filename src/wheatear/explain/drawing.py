@@ -92,6 +92,11 @@ def legend(axes: Axes) -> None:
     axes.legend(loc="upper right", fontsize=8, framealpha=0.85)
 
 
+def legend_below(axes: Axes) -> None:
+    """The labels of what is drawn under a whole photo, where they hide nothing of it."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=8, frameon=False)
+
+
 def caption(figure: Figure, text: str) -> Figure:
     """Put a caption under a figure and return the figure."""
     width = round(figure.get_figwidth() * LETTERS_PER_INCH)

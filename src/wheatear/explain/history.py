@@ -14,17 +14,19 @@ from wheatear.explain.look import TrainedRun
 
 PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
 
+COLUMNS = 4  # the joint stage has eight figures: two rows
 SECONDS_SHOWN = 180  # up to here a training took seconds, beyond it minutes
 
 
 def curves(run: TrainedRun, sample: Sample) -> Figure:
-    """A row of panels for each stage: its losses and metrics on the training and the validation data."""
+    """The losses and metrics of each stage on the training and the validation data, each stage in rows of its own."""
     histories = {s.stage: read_history(run.folder / s.stage / "metrics.csv") for s in run.model.recipe.stages}
     names = {stage: metric_names(rows) for stage, rows in histories.items()}
-    columns = max(map(len, names.values()))
-    figure, axes = sheet(len(histories), columns, (3.6, 2.7))
-    for line, (stage, rows) in enumerate(histories.items()):
-        panels = axes[line * columns : (line + 1) * columns]
+    columns = min(COLUMNS, max(map(len, names.values())))
+    rows_of = {stage: -(-len(some) // columns) for stage, some in names.items()}
+    figure, axes = sheet(sum(rows_of.values()), columns, (3.6, 2.7))
+    for stage, rows in histories.items():
+        panels, axes = axes[: rows_of[stage] * columns], axes[rows_of[stage] * columns :]
         for panel in panels[len(names[stage]) :]:
             bare(panel)
         for panel, name in zip(panels, names[stage], strict=False):
@@ -33,22 +35,24 @@ def curves(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a stage's metrics.csv, an epoch each."""
+    """The rows of a stage's metrics.csv, an epoch each; what was not measured in an epoch is not in its row."""
     with path.open(newline="", encoding="utf-8") as file:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
 def metric_names(rows: list[dict[str, float]]) -> list[str]:
-    """What was measured, without "train_" and "val_"."""
-    return sorted({key.split("_", 1)[1] for key in rows[0] if key.startswith(("train_", "val_"))})
+    """What was measured in any epoch, without "train_" and "val_"."""
+    return sorted({key.split("_", 1)[1] for row in rows for key in row if key.startswith(("train_", "val_"))})
 
 
 def plot_metric(axes: Axes, rows: list[dict[str, float]], stage: str, name: str) -> None:
-    """One metric of a stage over its epochs."""
-    epochs = [row["epoch"] for row in rows]
+    """One metric of a stage over the epochs in which it was measured; a dot, where that was a single one."""
     for part, colour, line in PARTS:
-        if f"{part}_{name}" in rows[0]:
-            axes.plot(epochs, [row[f"{part}_{name}"] for row in rows], line, color=colour, label=part)
+        key = f"{part}_{name}"
+        measured = [(row["epoch"], row[key]) for row in rows if key in row]
+        if measured:
+            marker = "o" if len(measured) == 1 else ""
+            axes.plot(*zip(*measured, strict=True), line, color=colour, marker=marker, label=part)
     axes.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=10)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,6 +1,6 @@
 """What the RPN is to learn from this photo: labelled anchors, and the samples drawn from them (Faster R-CNN §3.1.2-3).
 
-N anchors inside the photo, G heads.
+N anchors that are trained: those inside the photo, with a pyramid all; G heads.
 """
 
 from dataclasses import dataclass
@@ -13,25 +13,27 @@ from torchvision.ops import box_iou
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import BACKGROUND, HEAD, IGNORED, START, TRUTH, WINDOW
-from wheatear.explain.drawing import bare, caption, draw_boxes, legend, panel_for, sheet, show
-from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.drawing import bare, caption, draw_boxes, legend_below, panel_for, sheet, show, zoom
+from wheatear.explain.look import Look, Network
 from wheatear.train.anchors import inside
 from wheatear.train.targets import encode, match
 from wheatear.train.targets import sample as draw_sample
 
 SHOWN = 4  # samples of each kind
-CONTEXT = 1.0  # of the window's side, shown around it on each side: a head is often longer than the window
+CONTEXT = 0.5  # of the longest box, shown around it on each side
+POINTS = 20_000  # more anchors than that, as of a fine level, would hide the photo
 KINDS = ((1, HEAD, "foreground"), (0, BACKGROUND, "background"), (-1, IGNORED, "ignored"))
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The N anchors (N, 4) inside the photo, the window (N, 4) that each is judged by, labels (N,) 1, 0 or -1,
-    best IoU (N,), matched_idxs (N,) into the heads, and the indices drawn for training.
+    """The N anchors (N, 4), the window (N, 4) that each is judged by and the stride (N,) of its level, labels (N,) 1,
+    0 or -1, best IoU (N,), matched_idxs (N,) into the heads, and the indices drawn for training.
     """
 
     anchors: Tensor
     windows: Tensor
+    strides: Tensor
     labels: Tensor
     iou: Tensor
     matched_idxs: Tensor
@@ -47,13 +49,14 @@ class Labelled:
 
 def label_anchors(look: Look) -> Labelled:
     """Label and sample the anchors of a photo as the RPN's training does; the recipe's seed draws."""
-    settings, levels = look.model.rpn.target_settings, zip(look.model.rpn.levels, look.anchors, strict=True)
-    every = torch.cat(look.anchors)
-    reach = torch.cat([anchors.new_full((len(anchors), 1), 1.5 * level.stride) for level, anchors in levels])
-    centres = (every[:, :2] + every[:, 2:]) / 2
-    windows = torch.cat([centres - reach, centres + reach], 1)
-    usable = inside(every, *look.size)
-    anchors, gt_boxes = every[usable], torch.from_numpy(look.boxes)
+    rpn, settings, gt_boxes = look.model.rpn, look.model.rpn.target_settings, torch.from_numpy(look.boxes)
+    anchors = torch.cat(look.anchors)
+    strides = torch.tensor([level.stride for level in rpn.levels]).repeat_interleave(
+        torch.tensor([len(some) for some in look.anchors])
+    )
+    if rpn.inside_only:
+        usable = inside(anchors, *look.size)
+        anchors, strides = anchors[usable], strides[usable]
     iou = box_iou(gt_boxes, anchors)
     labels, matched_idxs = match(
         iou,
@@ -65,26 +68,37 @@ def label_anchors(look: Look) -> Labelled:
     generator = torch.Generator().manual_seed(look.model.recipe.seed)
     drawn = draw_sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
     best = iou.amax(0) if len(gt_boxes) else anchors.new_zeros(len(anchors))
-    return Labelled(anchors, windows[usable], labels, best, matched_idxs, *drawn)
+    return Labelled(anchors, windows(anchors, strides), strides, labels, best, matched_idxs, *drawn)
 
 
-def labelling(run: TrainedRun, sample: Sample) -> Figure:
+def windows(anchors: Tensor, strides: Tensor) -> Tensor:
+    """(N, 4) the 3×3 cells around the centres of (N, 4) anchors on maps of these strides (N,)."""
+    centres, reach = (anchors[:, :2] + anchors[:, 2:]) / 2, 1.5 * strides[:, None]
+    return torch.cat([centres - reach, centres + reach], 1)
+
+
+def labelling(run: Network, sample: Sample) -> Figure:
     """Foreground, background and ignored anchors before the sampling, and what is drawn for training."""
     look = run.look(sample)
     labelled = label_anchors(look)
     figure, axes = sheet(1, 2, panel_for(look.image, 5.5))
     for panel, labels, title in (
-        (axes[0], labelled.labels, "all anchors inside the photo"),
+        (axes[0], labelled.labels, f"all anchors{within(look)}"),
         (axes[1], labelled.drawn(), "drawn for training"),
     ):
         show(panel, look.image, title)
         _draw_labels(panel, labelled, labels)
         draw_boxes(panel, look.boxes, TRUTH, width=1, style="--", label="head")
-        legend(panel)
-    return caption(figure, _describe(run, labelled, len(look.boxes)))
+        legend_below(panel)
+    return caption(figure, _describe(look, labelled))
 
 
-def training_samples(run: TrainedRun, sample: Sample) -> Figure:
+def within(look: Look) -> str:
+    """Which anchors are labelled: " inside the photo", or nothing where it is all of them."""
+    return " inside the photo" if look.model.rpn.inside_only else ""
+
+
+def training_samples(run: Network, sample: Sample) -> Figure:
     """Drawn anchors, each in the window of its cell: the foreground with the head it is to become, and background."""
     look = run.look(sample)
     labelled = label_anchors(look)
@@ -113,6 +127,8 @@ def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
         text = f"{name} ({chosen.sum():,})"
         if label == 1:
             draw_boxes(axes, labelled.anchors.numpy()[chosen], colour, label=text, width=1)
+        elif chosen.sum() > POINTS:
+            axes.plot([], [], " ", label=f"{text}, not drawn")
         elif label == 0 or chosen.sum() < len(labels) / 2:
             axes.scatter(
                 centres[chosen, 0],
@@ -127,28 +143,41 @@ def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
 def _show_sample(axes: Axes, look: Look, labelled: Labelled, i: int) -> None:
     window, anchor = labelled.windows[i].numpy(), labelled.anchors[i : i + 1]
     show(axes, look.image)
-    draw_boxes(axes, window, WINDOW, width=1.8)
+    draw_boxes(axes, window, WINDOW, width=3.5)
     draw_boxes(axes, anchor.numpy(), START)
-    title = f"background, IoU {labelled.iou[i]:.2f}"
+    shown, title = [window, anchor[0].numpy()], f"background, IoU {labelled.iou[i]:.2f}"
     if labelled.labels[i] == 1:
         head = torch.from_numpy(look.boxes)[labelled.matched_idxs[i]][None]
         draw_boxes(axes, head.numpy(), TRUTH)
+        shown.append(head[0].numpy())
         title = f"IoU {labelled.iou[i]:.2f}\n" + " ".join(
             f"{delta:+.2f}" for delta in encode(head, anchor)[0].tolist()
         )
-    margin = CONTEXT * (window[2] - window[0]) / 2
-    axes.set(xlim=(window[0] - margin, window[2] + margin), ylim=(window[3] + margin, window[1] - margin))
+    if len(look.shapes) > 1:
+        title = f"stride {labelled.strides[i]}, {title}"
+    zoom(axes, shown, CONTEXT)
     axes.set_title(title, fontsize=8)
 
 
-def _describe(run: TrainedRun, labelled: Labelled, heads: int) -> str:
-    settings = run.model.rpn.target_settings
+def _describe(look: Look, labelled: Labelled) -> str:
+    settings = look.model.rpn.target_settings
     count = {name: int((labelled.labels == label).sum()) for label, _, name in KINDS}
     rescued = int(((labelled.labels == 1) & (labelled.iou < settings.fg_iou_thresh)).sum())
     return (
-        f"{heads} heads, {len(labelled.labels):,} anchors inside the photo: {count['foreground']:,} foreground (IoU ≥ "
-        f"{settings.fg_iou_thresh}, or a head's best; {rescued} are foreground by the second rule alone), "
+        f"{len(look.boxes)} heads, {len(labelled.labels):,} anchors{within(look)}: {count['foreground']:,} foreground "
+        f"(IoU ≥ {settings.fg_iou_thresh}, or a head's best; {rescued} are foreground by the second rule alone), "
         f"{count['background']:,} background (IoU ≤ {settings.bg_iou_thresh}), {count['ignored']:,} ignored. Drawn: "
         f"{len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, {settings.batch_size_per_image} at "
-        "most. Green boxes: foreground; a dot: the centre of one or more of the others."
+        f"most{_by_level(look, labelled)}. Green boxes: foreground; a dot: the centre of one or more of the others."
     )
+
+
+def _by_level(look: Look, labelled: Labelled) -> str:
+    """How many of the foreground each level has, where there are several."""
+    if len(look.shapes) == 1:
+        return ""
+    foreground = labelled.strides[labelled.labels == 1]
+    counts = [
+        f"{(foreground == level.stride).sum()} of stride {level.stride}" for level in look.model.rpn.levels
+    ]
+    return f"; of all foreground {', '.join(counts)}"

@@ -14,64 +14,94 @@ from torch import Tensor
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
-from wheatear.detector import Card
+from wheatear.detector import Card, find, load
+from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen
+from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.photo import scaled_boxes, scaled_photo
-from wheatear.train.roi import RoIHead, to_rois
+from wheatear.train.from_onnx import load_exported
+from wheatear.train.photo import scaled, scaled_boxes, scaled_size
+from wheatear.train.pyramid import region_levels
+from wheatear.train.roi import RoIHead, region_scores, to_rois
 from wheatear.train.targets import decode
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet
 
 
 class Judged(NamedTuple):
-    """What the RoI head says of the proposals: scores (R,) in 0..1 and displaced boxes (R, 4), not clipped."""
+    """What the RoI head says of the proposals.
+
+    scores (R,) in 0..1, displaced boxes (R, 4), not clipped, and how surely each is a head, likely (R,), and how well
+    its box fits, fit (R,); both make the score. fit is None for a recipe that does not predict it.
+    """
 
     scores: Tensor
     boxes: Tensor
+    likely: Tensor
+    fit: Tensor | None
 
 
-class TrainedRun:
-    """A run folder whose stages are all finished. Raises InputError where it is not."""
+class Network:
+    """A trained model, and what it makes of photos; `threshold`: the lowest score that counts as a head."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.model = load_run(self.folder)
-        self._last: Look | None = None
-
-    @cached_property
-    def threshold(self) -> float:
-        """The score threshold of RUN/model.json, which `wheatear evaluate` chooses; 0.5 before that."""
-        card = self.folder / "model.json"
-        if not card.exists():
-            return UNCHOSEN
-        return Card.model_validate(read_json(card)).threshold_to_count()
+    def __init__(self, model: FasterRCNN, threshold: float) -> None:
+        self.model, self.threshold = model, threshold
+        self._last: tuple[Sample, Look] | None = None
 
     def look(self, sample: Sample) -> "Look":
         """What the model makes of a photo; the last photo is remembered for the next picture."""
-        if self._last is None or self._last.sample is not sample:
-            self._last = Look(self.model, sample)
-        return self._last
+        if self._last is None or self._last[0] is not sample:
+            self._last = sample, Look(self.model, sample)
+        return self._last[1]
 
     def seen(self, sample: Sample) -> Seen:
         """The photo at the size that the recipe trains at, and what is found in it."""
         look = self.look(sample)
-        return Seen(look.image, look.boxes, look.detections)
+        return Seen(look.image, look.boxes, look.detections, look.sample)
+
+
+class TrainedRun(Network):
+    """A run folder whose stages are all finished. Raises InputError where it is not.
+
+    Its threshold is that of RUN/model.json, which `wheatear evaluate` chooses; 0.5 before that.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        card, threshold = self.folder / "model.json", UNCHOSEN
+        if card.exists():
+            threshold = Card.model_validate(read_json(card)).threshold_to_count()
+        super().__init__(load_run(self.folder), threshold)
+
+
+def shipped_network(name: str | Path) -> Network:
+    """The network inside a shipped detector, or a model.onnx of one's own.
+
+    Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
+    """
+    card, (weights, _) = load(name).card, find(name)
+    return Network(load_exported(weights.read_bytes(), card.recipe, str(name)), card.threshold_to_count())
 
 
 class Look:
-    """What a model makes of one photo; each part is computed when it is first asked for."""
+    """What a model makes of one photo; each part is computed when it is first asked for.
+
+    `sample` is the part of the photo that is explained, its `window`: the middle of a large one.
+    """
 
     def __init__(self, model: FasterRCNN, sample: Sample) -> None:
-        self.model, self.sample = model, sample
+        self.model, self.window = model, middle(sample)
+        self.sample = cut_out(sample, self.window)
 
     @cached_property
     def image(self) -> np.ndarray:
         """(H, W, 3) uint8 RGB, at the scale of the training."""
-        return scaled_photo(self.sample, self.model.recipe.image_size)
+        top, left, bottom, right = self.window
+        image = open_photo(self.sample.path)[top:bottom, left:right]
+        return scaled(image, scaled_size(self.sample, self.model.recipe.image_size))
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -84,10 +114,20 @@ class Look:
         return scaled_boxes(self.sample, self.model.recipe.image_size)
 
     @cached_property
-    def maps(self) -> dict[int, Tensor]:
+    def backbone_maps(self) -> dict[int, Tensor]:
         """The backbone's maps by stride, (1, C, H, W) each."""
         with torch.no_grad():
-            return self.maps_of(to_tensor(self.image))
+            maps: dict[int, Tensor] = self.model.backbone(to_tensor(self.image))
+        return maps
+
+    @cached_property
+    def maps(self) -> dict[int, Tensor]:
+        """The maps that RPN and RoI head look at by stride, (1, C, H, W) each: the pyramid's, if there is one."""
+        if self.model.pyramid is None:
+            return self.backbone_maps
+        with torch.no_grad():
+            maps: dict[int, Tensor] = self.model.pyramid(self.backbone_maps)
+        return maps
 
     def maps_of(self, image: Tensor) -> dict[int, Tensor]:
         """The maps of another photo, or of a part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
@@ -123,10 +163,12 @@ class Look:
         return boxes, scores
 
     @property
-    def roi_map(self) -> Tensor:
-        """(1, C, H, W) the map that regions are cut from."""
-        assert isinstance(self.model.roi_head, RoIHead)  # a pyramid has one for each size of region
-        return self.maps[self.model.roi_head.stride]
+    def region_strides(self) -> Tensor:
+        """(R,) the stride of the map that each proposal is cut from."""
+        head, boxes = self.model.roi_head, self.proposals[0]
+        if isinstance(head, RoIHead):
+            return torch.full((len(boxes),), head.stride)
+        return torch.tensor(head.strides)[region_levels(boxes, head.strides, head.cells)]
 
     @cached_property
     def judged(self) -> Judged:
@@ -135,7 +177,10 @@ class Look:
         with torch.no_grad():
             logits, deltas = self.model.judge(self.maps, to_rois([boxes]))
         return Judged(
-            logits[:, :2].softmax(1)[:, 1], decode(deltas, boxes, self.model.recipe.roi.box_weights)
+            region_scores(logits),
+            decode(deltas, boxes, self.model.recipe.roi.box_weights),
+            logits[:, :2].softmax(1)[:, 1],
+            logits[:, 2].sigmoid() if logits.shape[1] == 3 else None,
         )
 
     @cached_property

@@ -10,13 +10,17 @@ from wheatear.explain.colours import MEANINGS
 
 @dataclass(frozen=True)
 class Picture:
-    """A section of the page: a WebP image in base64 with its caption, or the reason why there is none."""
+    """A section of the page: a WebP image in base64 with its caption, or the reason why there is none.
+
+    A wide one, of several panels, would be too small to read on a phone: there it is drawn large, to be shifted.
+    """
 
     title: str
     text: str
     caption: str = ""
     image: str = ""
     left_out: str = ""
+    wide: bool = False
 
 
 PAGE = Template("""<!doctype html>
@@ -34,8 +38,10 @@ figure { margin: 0; }
 img { width: 100%; height: auto; background: #fff; border-radius: 6px; }
 figcaption, .left-out { font-size: .95rem; opacity: .85; }
 .left-out { border-left: 4px solid #999; padding-left: .8rem; }
+@media (max-width: 46rem) { .scroll { overflow-x: auto; } .wide { width: 46rem; } }
 ul.colours { list-style: none; padding: 0; display: grid; gap: .2rem .8rem;
   grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); }
+.colours li { padding-left: 1.5em; text-indent: -1.5em; }
 .colours span { display: inline-block; width: 1em; height: 1em; margin-right: .5em; vertical-align: -.12em;
   border: 1px solid #888; border-radius: 2px; }
 nav ol { columns: 16rem; }
@@ -74,9 +80,9 @@ def _section(number: int, picture: Picture) -> str:
     head = f'<section id="step-{number}">\n<h2>{number}. {escape(picture.title)}</h2>\n<p>{escape(picture.text)}</p>'
     if picture.left_out:
         return f'{head}\n<p class="left-out">Left out: {escape(picture.left_out)}.</p>\n</section>'
-    caption = escape(picture.caption)
+    caption, wide = escape(picture.caption), ' class="wide"' if picture.wide else ""
     source = f"data:image/webp;base64,{picture.image}"
     return (
-        f'{head}\n<figure><img alt="{escape(picture.title)}" src="{source}">\n'
+        f'{head}\n<figure><div class="scroll"><img{wide} alt="{escape(picture.title)}" src="{source}"></div>\n'
         f"<figcaption>{caption}</figcaption></figure>\n</section>"
     )

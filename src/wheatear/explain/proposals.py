@@ -12,31 +12,33 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAT, INK, START, TRUTH
-from wheatear.explain.drawing import caption, draw_boxes, nothing, panel_for, sheet, show
-from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, panel_for, sheet, show
+from wheatear.explain.look import Look, Network
 from wheatear.train.targets import decode
 
 COVERED = 0.5  # IoU, as in `val_recall`
 STRICT = 0.7
 
 
-def best_regions(run: TrainedRun, sample: Sample) -> Figure:
+def best_regions(run: Network, sample: Sample) -> Figure:
     """Objectness over the photo, the regions before and after NMS, and the recall against their number."""
     look = run.look(sample)
     boxes, scores = look.proposals
     before = before_nms(look)
-    figure, axes = sheet(2, 2, panel_for(look.image, 4.6))
-    show(axes[0], look.image, "objectness: the best anchor of each cell")
-    heat = axes[0].imshow(
-        best_of_cells(look, look.scored[0]), cmap=HEAT, vmin=0, vmax=1, alpha=0.75, extent=_extent(look)
-    )
-    axes[0].set(xlim=(0, look.size[1]), ylim=(look.size[0], 0))
-    figure.colorbar(heat, ax=axes[0], shrink=0.7)
-    for panel, regions, name in ((axes[1], before, "best regions"), (axes[2], boxes, "left by the NMS")):
+    levels = len(look.shapes)
+    columns = 2 if levels == 1 else 3
+    figure, axes = sheet(-(-(levels + 3) // columns), columns, panel_for(look.image, 4.6))
+    for panel in axes[levels + 3 :]:
+        bare(panel)
+    _show_objectness(axes[:levels], look)
+    middle = axes[levels : levels + 2]
+    for panel, regions, name in zip(
+        middle, (before, boxes), ("best regions", "left by the NMS"), strict=True
+    ):
         show(panel, look.image, f"the {len(regions):,} {name}")
         draw_boxes(panel, regions.numpy(), START, width=0.5, rim=False)
         draw_boxes(panel, look.boxes, TRUTH, width=1)
-    _plot_recall(axes[3], look)
+    _plot_recall(axes[levels + 2], look)
     return caption(figure, _describe(look, len(before), scores))
 
 
@@ -54,15 +56,13 @@ def before_nms(look: Look) -> Tensor:
     return clipped
 
 
-def best_of_cells(look: Look, objectness: Tensor) -> np.ndarray:
-    """(K,) logits -> (H, W) of the finest level: the highest score, 0..1, of the anchors there, of all levels."""
+def best_of_cells(look: Look, objectness: Tensor) -> list[np.ndarray]:
+    """(K,) logits -> (H, W) of each level: the highest score, 0..1, of the anchors there."""
     sizes = [len(anchors) for anchors in look.anchors]
-    best = torch.zeros(look.shapes[0])
-    for scores, (rows, columns) in zip(objectness.split_with_sizes(sizes), look.shapes, strict=True):
-        level = scores.sigmoid().reshape(1, 1, rows, columns, -1).amax(-1)
-        best = torch.maximum(best, torch.nn.functional.interpolate(level, best.shape, mode="nearest")[0, 0])
-    found: np.ndarray = best.numpy()
-    return found
+    return [
+        scores.sigmoid().reshape(rows, columns, -1).amax(-1).numpy()
+        for scores, (rows, columns) in zip(objectness.split_with_sizes(sizes), look.shapes, strict=True)
+    ]
 
 
 def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.ndarray:
@@ -72,6 +72,18 @@ def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.n
     covered = box_iou(gt_boxes, boxes).cummax(1).values >= iou_thresh
     share: np.ndarray = covered.float().mean(0).numpy()
     return share
+
+
+def _show_objectness(axes: list[Axes], look: Look) -> None:
+    """A heat map a level, on one scale."""
+    cells = zip(axes, best_of_cells(look, look.scored[0]), look.model.rpn.levels, strict=True)
+    for panel, best, level in cells:
+        show(panel, look.image, f"objectness, stride {level.stride}: the best anchor of each cell")
+        rows, columns = best.shape
+        place = (0, columns * level.stride, rows * level.stride, 0)
+        heat = panel.imshow(best, cmap=HEAT, vmin=0, vmax=1, alpha=0.75, extent=place)
+        panel.set(xlim=(0, look.size[1]), ylim=(look.size[0], 0))
+    panel.figure.colorbar(heat, ax=panel, shrink=0.7)
 
 
 def _plot_recall(axes: Axes, look: Look) -> None:
@@ -86,11 +98,6 @@ def _plot_recall(axes: Axes, look: Look) -> None:
     axes.axvline(len(look.boxes), color=TRUTH, ls=":", label=f"{len(look.boxes)} heads")
     axes.set(xlabel="best regions kept", ylabel="heads covered", ylim=(0, 1), xlim=(0, len(boxes)))
     axes.legend(fontsize=8)
-
-
-def _extent(look: Look) -> tuple[float, float, float, float]:
-    stride, (rows, columns) = look.model.rpn.levels[0].stride, look.shapes[0]
-    return 0, columns * stride, rows * stride, 0
 
 
 def _describe(look: Look, before: int, scores: Tensor) -> str:

@@ -1,10 +1,11 @@
-"""What a cell of the map can see, by arithmetic and as measured by gradient.
+"""What a cell of a map can see, by the network's structure and as measured by gradient.
 
 A cell's receptive field is the square of pixels that can change it. Within it, the pixels in the middle have many ways
 to the cell and those at the edge only one, so the part that matters is smaller (Luo et al., "Understanding the
 Effective Receptive Field", NIPS 2016).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,12 +18,12 @@ from torch.nn.functional import avg_pool2d
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAT, INK, START, WINDOW
 from wheatear.explain.drawing import caption, draw_boxes, legend, nothing, sheet, show, zoom
-from wheatear.explain.look import Look, TrainedRun
+from wheatear.explain.field import fields_by_structure
+from wheatear.explain.look import Look, Network
 from wheatear.explain.result import plot_sizes, size_range
 from wheatear.train.dataset import to_tensor
 from wheatear.train.recipe import NotesBackboneRecipe
 
-REACH = 8  # cells cut out on each side of the cell: 256 px at stride 32, beyond the notes' 141
 SHARE = 0.9  # of the gradient, for the part that matters
 BLUR = 4  # px; single pixels of a gradient look like noise
 NOTES_PX = 282  # 218 of a cell of the seed recipe's last map, and a cell of 32 px on either side
@@ -44,23 +45,17 @@ class Field:
     side: float
 
 
-def receptive_field(run: TrainedRun, sample: Sample) -> Figure:
-    """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads."""
+def receptive_field(run: Network, sample: Sample) -> Figure:
+    """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads: a row a level."""
     look = run.look(sample)
-    stride = run.model.rpn.levels[-1].stride
-    sides = known_sides(look)
-    figure, axes = sheet(1, 3, (4.2, 4.2))
-    fields = [measure(look, "cell"), measure(look, "score")]
-    names = ("a cell of the map", "the RPN's best score there")
-    for panel, field, px, name in zip(axes, fields, sides, names, strict=False):
-        _show_field(panel, field, px, name)
-    plot_sizes(axes[2], look.boxes, look.detections.above(run.threshold).boxes)
-    for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
-        axes[2].axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
-    axes[2].axvline(3 * stride, color=INK, ls="-.", label=f"anchors' limit, {3 * stride} px")
-    axes[2].set_title("head sizes", fontsize=10)
-    axes[2].legend(fontsize=8)
-    return caption(figure, _describe(stride, sides, fields, look))
+    found = look.detections.above(run.threshold).boxes
+    figure, axes = sheet(len(look.shapes), 3, (4.2, 4.2))
+    texts = [
+        _show_level(axes[3 * level : 3 * level + 3], look, level, sides, found)
+        for level, sides in enumerate(known_sides(look))
+    ]
+    sizes = f"Heads as labelled: {size_range(look.boxes)} px (smallest / median / largest √area)."
+    return caption(figure, " ".join([*texts, sizes]))
 
 
 def arithmetic(channels: list[list[int]]) -> dict[int, int]:
@@ -77,28 +72,28 @@ def arithmetic(channels: list[list[int]]) -> dict[int, int]:
     return sides
 
 
-def known_sides(look: Look) -> tuple[int, int] | tuple[None, None]:
-    """Sides in px of the fields of a cell and of the RPN's score there; unknown for other networks than the notes'."""
-    stride = look.model.rpn.levels[-1].stride
-    recipe = look.model.recipe.backbone
-    if not isinstance(recipe, NotesBackboneRecipe):
-        return None, None
-    side = arithmetic(recipe.channels)[stride]
-    return side, side + 2 * stride
+def known_sides(look: Look) -> list[tuple[int, int]]:
+    """Sides in px of the fields of a cell and of the RPN's score there, level by level."""
+    recipe, strides = look.model.recipe.backbone, [level.stride for level in look.model.rpn.levels]
+    if isinstance(recipe, NotesBackboneRecipe) and look.model.pyramid is None:
+        sides = arithmetic(recipe.channels)
+        return [(sides[stride], sides[stride] + 2 * stride) for stride in strides]
+    return fields_by_structure(look.model, strides)
 
 
-def measure(look: Look, unit: Unit) -> Field:
-    """The gradient of the RPN's last map at its middle cell with respect to the photo around it.
+def measure(look: Look, unit: Unit, level: int, px: int) -> Field:
+    """The gradient of a level's map at its middle cell with respect to a cut of the photo that holds its field of `px`.
 
     unit: "cell" takes the sum of the cell's channels, "score" the highest objectness of its anchors.
     """
-    stride = look.model.rpn.levels[-1].stride
-    rows, columns = look.shapes[-1]
-    top, left = max(0, rows // 2 - REACH), max(0, columns // 2 - REACH)
-    cell = rows // 2 - top, columns // 2 - left
-    bottom, right = rows // 2 + REACH + 1, columns // 2 + REACH + 1
-    cut = look.image[top * stride : bottom * stride, left * stride : right * stride]
-    gradient = _gradient(look, cut, cell, unit)
+    stride, coarsest = look.model.rpn.levels[level].stride, max(look.maps)
+    row, column = (cells // 2 for cells in look.shapes[level])
+    reach = px * 5 // 8  # a little more than the field
+    # The cut begins where a cell of every level does, so that its maps are those of the whole photo.
+    top, left = (max(0, middle * stride - reach) // coarsest * coarsest for middle in (row, column))
+    bottom, right = ((middle + 1) * stride + reach for middle in (row, column))
+    cell, cut = (row - top // stride, column - left // stride), look.image[top:bottom, left:right]
+    gradient = _gradient(look, cut, cell, unit, level)
     centre = ((cell[1] + 0.5) * stride, (cell[0] + 0.5) * stride)
     ys, xs = np.nonzero(gradient)
     span = (int(np.ptp(xs)) + 1, int(np.ptp(ys)) + 1) if len(xs) else (0, 0)
@@ -118,15 +113,15 @@ def side_holding(gradient: np.ndarray, centre: tuple[float, float], share: float
     return float(2 * distance[order][min(reached, len(order) - 1)] + 1)
 
 
-def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit) -> np.ndarray:
+def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, level: int) -> np.ndarray:
     """(H, W) sum over the colours of the absolute gradient."""
     pixels = to_tensor(cut).float().requires_grad_()
     with torch.enable_grad():
-        feature = look.maps_of(pixels)[look.model.rpn.levels[-1].stride]
+        feature = look.maps_of(pixels)[look.model.rpn.levels[level].stride]
         if unit == "cell":
             answer = feature[0, :, cell[0], cell[1]].sum()
         else:
-            anchors = look.model.rpn.levels[-1].per_cell()
+            anchors = look.model.rpn.levels[level].per_cell()
             first = (cell[0] * feature.shape[3] + cell[1]) * anchors
             answer = look.model.rpn.head([feature])[0][0, first : first + anchors].max()
         (gradient,) = torch.autograd.grad(answer, pixels)
@@ -134,7 +129,28 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit) ->
     return found
 
 
-def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
+def _show_level(axes: list[Axes], look: Look, level: int, sides: tuple[int, int], found: np.ndarray) -> str:
+    """A row of panels: the two fields, and the sizes of the heads, labelled and found (N, 4); -> what they show."""
+    stride = look.model.rpn.levels[level].stride
+    fields = [measure(look, "cell", level, sides[0]), measure(look, "score", level, sides[1])]
+    names = (f"a cell of the map of stride {stride}", "the RPN's best score there")
+    for panel, field, px, name in zip(axes, fields, sides, names, strict=False):
+        _show_field(panel, field, px, name)
+    plot_sizes(axes[2], look.boxes, found)
+    _mark_sides(axes[2], fields, stride)
+    return _describe_level(stride, sides, fields)
+
+
+def _mark_sides(axes: Axes, fields: Sequence[Field], stride: int) -> None:
+    """Lines at the sides of the fields among the sizes of the heads."""
+    for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
+        axes.axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
+    axes.axvline(3 * stride, color=INK, ls="-.", label=f"the RPN's window, {3 * stride} px")
+    axes.set_title("head sizes", fontsize=10)
+    axes.legend(fontsize=8)
+
+
+def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:
     if not field.side:
         nothing(axes, f"{name}: nothing flows back, its ReLUs are closed")
         return
@@ -142,15 +158,14 @@ def _show_field(axes: Axes, field: Field, px: int | None, name: str) -> None:
     strength = soften(field.gradient)
     height, width = (BLUR * cells for cells in strength.shape)
     axes.imshow(strength, cmap=HEAT, alpha=0.2 + 0.7 * strength, extent=(0, width, height, 0))
-    if px:
-        draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
+    draw_boxes(axes, square(field.centre, px), WINDOW, label=f"arithmetic: {px} px")
     draw_boxes(
         axes,
         square(field.centre, field.side),
         START,
         label=f"{SHARE:.0%} of the gradient: {field.side:.0f} px",
     )
-    zoom(axes, [square(field.centre, px or 2 * field.side)[0]], margin=0.1)
+    zoom(axes, [square(field.centre, px)[0]], margin=0.1)
     legend(axes)
 
 
@@ -167,17 +182,12 @@ def square(centre: tuple[float, float], side: float) -> np.ndarray:
     return np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
 
 
-def _describe(stride: int, px: tuple[int, int] | tuple[None, None], fields: list[Field], look: Look) -> str:
+def _describe_level(stride: int, px: tuple[int, int], fields: Sequence[Field]) -> str:
     cell, score = fields
-    known = ""
-    if px[0]:
-        known = (
-            f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px (with the "
-            f"notes' groups {NOTES_PX} px, their “around 280”). "
-        )
+    notes = f" (with the notes' groups {NOTES_PX} px, their “around 280”)" if px[1] == NOTES_PX else ""
     return (
-        f"{known}Measured: pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change "
-        f"the two at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies "
-        f"within {cell.side:.0f} and {score.side:.0f} px (vermillion). Heads as labelled: {size_range(look.boxes)} px "
-        "(smallest / median / largest √area)."
+        f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px{notes}. "
+        f"Measured: pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change the two "
+        f"at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies within "
+        f"{cell.side:.0f} and {score.side:.0f} px (vermillion)."
     )

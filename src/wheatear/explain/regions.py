@@ -13,11 +13,11 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from wheatear.data.sample import Sample
-from wheatear.explain.classifier import strongest_channels
+from wheatear.explain.channels import strongest_channels
 from wheatear.explain.colours import FOUND, HEAT, START, TRUTH, WINDOW
 from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, sheet, show, zoom
-from wheatear.explain.look import Look, TrainedRun
-from wheatear.train.roi import RoIHead, crop_and_resize, roi_align, to_rois
+from wheatear.explain.look import Look, Network
+from wheatear.train.roi import crop_and_resize, roi_align, to_rois
 
 SURE = 50  # of the best regions one is looked for that shows the difference
 CHANNELS = 3
@@ -25,23 +25,23 @@ SHOWN = 8
 MARKERS = {"crop_and_resize": ("+", FOUND), "RoIAlign": ("x", WINDOW)}
 
 
-def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
+def pooled_crop(run: Network, sample: Sample) -> Figure:
     """One region as crop_and_resize and as RoIAlign give it to the RoI head, and where the two take their samples."""
     look = run.look(sample)
     if not len(look.proposals[0]):
         return _empty("no region was proposed, so there is nothing to cut out.")
-    head, features = look.model.roi_head, look.roi_map
-    assert isinstance(head, RoIHead)
-    chosen = farthest_from_middle(look)
+    chosen, size = farthest_from_middle(look), look.model.roi_head.size
+    stride = int(look.region_strides[chosen])
+    features = look.maps[stride]
     rois = to_rois([look.proposals[0][chosen : chosen + 1]])
     crops = {
-        "crop_and_resize": crop_and_resize(features, rois, head.stride, head.size)[0],
-        "RoIAlign": roi_align(features, rois, head.stride, head.size)[0],
+        "crop_and_resize": crop_and_resize(features, rois, stride, size)[0],
+        "RoIAlign": roi_align(features, rois, stride, size)[0],
     }
     figure, axes = sheet(3, 1 + CHANNELS, (2.6, 2.7))
     points = {
-        "crop_and_resize": sample_points(rois[0, 1:], features, head),
-        "RoIAlign": aligned_points(rois[0, 1:], head.size),
+        "crop_and_resize": sample_points(rois[0, 1:], features, stride, size),
+        "RoIAlign": aligned_points(rois[0, 1:], size),
     }
     upper, middle, lower = axes[:: 1 + CHANNELS]
     for panel, names in ((upper, ["crop_and_resize"]), (middle, ["RoIAlign"]), (lower, list(points))):
@@ -50,7 +50,7 @@ def pooled_crop(run: TrainedRun, sample: Sample) -> Figure:
     return caption(figure, _describe_crops(look, chosen, np.abs(np.subtract(*points.values())).max(), crops))
 
 
-def box_regression(run: TrainedRun, sample: Sample) -> Figure:
+def box_regression(run: Network, sample: Sample) -> Figure:
     """Regions that became detections: before, after, and the head."""
     look = run.look(sample)
     before, after = look.proposals[0], look.judged.boxes
@@ -63,8 +63,19 @@ def box_regression(run: TrainedRun, sample: Sample) -> Figure:
     for panel in axes:
         bare(panel)
     for panel, i in zip(axes, shown, strict=False):
-        _show_move(panel, look, before[i], after[i], gt_boxes, float(look.judged.scores[i]))
-    return caption(figure, _describe_moves(before, after, gt_boxes, len(shown)))
+        _show_move(panel, look, before[i], after[i], gt_boxes, score_of(look, i))
+    made = (
+        "" if look.judged.fit is None else " A score is √(p · f): p, that it is a head; f, the IoU predicted."
+    )
+    return caption(figure, _describe_moves(before, after, gt_boxes, len(shown)) + made)
+
+
+def score_of(look: Look, region: int) -> str:
+    """The score of a region, and what it is made of."""
+    text = f"score {look.judged.scores[region]:.2f}"
+    if look.judged.fit is not None:
+        text += f" (p {look.judged.likely[region]:.2f}, f {look.judged.fit[region]:.2f})"
+    return text
 
 
 def farthest_from_middle(look: Look) -> int:
@@ -83,10 +94,9 @@ def spread(boxes: Tensor, order: Tensor, count: int) -> list[int]:
     return chosen
 
 
-def sample_points(box: Tensor, features: Tensor, head: torch.nn.Module) -> np.ndarray:
+def sample_points(box: Tensor, features: Tensor, stride: int, size: int) -> np.ndarray:
     """(size, 2) x and y in pixels at which crop_and_resize samples the photo, along the diagonal of a box (4,)."""
     cells = torch.tensor([features.shape[3], features.shape[2]])
-    stride, size = int(head.stride), int(head.size)  # type: ignore[arg-type]
     points = torch.linspace(0, 1, size)[:, None] * (box[2:] - box[:2]) + box[:2]
     # Row 0..H-1 stands for 0..H·stride pixels; what lies at a cell is seen around the middle of its pixels.
     found: np.ndarray = ((points / (stride * cells) * (cells - 1) + 0.5) * stride).numpy()
@@ -125,25 +135,37 @@ def _show_crops(axes: list[Axes], crops: dict[str, Tensor]) -> None:
 
 
 def _describe_crops(look: Look, chosen: int, shift: float, crops: dict[str, Tensor]) -> str:
-    head, (one, other) = look.model.roi_head, crops.values()
+    stride, (one, other) = look.region_strides[chosen], crops.values()
     x1, y1, x2, y2 = look.proposals[0][chosen].tolist()
     gap = (one - other).abs().mean() / other.std().clamp(min=1e-9)
     return (
-        f"Region {chosen + 1} by objectness, {x2 - x1:.0f}×{y2 - y1:.0f} px, as {head.size}×{head.size} values of the "
-        f"map of stride {head.stride}, in its {CHANNELS} most varied channels there. crop_and_resize samples from edge "
-        "to edge of the region, and lets the centres of the outermost cells stand for the edges of the photo: up to "
-        f"{shift:.0f} px from the middles of RoIAlign's bins. The crops differ by {gap:.0%} of a standard deviation on "
-        f"average. This run uses {look.model.recipe.roi.pool}."
+        f"Region {chosen + 1} by objectness, {x2 - x1:.0f}×{y2 - y1:.0f} px, as {one.shape[1]}×{one.shape[2]} values "
+        f"of the map of stride {stride}{_levels_of_regions(look)}, in its {CHANNELS} most varied channels there. "
+        "crop_and_resize samples from edge to edge of the region, and lets the centres of the outermost cells stand "
+        f"for the edges of the photo: up to {shift:.0f} px from the middles of RoIAlign's bins. The crops differ by "
+        f"{gap:.0%} of a standard deviation on average. This run uses {look.model.recipe.roi.pool}."
     )
 
 
-def _show_move(axes: Axes, look: Look, before: Tensor, after: Tensor, gt_boxes: Tensor, score: float) -> None:
+def _levels_of_regions(look: Look) -> str:
+    """How many regions each level of a pyramid has."""
+    if look.model.pyramid is None:
+        return ""
+    counts = [
+        (stride, int((look.region_strides == stride).sum())) for stride in look.model.recipe.roi.strides
+    ]
+    return (
+        f" (by their sizes {', '.join(f'{count} regions go to stride {stride}' for stride, count in counts)})"
+    )
+
+
+def _show_move(axes: Axes, look: Look, before: Tensor, after: Tensor, gt_boxes: Tensor, title: str) -> None:
     show(axes, look.image)
-    shown, title = [before.numpy(), after.numpy()], f"score {score:.2f}"
+    shown = [before.numpy(), after.numpy()]
     if len(gt_boxes):
         overlaps = box_iou(torch.stack([before, after]), gt_boxes)
         nearest = int(overlaps.amax(0).argmax())
-        title += f", IoU {overlaps[0, nearest]:.2f} → {overlaps[1, nearest]:.2f}"
+        title += f"\nIoU {overlaps[0, nearest]:.2f} → {overlaps[1, nearest]:.2f}"
         if overlaps[:, nearest].max() > 0:
             draw_boxes(axes, gt_boxes[nearest].numpy(), TRUTH, label="head", width=1.8)
             shown.append(gt_boxes[nearest].numpy())

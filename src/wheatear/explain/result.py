@@ -11,7 +11,7 @@ from wheatear.boxes import area, iou
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.explain.colours import BACKGROUND, FOUND, HEAD, INK, MISSED, TRUTH
-from wheatear.explain.drawing import caption, draw_boxes, legend, panel_for, sheet, show, write
+from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_for, sheet, show, write
 from wheatear.explain.seen import Finder, Seen
 
 HIT_IOU = 0.5  # as in ADA and in the recall of the RPN
@@ -25,16 +25,13 @@ def labelled_photo(run: Finder, sample: Sample) -> Figure:
     seen = run.seen(sample)
     figure, axes = _photo(seen)
     draw_boxes(axes, seen.boxes, TRUTH)
-    height, width = seen.image.shape[:2]
-    scaled = (
-        ""
-        if (sample.width, sample.height) == (width, height)
-        else f", shown and explained at {width}×{height}"
-    )
-    return caption(
-        figure,
-        f"{sample.name}: {sample.width}×{sample.height} px{scaled}; {_heads(seen.boxes)}.",
-    )
+    (height, width), part = seen.image.shape[:2], seen.part
+    text = f"{sample.name}: {sample.width}×{sample.height} px"
+    if (part.width, part.height) != (sample.width, sample.height):
+        text += f", of which the middle {part.width}×{part.height} px are explained"
+    if (part.width, part.height) != (width, height):
+        text += f", at the network's scale {width}×{height}"
+    return caption(figure, f"{text}; {_heads(seen.boxes)}.")
 
 
 def found_heads(run: Finder, sample: Sample) -> Figure:
@@ -63,7 +60,7 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
     draw_boxes(axes, found.boxes[~hit], BACKGROUND, label=f"false alarm ({(~hit).sum()})", width=2.2)
     draw_boxes(axes, found.boxes[hit], HEAD, label=f"hit ({hit.sum()})")
     _write_scores(axes, found)
-    legend(axes)
+    legend_below(axes)
     union = len(seen.boxes) + len(found) - hit.sum()
     return caption(
         figure,

@@ -17,11 +17,15 @@ from wheatear.images import open_photo, photo_size
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor."""
+    """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor.
+
+    part: the part of a large photo that this is, in the photo's own pixels.
+    """
 
     image: np.ndarray
     boxes: np.ndarray
     detections: Detections
+    part: Sample
 
 
 class Finder(Protocol):
@@ -52,7 +56,7 @@ class ExportedModel:
         if self._last is None or self._last[0] is not sample:
             image = open_photo(sample.path)
             found = self.detector.detect(image, score_threshold=0.0)
-            self._last = sample, Seen(image, sample.boxes, found)
+            self._last = sample, Seen(image, sample.boxes, found, sample)
         return self._last[1]
 
 

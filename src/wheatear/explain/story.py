@@ -15,13 +15,15 @@ from wheatear.explain.page import Picture, page
 from wheatear.explain.seen import Finder
 from wheatear.files import whole
 
+WIDE = 9.0  # inches; a diagram that is wider has words too small for a phone
 DPI = 110  # a panel of 4 inches is as wide as a phone
 WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
 
-RUN, CNN, LABELS = "run", "cnn", "labels"
+NETWORK, HISTORY, CNN, LABELS = "network", "history", "cnn", "labels"
 MISSING = {
-    RUN: "an exported model hides the inside of its network; --run RUN shows it",
-    CNN: "this recipe has no snip classifier, and maps of several sizes in place of one",
+    NETWORK: "the inside of this model cannot be shown: that needs PyTorch, and a recipe on the model's card",
+    HISTORY: "an exported model has no record of its training; --run RUN shows it",
+    CNN: "there is no snip classifier here: the joint stage trains without one, and an exported model leaves it out",
     LABELS: "the boxes of the photo are not known; --data DIR finds them",
 }
 
@@ -45,78 +47,78 @@ STORY = (
     Step(
         "layers",
         "The network",
-        "Three parts. The backbone turns the photo into maps, the region proposal network (RPN) says where a head "
-        "might be, and the RoI head looks at each of these places again.",
-        (RUN,),
+        "The backbone turns the photo into maps, the region proposal network (RPN) says where a head might be, and "
+        "the RoI head looks at each of these places again.",
+        (NETWORK,),
     ),
     Step(
         "snips",
         "Snips",
         "The backbone learns first, from an easier question: is there a head in this small square?",
-        (RUN, CNN, LABELS),
+        (NETWORK, CNN, LABELS),
     ),
     Step(
         "curves",
         "How the training went",
-        "Lower is better for a loss; for accuracy and recall, higher.",
-        (RUN,),
+        "Lower is better for a loss and the counting error (MAE); for accuracy, recall and the Kaggle metric, higher.",
+        (NETWORK, HISTORY),
     ),
     Step(
         "feature_maps",
         "Feature maps",
-        "Each channel of the last map answers one question that the training found useful, at every place.",
-        (RUN,),
+        "Each channel of a map answers one question that the training found useful, at every place.",
+        (NETWORK,),
     ),
     Step(
         "class_map",
         "The class map",
         "The classifier can be slid over the whole map: a first, blurred answer to where heads are.",
-        (RUN, CNN),
+        (NETWORK, CNN),
     ),
     Step(
         "receptive_field",
         "What a cell can see",
         "A cell knows only the pixels that reach it through the layers below. This field must be larger than a head.",
-        (RUN,),
+        (NETWORK,),
     ),
     Step("head_sizes", "How large heads are", "Anchors and receptive field must fit these sizes."),
     Step(
         "anchor_boxes",
         "Anchors",
         "The RPN does not invent boxes. It scores and corrects boxes of fixed sizes and shapes at every cell.",
-        (RUN,),
+        (NETWORK,),
     ),
     Step(
         "labelling",
         "Which anchors are heads",
         "Anchors that lie well on a head are foreground, those on none are background, and the doubtful are left out. "
         "Background is far more common, so training draws a balanced sample.",
-        (RUN, LABELS),
+        (NETWORK, LABELS),
     ),
     Step(
         "training_samples",
         "Training samples",
         "Some of the anchors drawn, as the RPN sees them.",
-        (RUN, LABELS),
+        (NETWORK, LABELS),
     ),
     Step(
         "best_regions",
         "From anchors to regions",
         "The trained RPN scores every anchor. The best are moved by their deltas, and of those that lie on one another "
         "the best alone is kept (non-maximum suppression, NMS).",
-        (RUN,),
+        (NETWORK,),
     ),
     Step(
         "pooled_crop",
         "Cutting a region out",
         "Regions have many sizes and the RoI head's first layer has one, so each is cut out of the map and resampled.",
-        (RUN, CNN),
+        (NETWORK,),
     ),
     Step(
         "box_regression",
         "Moving a region",
         "The RoI head scores each region and moves it once more, for heads are rarely where an anchor was.",
-        (RUN,),
+        (NETWORK,),
     ),
     Step("found_heads", "What is found", "The detections whose score reaches the threshold."),
     Step("hits_and_misses", "Against the truth", "Hits, misses and false alarms.", (LABELS,)),
@@ -131,8 +133,8 @@ STORY = (
 def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) -> Iterator[str]:
     """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields the title of each step begun.
 
-    missing: of RUN, CNN and LABELS what there is not; the steps that need it are left out, and the page says why.
-    Raises InputError where the photo cannot be read, and OSError where OUT cannot be written.
+    missing: of NETWORK, HISTORY, CNN and LABELS what there is not; the steps that need it are left out, and the page
+    says why. Raises InputError where the photo cannot be read, and OSError where OUT cannot be written.
     """
     out.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
@@ -164,5 +166,18 @@ def _picture(step: Step, figure: Figure, path: Path) -> Picture:
     text = caption_of(figure)
     figure.supxlabel("")
     image = io.BytesIO()
-    figure.savefig(image, format="webp", dpi=DPI, pil_kwargs={"quality": WEBP_QUALITY})
-    return Picture(step.title, step.text, text, base64.b64encode(image.getvalue()).decode())
+    figure.savefig(
+        image,
+        format="webp",
+        dpi=DPI,
+        bbox_inches="tight",
+        pad_inches=0.04,
+        pil_kwargs={"quality": WEBP_QUALITY},
+    )
+    return Picture(
+        step.title,
+        step.text,
+        text,
+        base64.b64encode(image.getvalue()).decode(),
+        wide=len(figure.axes) > 1 or figure.get_figwidth() > WIDE,
+    )

@@ -22,8 +22,11 @@ def scaled_boxes(sample: Sample, image_size: int) -> np.ndarray:
 
 def scaled_photo(sample: Sample, image_size: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB."""
-    image = open_photo(sample.path)
-    size = scaled_size(sample, image_size)
+    return scaled(open_photo(sample.path), scaled_size(sample, image_size))
+
+
+def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> the same at a size of (width, height)."""
     if image.shape[1::-1] == size:
         return image
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from wheatear.palette import BLUE, VERMILLION
+
 
 def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
     """One panel for each metric over the epochs, training and validation together, as a PNG."""
@@ -13,8 +15,8 @@ def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
     figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for part, colour in (
-            ("train", "#0072b2"),
-            ("val", "#d55e00"),
+            ("train", BLUE),
+            ("val", VERMILLION),
         ):  # Okabe and Ito's, told apart by the colour-blind
             points = [(row["epoch"], row[f"{part}_{name}"]) for row in rows if f"{part}_{name}" in row]
             if points:

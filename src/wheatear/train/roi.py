@@ -78,10 +78,7 @@ class RoIHead(nn.Module):
         self.deltas = nn.Linear(channels, 4)
 
     def forward(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) features and (R, 5) rois to class_logits (R, 2) background, head; deltas (R, 4).
-
-        In training mode R = 1 is an error: one region has no variance to normalise by.
-        """
+        """Map (B, C, H, W) features and (R, 5) rois to class_logits (R, 2) background, head; deltas (R, 4)."""
         return self.judge(self.crop(features, rois))
 
     def crop(self, features: Tensor, rois: Tensor) -> Tensor:
@@ -90,8 +87,20 @@ class RoIHead(nn.Module):
 
     def judge(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Map (R, C, size, size) crops to class_logits (R, 2) background, head and deltas (R, 4)."""
-        seen = self.norm(self.hidden(crops.flatten(1)).relu())
+        seen = self._normalised(self.hidden(crops.flatten(1)).relu())
         return self.scores(seen), self.deltas(seen)
+
+    def _normalised(self, seen: Tensor) -> Tensor:
+        """Batch norm of (R, channels). In training, one region alone has no variance to be normalised by: it takes
+        the running means.
+        """
+        if self.training and len(seen) == 1:
+            norm = self.norm
+            return F.batch_norm(
+                seen, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+            )
+        normalised: Tensor = self.norm(seen)
+        return normalised
 
 
 def label_proposals(

@@ -1,0 +1,12 @@
+"""Okabe and Ito's palette ("Color Universal Design", 2008), whose colours are told apart by the colour-blind, too.
+
+Dark enough for white paper and light enough for black, but for yellow, which is for photos alone.
+"""
+
+BLUE = "#0072b2"
+VERMILLION = "#d55e00"
+SKY_BLUE = "#56b4e9"
+GREEN = "#009e73"
+PURPLE = "#cc79a7"
+ORANGE = "#e69f00"
+YELLOW = "#f0e442"

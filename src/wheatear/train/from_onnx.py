@@ -1,0 +1,98 @@
+"""From a model.onnx back to torch: the network of its card's recipe, with the weights of the graph.
+
+The export keeps the names that tensors have in torch. What it changes is undone here: large tensors are stored in few
+bits and widened by nodes, and a batch norm right after a convolution is folded into it. The snip classifier, which
+only trains the backbone, is not exported.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import torch
+from onnx import GraphProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from torch import Tensor, nn
+
+from wheatear.errors import InputError
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.recipe import validated
+
+ROOT = "model."  # where `OneImage` has the detector
+INPUTS = {  # the names in torch of a node's inputs, from the second on
+    "Conv": ("weight", "bias"),
+    "Gemm": ("weight", "bias"),
+    "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
+}
+NOT_EXPORTED = "num_batches_tracked"  # of a batch norm, which has no use for it once trained
+
+
+def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
+    """The network of a model.onnx, given its bytes and its card's recipe, in evaluation mode.
+
+    It finds what the graph finds, but for rounding. `name` is for the messages: InputError where the recipe is none of
+    ours, or the graph is not that of such a network.
+    """
+    model = FasterRCNN(validated(recipe, f"{name}, recipe"))
+    model.snip_head = None
+    try:
+        tensors = dict(stored_tensors(onnx.load_model_from_string(content).graph))
+        tensors |= unfolded(model, tensors)
+        result = model.load_state_dict(tensors, strict=False)
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{name}: is not the network of its card ({_last_line(error)})") from None
+    missing = [key for key in result.missing_keys if not key.endswith(NOT_EXPORTED)]
+    if missing or result.unexpected_keys:
+        raise InputError(
+            f"{name}: is not the network of its card ({[*missing, *result.unexpected_keys][0]} is in one alone)"
+        )
+    return model.eval()
+
+
+def stored_tensors(graph: GraphProto) -> Iterator[tuple[str, Tensor]]:
+    """The weights of every layer in the graph, by their names in torch. KeyError for one that depends on the photo."""
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+
+    def value(name: str) -> np.ndarray:
+        if name in initializers:
+            return numpy_helper.to_array(initializers[name])
+        node = makers[name]
+        inputs = {each: value(each) for each in node.input}
+        (made,) = ReferenceEvaluator(node).run(None, inputs)
+        return np.asarray(made)
+
+    for node in graph.node:
+        layer = node.input[1] if node.op_type in INPUTS else ""
+        if layer.startswith(ROOT) and layer.endswith(".weight"):
+            prefix = layer.removeprefix(ROOT).removesuffix("weight")
+            for part, name in zip(INPUTS[node.op_type], node.input[1:], strict=False):
+                yield prefix + part, torch.from_numpy(value(name).copy())
+
+
+def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch norms that the export has folded away, and taken out of `tensors` what it has put in their place.
+
+    Such a convolution, without a bias in torch, has one in the graph. The batch norm after it gets the bias, and
+    otherwise leaves everything as it is.
+    """
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    ]
+    found: dict[str, Tensor] = {}
+    for (name, layer), (after, norm) in pairwise(layers):
+        bias = tensors.get(f"{name}.bias")
+        if bias is None or layer.bias is not None or not isinstance(norm, nn.BatchNorm2d):
+            continue
+        del tensors[f"{name}.bias"]
+        ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
+        found |= {f"{after}.weight": ones, f"{after}.bias": bias, f"{after}.running_mean": zeros}
+        found[f"{after}.running_var"] = ones - norm.eps
+    return found
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).splitlines()[-1].strip() if str(error) else type(error).__name__

@@ -1,0 +1,115 @@
+"""A model.onnx as a network of torch again: the same weights, the same detections."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from tiny_recipe import tiny_recipe
+from wheatear.cli_explain import open_model
+from wheatear.detections import Detections
+from wheatear.detector import Card, load
+from wheatear.errors import InputError
+from wheatear.explain import story
+from wheatear.explain.look import Network, shipped_network
+from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.from_onnx import load_exported, stored_tensors
+from wheatear.train.recipe import Recipe
+
+torch.set_num_threads(1)
+
+
+def random_model(recipe: Recipe) -> FasterRCNN:
+    """A model as after a training: no two tensors are alike, and its scores and boxes are all over the place."""
+    torch.manual_seed(0)
+    model = FasterRCNN(recipe).eval()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 2)
+            for tensor in (layer.bias, layer.running_mean):
+                nn.init.normal_(tensor, std=0.2)
+        elif getattr(layer, "bias", None) is not None:
+            nn.init.normal_(layer.bias, std=0.1)
+    for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):
+        nn.init.normal_(layer.weight, std=0.2)
+    return model
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A joint model, whose pyramid has batch norms to fold."""
+    recipe = tiny_recipe(image_size=640)
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    export_onnx(random_model(recipe), path)
+    card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
+    path.with_suffix(".json").write_text(card.model_dump_json())
+    return path
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_it_finds_what_the_graph_finds(shipped: bool, exported: Path):
+    image = np.random.default_rng(0).integers(0, 256, (301, 277, 3), dtype=np.uint8)
+    name = "seed" if shipped else exported
+    theirs = load(name).run(image, 0.0)
+    with torch.inference_mode():
+        found = OneImage(shipped_network(name).model)(torch.from_numpy(image))
+    ours = Detections(*(t.numpy() for t in found))
+    assert len(theirs) > 5
+    for one, other in ((ours, theirs), (theirs, ours)):
+        box, score = gap(one, other, 0.02).max(0)
+        assert box <= BOX_TOLERANCE
+        assert score <= SCORE_TOLERANCE
+
+
+def test_weights_are_as_stored(exported: Path):
+    model = shipped_network(exported).model
+    original = random_model(model.recipe)
+    for name in ("roi_head.scores.weight", "backbone.groups.2.2.running_var", "rpn.head.conv.bias"):
+        stored, expected = model.state_dict()[name], original.state_dict()[name]
+        torch.testing.assert_close(stored, expected, atol=0, rtol=1e-3)
+    assert model.snip_head is None
+
+
+def test_explain_opens_an_exported_model(exported: Path):
+    finder, missing = open_model(str(exported))
+    assert isinstance(finder, Network)
+    assert finder.threshold == 0.4
+    assert missing == [story.HISTORY, story.CNN]
+
+
+def test_weights_are_widened_by_whatever_nodes_the_graph_has():
+    weight = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
+    scale = np.array([[0.5], [1], [2]], np.float32)
+    nodes = [
+        helper.make_node("Cast", ["w.int8"], ["w.wide"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["w.wide", "w.scale"], ["model.last.weight"]),
+        helper.make_node("Gemm", ["image", "model.last.weight", "b"], ["boxes"], transB=1),
+    ]
+    stored = {"w.int8": weight, "w.scale": scale, "b": np.ones(3, np.float32)}
+    graph = helper.make_graph(
+        nodes, "tiny", [], [], [numpy_helper.from_array(array, name) for name, array in stored.items()]
+    )
+    found = dict(stored_tensors(graph))
+    assert found.keys() == {"last.weight", "last.bias"}
+    np.testing.assert_array_equal(found["last.weight"], weight * scale)
+
+
+def test_a_graph_of_another_network_is_refused(exported: Path):
+    recipe = Card.model_validate_json(exported.with_suffix(".json").read_bytes()).recipe
+    graph = onnx.load(exported)
+    for node in graph.graph.node:
+        if node.op_type == "Conv" and "rpn.head.conv" in node.input[1]:
+            node.input[1] = "nameless"
+    with pytest.raises(InputError, match=r"tiny: is not the network of its card \(rpn.head.conv.weight"):
+        load_exported(graph.SerializeToString(), recipe, "tiny")
+    with pytest.raises(InputError, match=r"tiny, recipe: rpn\.channels: "):
+        load_exported(exported.read_bytes(), recipe | {"rpn": recipe["rpn"] | {"channels": 0}}, "tiny")
+    wider = recipe | {"roi": recipe["roi"] | {"channels": 24}}
+    with pytest.raises(InputError, match=r"tiny: is not the network of its card .*roi_head"):
+        load_exported(exported.read_bytes(), wider, "tiny")

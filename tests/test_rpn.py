@@ -43,7 +43,7 @@ def small_rpn(
         CHANNELS,
         levels,
         TargetSettings(0.5, 0.3, batch_size_per_image, 0.5, allow_low_quality=True),
-        ProposalSettings(pre_nms_top_n, post_nms_top_n, nms_thresh=0.7, min_size=min_size),
+        ProposalSettings(pre_nms_top_n, post_nms_top_n, post_nms_top_n, nms_thresh=0.7, min_size=min_size),
         beta=BETA,
         inside_only=inside_only,
     )

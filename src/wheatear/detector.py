@@ -21,7 +21,7 @@ from wheatear.tta import FUSION_IOU, VIEWS, run_views
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-DEFAULT_MODEL = "seed"
+DEFAULT_MODEL = "small"
 
 
 class Judged(BaseModel):

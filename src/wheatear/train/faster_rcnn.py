@@ -140,7 +140,13 @@ def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float, *, inside_on
             recipe.positive_fraction,
             allow_low_quality=True,
         ),
-        ProposalSettings(recipe.pre_nms_top_n, recipe.post_nms_top_n, recipe.nms_thresh, min_size),
+        ProposalSettings(
+            recipe.pre_nms_top_n,
+            recipe.post_nms_top_n,
+            recipe.post_nms_top_n_train or recipe.post_nms_top_n,
+            recipe.nms_thresh,
+            min_size,
+        ),
         beta=RPN_BETA,
         inside_only=inside_only,
     )

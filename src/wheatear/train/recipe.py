@@ -61,7 +61,8 @@ class PyramidRecipe(Part):
 class RPNRecipe(Part):
     """Anchors, their labels, the sampling, and how many proposals are kept.
 
-    One head looks at every stride; scales are multiples of the stride.
+    One head looks at every stride; scales are multiples of the stride. post_nms_top_n_train: as many proposals while the
+    joint stage trains; with few, the RoI head sees no background but the edges of heads. None: post_nms_top_n.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]
@@ -74,6 +75,7 @@ class RPNRecipe(Part):
     positive_fraction: Fraction
     pre_nms_top_n: Count
     post_nms_top_n: Count
+    post_nms_top_n_train: Count | None = None
     nms_thresh: Fraction
 
     def anchors(self) -> list[AnchorLevel]:

@@ -21,13 +21,14 @@ class ProposalSettings:
     """Which anchors become proposals.
 
     pre_nms_top_n:  highest scores of each level that go into the NMS.
-    post_nms_top_n: proposals of an image.
+    post_nms_top_n: proposals of an image; post_nms_top_n_train: those that the RoI head learns from.
     nms_thresh:     of two boxes of one level with a higher IoU the lower score goes.
     min_size:       boxes thinner than this, in pixels after clipping, go.
     """
 
     pre_nms_top_n: int
     post_nms_top_n: int
+    post_nms_top_n_train: int
     nms_thresh: float
     min_size: float
 
@@ -152,5 +153,7 @@ class RPN(nn.Module):
     def _best(self, level_results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Join the levels of one image and keep the highest scores."""
         boxes, scores = map(torch.cat, zip(*level_results, strict=True))
-        best = scores.argsort(descending=True)[: self.proposal_settings.post_nms_top_n]
+        settings = self.proposal_settings
+        limit = settings.post_nms_top_n_train if self.training else settings.post_nms_top_n
+        best = scores.argsort(descending=True)[:limit]
         return boxes[best], scores[best]

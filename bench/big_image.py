@@ -1,6 +1,6 @@
 """Peak memory and time of `wheatear count` over a GeoTIFF of 20,000 × 20,000 pixels, beside one of 5,000 × 5,000.
 
-    python bench/big_image.py [--model seed] [--side 20000] [--limit-mb 1500]
+    python bench/big_image.py [--model small] [--side 20000] [--limit-mb 1500]
 
 The image is made here, from drawn fields, as a tiled JPEG GeoTIFF of 1 mm pixels in UTM. Counting runs as a process of
 its own with all that a user gets: boxes, picture, maps. The exit code is 1 above the limit. Needs the extra `geo`.
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="seed")
+    parser.add_argument("--model", default="small")
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--limit-mb", type=float, default=1500)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """Peak memory of `wheatear count` over 10 photos and over 1,000, with every output that it has.
 
-    python bench/memory.py [--model seed] [--few 10] [--many 1000] [--side 256] [--limit 1.2]
+    python bench/memory.py [--model small] [--few 10] [--many 1000] [--side 256] [--limit 1.2]
 
 A few drawn photos are there under many names (hard links). Counting runs as a process of its own and writes tables,
 pictures, all formats and the page. The exit code is 1 where the many take more than `limit` times what the few take.
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="seed")
+    parser.add_argument("--model", default="small")
     parser.add_argument("--few", type=int, default=10)
     parser.add_argument("--many", type=int, default=1000)
     parser.add_argument("--side", type=int, default=256)

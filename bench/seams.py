@@ -1,6 +1,6 @@
 """Heads at seams: labelled tiles stitched back into their field photos, then counted whole and in tiles.
 
-    python bench/seams.py DIR [--split val] [--model seed] [--threshold 0.5] [--out seams.csv]
+    python bench/seams.py DIR [--split val] [--model small] [--threshold 0.5] [--out seams.csv]
 
 Tiles of one field photo are laid side by side where their edges meet (wheatear.data.photos.find_seams); a place in the
 rectangle without a tile stays black. Four counts of each stitched photo:
@@ -117,7 +117,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--model", default="seed")
+    parser.add_argument("--model", default="small")
     parser.add_argument("--threshold", type=float)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """Seconds a 1024² photo and peak memory: the shipped detector beside torchvision's fasterrcnn_mobilenet_v3_large_fpn.
 
-    python bench/speed.py [--model seed] [--photos 8] [--rounds 3]
+    python bench/speed.py [--model small] [--photos 8] [--rounds 3]
 
 Each runs in processes of its own, in turn, on the same drawn photos with the same number of threads; the ratio is
 taken round by round. torchvision's network is built without weights, as none can be assumed here: the time of its
@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="seed")
+    parser.add_argument("--model", default="small")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

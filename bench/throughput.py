@@ -1,6 +1,6 @@
 """Photos a second of `wheatear count`, beside one photo at a time and torchvision's mobilenet Faster R-CNN.
 
-    python bench/throughput.py [--model seed] [--photos 60] [--rounds 3] [--jobs 1 2]
+    python bench/throughput.py [--model small] [--photos 60] [--rounds 3] [--jobs 1 2]
 
 All read the same drawn 1024² JPEGs from disk and use as many threads as there are cores; each run is a process of its
 own. `one at a time` and `count` write the same tables and pictures; the peer only reads and detects. Memory is also
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="seed")
+    parser.add_argument("--model", default="small")
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2])

@@ -61,8 +61,9 @@ class PyramidRecipe(Part):
 class RPNRecipe(Part):
     """Anchors, their labels, the sampling, and how many proposals are kept.
 
-    One head looks at every stride; scales are multiples of the stride. post_nms_top_n_train: as many proposals while the
-    joint stage trains; with few, the RoI head sees no background but the edges of heads. None: post_nms_top_n.
+    One head looks at every stride; scales are multiples of the stride.
+    post_nms_top_n_train: proposals while the joint stage trains; with few, the RoI head sees no background but the edges
+    of heads. None: post_nms_top_n.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]

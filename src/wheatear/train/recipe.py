@@ -62,8 +62,8 @@ class RPNRecipe(Part):
     """Anchors, their labels, the sampling, and how many proposals are kept.
 
     One head looks at every stride; scales are multiples of the stride.
-    post_nms_top_n_train: proposals while the joint stage trains; with few, the RoI head sees no background but the edges
-    of heads. None: post_nms_top_n.
+    post_nms_top_n_train: proposals while the joint stage trains; None: post_nms_top_n. With few, the RoI head sees no
+    background but the edges of heads.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]

@@ -6,6 +6,8 @@ import pytest
 
 from count_runs import draw
 from tiny_model import write_tiny_model
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
 from wheatear.data.synth import draw_dataset
 
 SEED_WITH_AN_EMPTY_PHOTO = 1  # its fourth photo
@@ -23,6 +25,18 @@ def field_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def field_photo(field_dir: Path) -> Path:
     """One photo with heads."""
     return field_dir / "train" / "field_00000.jpg"
+
+
+@pytest.fixture(scope="session")
+def sample(field_dir: Path) -> Sample:
+    """The photo of field_dir with the most heads."""
+    return max(read_dataset(field_dir), key=lambda s: len(s.boxes))
+
+
+@pytest.fixture(scope="session")
+def bare_sample(field_dir: Path) -> Sample:
+    """A photo of field_dir without heads."""
+    return min(read_dataset(field_dir), key=lambda s: len(s.boxes))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import torch
 from click.testing import Result
 from typer.testing import CliRunner
 
+from one_line import complaint_of
 from tiny_model import write_tiny_model
 from tiny_run import TINY, fake_run, tiny_toml
 from wheatear.cli import app
@@ -60,10 +61,7 @@ def command(*arguments: object) -> Result:
 def complaint(*arguments: object) -> str:
     """The one line on stderr with which the command fails."""
     result = command(*arguments)
-    assert result.exit_code == 1, result.output
-    assert result.stderr.startswith("wheatear: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr.removeprefix("wheatear: ").strip()
+    return complaint_of(result)
 
 
 # train

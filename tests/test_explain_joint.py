@@ -12,7 +12,6 @@ from torchvision.ops import box_iou
 import untrained_run
 from test_explain_steps import labels_of, outlines
 from tiny_recipe import tiny_recipe
-from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.explain import found_heads, story
 from wheatear.explain.anchors import anchor_boxes, best_anchors
@@ -45,18 +44,6 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch):
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     recipe = tiny_recipe(image_size=1024)
     return TrainedRun(untrained_run.write_untrained_run(tmp_path_factory.mktemp("run") / "joint", recipe))
-
-
-@pytest.fixture(scope="module")
-def sample(field_dir: Path) -> Sample:
-    """A photo of 256 px with many heads."""
-    return max(read_dataset(field_dir), key=lambda s: len(s.boxes))
-
-
-@pytest.fixture(scope="module")
-def bare_sample(field_dir: Path) -> Sample:
-    """A photo without heads."""
-    return min(read_dataset(field_dir), key=lambda s: len(s.boxes))
 
 
 def told(run: TrainedRun, sample: Sample, out: Path, *missing: str) -> str:

@@ -1,7 +1,5 @@
 """The pictures of the stages: their numbers against the parts that made them, and what they draw."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from untrained_run import tiny_recipe, write_untrained_run
-from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.explain.anchors import anchor_boxes, middle_cell
 from wheatear.explain.architecture import layers
@@ -32,18 +29,6 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     return TrainedRun(write_untrained_run(tmp_path_factory.mktemp("run") / "tiny", tiny_recipe()))
-
-
-@pytest.fixture(scope="module")
-def sample(field_dir: Path) -> Sample:
-    """A photo with many heads."""
-    return max(read_dataset(field_dir), key=lambda s: len(s.boxes))
-
-
-@pytest.fixture(scope="module")
-def bare_sample(field_dir: Path) -> Sample:
-    """A photo without heads."""
-    return min(read_dataset(field_dir), key=lambda s: len(s.boxes))
 
 
 def labels_of(figure: Figure) -> list[str]:

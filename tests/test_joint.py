@@ -177,11 +177,11 @@ def test_a_run_may_start_from_a_trained_detector(tmp_path):
     torch.manual_seed(1)
     trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
     save_parts(trained, [trained], tmp_path / "weights.safetensors")
-    load_start(fresh, fresh.recipe, str(tmp_path / "weights.safetensors"))
+    load_start(fresh, str(tmp_path / "weights.safetensors"))
     assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
     wide = FasterRCNN(tiny_recipe(pyramid={"channels": 16}))
     with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the recipe"):
-        load_start(wide, wide.recipe, str(tmp_path / "weights.safetensors"))
+        load_start(wide, str(tmp_path / "weights.safetensors"))
 
 
 def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
@@ -189,7 +189,7 @@ def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
     trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
     before = fresh.rpn.head.conv.weight.clone()
     save_parts(trained, [trained.backbone], tmp_path / "weights.safetensors")
-    load_start(fresh, fresh.recipe, str(tmp_path / "weights.safetensors"))
+    load_start(fresh, str(tmp_path / "weights.safetensors"))
     for name, value in fresh.backbone.state_dict().items():
         assert torch.equal(value, trained.backbone.state_dict()[name])
     assert torch.equal(fresh.rpn.head.conv.weight, before)

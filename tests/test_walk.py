@@ -13,7 +13,6 @@ from mistakes import iou_plus_one, linear_scores, lost_heads, missing_activation
 from quoted import ROOT, definition, quote, refresh
 from test_explain_result import outlines
 from untrained_run import tiny_recipe, write_untrained_run
-from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAD, MISSED
 from wheatear.explain.drawing import caption_of
@@ -31,11 +30,6 @@ def text() -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     return TrainedRun(write_untrained_run(tmp_path_factory.mktemp("run") / "tiny", tiny_recipe()))
-
-
-@pytest.fixture(scope="module")
-def sample(field_dir: Path) -> Sample:
-    return max(read_dataset(field_dir), key=lambda s: len(s.boxes))
 
 
 def test_quotations_are_as_the_code_is_now(text: str):

@@ -8,6 +8,8 @@ import typer
 from wheatear.cli_errors import friendly_errors
 from wheatear.errors import InputError
 
+Storage = Literal["float16", "int8"]  # that of train.storage, which `--help` shall list without torch
+
 
 def need_torch() -> None:
     """Raises InputError, saying what to install, where the training extra is not there."""
@@ -128,7 +130,7 @@ def export_command(
         typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set."),
     ] = None,
     storage: Annotated[
-        Literal["float16", "int8"],
+        Storage,
         typer.Option(help="How weights are stored; computed with are float32 in either case."),
     ] = "float16",
 ) -> None:
@@ -142,7 +144,7 @@ def export_command(
         check_export(run, path, check, storage)
 
 
-def check_export(run: Path, path: Path, folder: Path, storage: Literal["float16", "int8"]) -> None:
+def check_export(run: Path, path: Path, folder: Path, storage: Storage) -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
     from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import read_dataset

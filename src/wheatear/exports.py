@@ -119,31 +119,28 @@ def open_export(name: str, out: Path) -> AbstractContextManager[Add]:
 
 def write_coco(path: str | Path, found: Found) -> None:
     """open_coco for an iterable of (name, Detections)."""
-    with open_coco(path) as add:
-        _add_all(add, found)
+    _write(open_coco(path), found)
 
 
 def write_yolo(folder: str | Path, found: Found) -> None:
     """open_yolo for an iterable of (name, Detections)."""
-    with open_yolo(folder) as add:
-        _add_all(add, found)
+    _write(open_yolo(folder), found)
 
 
 def write_voc(folder: str | Path, found: Found) -> None:
     """open_voc for an iterable of (name, Detections)."""
-    with open_voc(folder) as add:
-        _add_all(add, found)
+    _write(open_voc(folder), found)
 
 
 def write_submission(path: str | Path, found: Found) -> None:
     """open_submission for an iterable of (name, Detections)."""
-    with open_submission(path) as add:
-        _add_all(add, found)
+    _write(open_submission(path), found)
 
 
-def _add_all(add: Add, found: Found) -> None:
-    for name, detections in found:
-        add(name, detections)
+def _write(opened: AbstractContextManager[Add], found: Found) -> None:
+    with opened as add:
+        for name, detections in found:
+            add(name, detections)
 
 
 def _heads(detections: Detections) -> Iterator[tuple[list[float], float]]:

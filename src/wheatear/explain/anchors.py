@@ -102,7 +102,8 @@ def _show_best(axes: list[Axes], look: Look) -> None:
 
 
 def _describe(look: Look) -> str:
-    every, kept = torch.cat(look.anchors), int(inside(torch.cat(look.anchors), *look.size).sum())
+    every = torch.cat(look.anchors)
+    kept = int(inside(every, *look.size).sum())
     levels = zip(look.model.rpn.levels, look.shapes, strict=True)
     text = f"{'; '.join(_describe_level(*level) for level in levels)}. {len(every):,} anchors in all; "
     if look.model.rpn.inside_only:

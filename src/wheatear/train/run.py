@@ -29,7 +29,6 @@ from wheatear.train.memory import keep_memory
 from wheatear.train.opening import Run
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
-from wheatear.train.recipe import Recipe
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
@@ -47,7 +46,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
     if not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
-        load_start(model, run.recipe, str(run.weights or run.recipe.backbone.weights))
+        load_start(model, str(run.weights or run.recipe.backbone.weights))
     for name, stage in stages.items():
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
@@ -59,12 +58,12 @@ def train_run(run: Run, only: str | None = None) -> None:
             return
 
 
-def load_start(model: FasterRCNN, recipe: Recipe, weights: str) -> None:
+def load_start(model: FasterRCNN, weights: str) -> None:
     """What a run starts from: a backbone's weights (`published`), or all of a detector that was trained before."""
     if is_detector(Path(weights)):
         load_parts(model, Path(weights))
     else:
-        load_backbone(model.backbone, recipe.backbone, weights)
+        load_backbone(model.backbone, model.recipe.backbone, weights)
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def test_the_rpn_takes_its_settings_from_the_recipe():
             "bg_iou_thresh": 0.1,
         }
     )
-    rpn = build_rpn(recipe, 16, min_size=3.0)
+    rpn = build_rpn(recipe, 16, 2048, min_size=3.0)
     assert rpn.target_settings == TargetSettings(0.6, 0.1, 62, 0.25, allow_low_quality=True)
     settings = rpn.proposal_settings
     assert (settings.pre_nms_top_n, settings.post_nms_top_n) == (200, 50)

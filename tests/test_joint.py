@@ -18,6 +18,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train import fit
 from wheatear.train.checkpoint import save_parts
+from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import EpochShuffle, Machine
 from wheatear.train.joint import JointTraining, lr_share
@@ -79,6 +80,22 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
     ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_refine_goes_on_from_what_joint_left(tmp_path, samples):
+    recipe = tiny_recipe({"val_every": 2})
+    stages = [recipe.stages[0], recipe.stages[0].model_copy(update={"stage": "refine", "proposals": 80})]
+    recipe = Recipe.model_validate(recipe.model_copy(update={"stages": stages}).model_dump())
+    rows = train(tmp_path / "run", recipe, samples)
+    with (tmp_path / "run" / "refine" / "metrics.csv").open(encoding="utf-8") as file:
+        refined = list(csv.DictReader(file))
+    assert rows[0]["lr"] == refined[0]["lr"]  # the rate begins anew
+    assert (
+        refined[0]["train_loss_objectness"] < rows[1]["train_loss_objectness"] < "0.69"
+    )  # the weights do not
+    assert load_run(tmp_path / "run").recipe == recipe
+    card = describe_run(tmp_path / "run", recipe)
+    assert list(card.figures["stages"]) == ["joint", "refine"]
 
 
 @pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])

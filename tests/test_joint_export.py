@@ -32,7 +32,7 @@ def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSess
     return OneImage(model).eval(), onnxruntime.InferenceSession(path)
 
 
-@pytest.mark.parametrize("shape", [(24, 24), (256, 320), (301, 177), (512, 640)])
+@pytest.mark.parametrize("shape", [(24, 24), (256, 320), (301, 177), (512, 640), (1100, 2000)])
 def test_torch_and_onnxruntime_agree_at_any_size(both, shape):
     model, session = both
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)

@@ -21,6 +21,7 @@ RATIOS = (0.5, 1.0, 2.0)
 # offset 0 and two levels, as torchvision has them
 LEVELS = (AnchorLevel(8, (16.0,), RATIOS, offset=0), AnchorLevel(16, (32.0,), RATIOS, offset=0))
 IMAGE_SIZE = (64, 80)
+SIDE = 80  # of the photo that the numbers of proposals are meant for: IMAGE_SIZE is no larger
 SHAPES = [(8, 10), (4, 5)]
 
 
@@ -43,7 +44,7 @@ def small_rpn(
         CHANNELS,
         levels,
         TargetSettings(0.5, 0.3, batch_size_per_image, 0.5, allow_low_quality=True),
-        ProposalSettings(pre_nms_top_n, post_nms_top_n, post_nms_top_n, nms_thresh=0.7, min_size=min_size),
+        ProposalSettings(SIDE, pre_nms_top_n, post_nms_top_n, nms_thresh=0.7, min_size=min_size),
         beta=BETA,
         inside_only=inside_only,
     )
@@ -247,6 +248,20 @@ def test_proposals_by_hand():
     ((boxes, scores),) = rpn.proposals(objectness, torch.zeros(1, 5, 4), [anchors], (64, 80))
     assert boxes.tolist() == [[1, 0, 11, 10], [30, 30, 80, 64]]
     assert scores.tolist() == pytest.approx([0.7, 0.5])
+
+
+def test_the_numbers_of_proposals_grow_with_the_photo():
+    rpn = small_rpn((AnchorLevel(8, (16.0,), (1.0,)),), pre_nms_top_n=3, post_nms_top_n=2)
+    anchors = 20.0 * torch.arange(8)[:, None] + torch.tensor([0.0, 0, 10, 10])
+    objectness = as_scores([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+    def number(height: int, width: int, asked: int | None = None) -> int:
+        moves = torch.zeros(1, 8, 4)
+        ((boxes, _),) = rpn.proposals(objectness, moves, [anchors], (height, width), asked)
+        return len(boxes)
+
+    assert [number(160, 40), number(80, 160), number(160, 160)] == [2, 4, 8]  # 3, 6 and 12 go into the NMS
+    assert [number(80, 80, 1), number(160, 160, 1), number(160, 200, 9)] == [1, 4, 8]
 
 
 def test_levels_are_suppressed_apart_and_ranked_together():

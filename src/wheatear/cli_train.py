@@ -100,9 +100,9 @@ def train_command(
     if both and not labels:
         raise InputError("--both: give the other labels by --labels CSV")
     other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
-    if devices > 1 and [each.stage for each in settings.stages] != ["joint"]:
+    if devices > 1 and not settings.is_joint():
         raise InputError(
-            f"--devices {devices}: only the joint stage trains on several; recipe {settings.name} has others"
+            f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
         )
     run = open_run(
         out,

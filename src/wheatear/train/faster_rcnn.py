@@ -11,7 +11,7 @@ from wheatear.train.pretrained import PretrainedCNN
 from wheatear.train.pyramid import Pyramid, PyramidHead
 from wheatear.train.recipe import NotesBackboneRecipe, Recipe, RoIRecipe, RPNRecipe
 from wheatear.train.recipe_stages import CNNStage
-from wheatear.train.rescale import rescale, scaled_side, to_photo
+from wheatear.train.rescale import grown, rescale, scaled_side, to_photo
 from wheatear.train.roi import RoIHead, detect, to_rois
 from wheatear.train.rpn import RPN, ProposalSettings
 from wheatear.train.targets import TargetSettings
@@ -44,6 +44,7 @@ class FasterRCNN(nn.Module):
         self.rpn = build_rpn(
             recipe.rpn,
             channels[recipe.rpn.strides[0]],
+            recipe.image_size,
             recipe.detection.min_size,
             inside_only=recipe.pyramid is None,
         )
@@ -108,7 +109,7 @@ class FasterRCNN(nn.Module):
             image_size,
             score_thresh=settings.score_floor,
             nms_thresh=settings.nms_thresh,
-            detections_per_img=settings.detections_per_img,
+            detections_per_img=grown(settings.detections_per_img, image_size, self.recipe.image_size),
             min_size=settings.min_size,
             weights=self.recipe.roi.box_weights,
             suppression=settings.suppression,
@@ -124,8 +125,12 @@ def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
     return nn.Linear(channels[stride] * (sizes[0] // stride) ** 2, 2)
 
 
-def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float, *, inside_only: bool = True) -> RPN:
+def build_rpn(
+    recipe: RPNRecipe, in_channels: int, side: int, min_size: float, *, inside_only: bool = True
+) -> RPN:
     """The RPN of a recipe on maps of `in_channels`; proposals thinner than `min_size` pixels are dropped.
+
+    side: of the photo, in pixels, that the recipe's numbers of proposals are meant for.
 
     With a pyramid, anchors that cross the border are trained too (Lin et al. 2017, §5.1): heads cut by it are heads.
     """
@@ -140,13 +145,7 @@ def build_rpn(recipe: RPNRecipe, in_channels: int, min_size: float, *, inside_on
             recipe.positive_fraction,
             allow_low_quality=True,
         ),
-        ProposalSettings(
-            recipe.pre_nms_top_n,
-            recipe.post_nms_top_n,
-            recipe.post_nms_top_n_train or recipe.post_nms_top_n,
-            recipe.nms_thresh,
-            min_size,
-        ),
+        ProposalSettings(side, recipe.pre_nms_top_n, recipe.post_nms_top_n, recipe.nms_thresh, min_size),
         beta=RPN_BETA,
         inside_only=inside_only,
     )

@@ -1,4 +1,4 @@
-"""Stage joint: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2).
+"""Stages joint and refine: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2).
 
 B images, R sampled regions of a batch.
 """
@@ -60,7 +60,7 @@ class JointTraining(StageModule):
         objectness, deltas = model.rpn(levels)
         anchors = model.rpn.anchors([(m.shape[2], m.shape[3]) for m in levels], batch.images.device)
         losses = model.rpn.loss(objectness, deltas, anchors, batch.gt_boxes, image_size, self.generator)
-        proposals = model.rpn.proposals(objectness, deltas, anchors, image_size)
+        proposals = model.rpn.proposals(objectness, deltas, anchors, image_size, self.stage.proposals)
         drawn = [
             label_proposals(boxes, gt_boxes, self.targets, self.generator, append_gt=True)
             for (boxes, _), gt_boxes in zip(proposals, batch.gt_boxes, strict=True)

@@ -70,8 +70,8 @@ def open_run(
         )
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
-    if other_labels and other_labels.both and [stage.stage for stage in recipe.stages] != ["joint"]:
-        raise InputError(f"--both: only the joint stage learns of two labellings; {recipe.name} has others")
+    if other_labels and other_labels.both and not recipe.is_joint():
+        raise InputError(f"--both: only joint stages learn of two labellings; {recipe.name} has others")
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)

@@ -59,11 +59,9 @@ class PyramidRecipe(Part):
 
 
 class RPNRecipe(Part):
-    """Anchors, their labels, the sampling, and how many proposals are kept.
+    """Anchors, their labels, the sampling, and how many proposals a photo of 1024² has (`grown`).
 
     One head looks at every stride; scales are multiples of the stride.
-    post_nms_top_n_train: proposals while the joint stage trains; None: post_nms_top_n. With few, the RoI head sees no
-    background but the edges of heads.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]
@@ -76,7 +74,6 @@ class RPNRecipe(Part):
     positive_fraction: Fraction
     pre_nms_top_n: Count
     post_nms_top_n: Count
-    post_nms_top_n_train: Count | None = None
     nms_thresh: Fraction
 
     def anchors(self) -> list[AnchorLevel]:
@@ -143,6 +140,10 @@ class Recipe(Part):
         """The strides that the RPN or the RoI head looks at, ascending."""
         return sorted({*self.rpn.strides, *self.roi.strides})
 
+    def is_joint(self) -> bool:
+        """Whether everything is trained at once."""
+        return all(isinstance(stage, JointStage) for stage in self.stages)
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Recipe":
         strides = self.strides()
@@ -174,8 +175,11 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
-        if names != ["joint"] and names != [name for name in ("cnn", "rpn", "rcnn") if name in names]:
-            raise ValueError(f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint alone")
+        apart = [name for name in ("cnn", "rpn", "rcnn") if name in names]
+        if names not in (["joint"], ["joint", "refine"], apart):
+            raise ValueError(
+                f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint, refine"
+            )
         if "cnn" in names and not isinstance(self.backbone, NotesBackboneRecipe):
             raise ValueError('stages: cnn trains the notes\' CNN; give backbone.name = "notes" or joint')
         return self

@@ -92,10 +92,12 @@ class JointStage(Stage):
 
     lr rises over warmup_steps to the rate given and falls along a cosine to final_lr of it; backbone_lr is the
     backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
-    val_every: epochs from one look at the val photos to the next.
+    proposals: those of a photo that the RoI head learns from; None: as many as at detection. With few it sees no
+    background but the edges of heads. val_every: epochs from one look at the val photos to the next.
+    refine: as joint and after it, on what it left, with a rate that rises anew (a warm restart, Loshchilov 2017).
     """
 
-    stage: Literal["joint"]
+    stage: Literal["joint", "refine"]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
     backbone_lr: Positive = 1.0
@@ -104,6 +106,7 @@ class JointStage(Stage):
     final_lr: Fraction = 0.02
     clip_norm: Positive
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    proposals: Count | None = None
     val_every: Count = 1
     augment: AugmentRecipe
 

@@ -5,6 +5,7 @@ the longer side scaled to image_size, the heads of a 4000 px photo would become 
 """
 
 from fractions import Fraction
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ REFERENCE = 1024  # px, the side of the photos of the Global Wheat Head Dataset
 def scale_factor(image_size: int) -> Fraction:
     """What a photo's sides are multiplied by."""
     return Fraction(image_size, REFERENCE)
+
+
+def grown(limit: int, image_size: tuple[int, int], side: int) -> int:
+    """A limit that is meant for a photo of side², for one of height and width `image_size`: more where it is larger.
+
+    So a run over a large photo finds as many heads as its parts would. All lengths are at one scale.
+    """
+    height, width = image_size
+    # max() would be decided once, on export.
+    return cast(int, torch.sym_max(limit, limit * height * width // side**2))
 
 
 def scaled_side(side: int, image_size: int) -> int:

@@ -13,6 +13,7 @@ from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
 from wheatear.train.anchors import AnchorLevel, inside
 from wheatear.train.losses import rpn_losses
+from wheatear.train.rescale import grown
 from wheatear.train.targets import TargetSettings, decode, sample_targets
 
 
@@ -20,15 +21,16 @@ from wheatear.train.targets import TargetSettings, decode, sample_targets
 class ProposalSettings:
     """Which anchors become proposals.
 
+    side:           of the square photo that the two numbers are meant for, in pixels; a larger one has more (`grown`).
     pre_nms_top_n:  highest scores of each level that go into the NMS.
-    post_nms_top_n: proposals of an image; post_nms_top_n_train: those that the RoI head learns from.
+    post_nms_top_n: proposals of an image.
     nms_thresh:     of two boxes of one level with a higher IoU the lower score goes.
     min_size:       boxes thinner than this, in pixels after clipping, go.
     """
 
+    side: int
     pre_nms_top_n: int
     post_nms_top_n: int
-    post_nms_top_n_train: int
     nms_thresh: float
     min_size: float
 
@@ -93,18 +95,25 @@ class RPN(nn.Module):
         return [level.grid(h, w, device) for level, (h, w) in zip(self.levels, shapes, strict=True)]
 
     def proposals(
-        self, objectness: Tensor, deltas: Tensor, anchors: Sequence[Tensor], image_size: tuple[int, int]
+        self,
+        objectness: Tensor,
+        deltas: Tensor,
+        anchors: Sequence[Tensor],
+        image_size: tuple[int, int],
+        number: int | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Return, for each image, boxes (R, 4) within it and their scores (R,), 0 to 1 and descending.
 
         objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, image_size height and
-        width in pixels. R may be 0. No gradient flows back through the boxes.
+        width in pixels, number in place of post_nms_top_n. R may be 0. No gradient flows back through the boxes.
         """
+        settings = self.proposal_settings
+        limit = grown(number or settings.post_nms_top_n, image_size, settings.side)
         sizes = [level.shape[0] for level in anchors]
         found = []
         for scores, moves in zip(objectness.detach().unbind(), deltas.detach().unbind(), strict=True):
             levels = zip(scores.split_with_sizes(sizes), moves.split_with_sizes(sizes), anchors, strict=True)
-            found.append(self._best([self._propose(*level, image_size) for level in levels]))
+            found.append(best([self._propose(*level, image_size) for level in levels], limit))
         return found
 
     def loss(
@@ -138,10 +147,9 @@ class RPN(nn.Module):
         """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
         settings = self.proposal_settings
         order = objectness.argsort(descending=True)
+        limit = grown(settings.pre_nms_top_n, image_size, settings.side)
         # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
-        top = order[
-            torch.where(torch.arange(order.shape[0], device=order.device) < settings.pre_nms_top_n)[0]
-        ]
+        top = order[torch.where(torch.arange(order.shape[0], device=order.device) < limit)[0]]
         boxes = decode(deltas[top], anchors[top], self.target_settings.weights)
         boxes = clip_boxes_to_image(boxes, image_size)
         scores = objectness[top].to(boxes.dtype).sigmoid()
@@ -150,10 +158,9 @@ class RPN(nn.Module):
         kept = nms(boxes, scores, settings.nms_thresh)
         return boxes[kept], scores[kept]
 
-    def _best(self, level_results: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Join the levels of one image and keep the highest scores."""
-        boxes, scores = map(torch.cat, zip(*level_results, strict=True))
-        settings = self.proposal_settings
-        limit = settings.post_nms_top_n_train if self.training else settings.post_nms_top_n
-        best = scores.argsort(descending=True)[:limit]
-        return boxes[best], scores[best]
+
+def best(level_results: Sequence[tuple[Tensor, Tensor]], number: int) -> tuple[Tensor, Tensor]:
+    """Join the boxes and scores of one image's levels and keep the highest scores."""
+    boxes, scores = map(torch.cat, zip(*level_results, strict=True))
+    kept = scores.argsort(descending=True)[:number]
+    return boxes[kept], scores[kept]

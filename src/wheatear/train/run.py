@@ -97,6 +97,7 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
                 RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
             )
         case JointStage():
+            seed += stage.stage == "refine"  # to see the photos cut and changed otherwise than before
             changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed, run.relabelled)
             batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
             return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})

@@ -174,6 +174,7 @@ def test_the_best_threshold_is_chosen_and_kept_in_the_card(folder, model, tmp_pa
     assert (card.score_threshold, card.count_threshold) == (0.5, 0.5)
     assert card.figures["val"] == json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert (card.name, card.score_floor, content["note"]) == ("tiny", 0.02, "kept")
+    assert card.known_failures == []  # all is found
 
 
 def test_figures_of_the_stages_stay_in_the_card(folder, tmp_path):

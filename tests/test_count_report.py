@@ -13,7 +13,15 @@ from wheatear.count_report import MANY, SIDE, SMALL_SIDE, write_report
 from wheatear.detector import Card
 from wheatear.page import thumbnail
 
-CARD = Card(format=1, name="tiny <1>", score_threshold=0.4, licence="MIT", citation="A. & B.", extra="kept")
+CARD = Card(
+    format=1,
+    name="tiny <1>",
+    score_threshold=0.4,
+    known_failures=["Heads < 9 px: few are found."],
+    licence="MIT",
+    citation="A. & B.",
+    extra="kept",
+)
 
 
 @pytest.fixture
@@ -44,6 +52,7 @@ def test_the_page(pictures: dict[str, Path], tmp_path: Path) -> None:
     assert "dark &amp; small" in text
     assert "&lt;dir&gt;" in text
     assert "tiny &lt;1&gt;" in text
+    assert "<ul>\n<li>Heads &lt; 9 px: few are found.</li>\n</ul>" in text
     assert "&quot;extra&quot;: &quot;kept&quot;" in text
     assert re.findall(r'aria-label="Histogram of (.*?)"', text) == ["heads", "heads per m²"]
 

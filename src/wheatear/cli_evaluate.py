@@ -107,7 +107,11 @@ def evaluate_command(
         save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
-        keep(Path(model).with_suffix(".json"), figures, split or usual_split(known), tta)
+        from wheatear.known_failures import known_failures
+
+        judgements = list(figures.values())
+        failures = known_failures(chosen, found, judgements[0], judgements[-1])
+        keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), tta)
 
 
 def usual_split(samples: "Sequence[Sample]") -> str:
@@ -220,8 +224,10 @@ def save_report(
     write_evaluation_report(out / "report.html", samples, found, figures, title)
 
 
-def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str, tta: str | None = None) -> None:
-    """Write the chosen thresholds and their figures into a model's card, those with tta apart from the others."""
+def keep(
+    card: Path, figures: "Mapping[str, Evaluation]", failures: list[str], split: str, tta: str | None = None
+) -> None:
+    """Write the chosen thresholds and what they give into a model's card, that with tta apart from the rest."""
     content = json.loads(card.read_text("utf-8"))
     judged = content.setdefault("tta", {}).setdefault(tta, {}) if tta else content
     evaluations = list(figures.values())
@@ -229,5 +235,6 @@ def keep(card: Path, figures: "Mapping[str, Evaluation]", split: str, tta: str |
         e.score_threshold for e in (evaluations[0], evaluations[-1])
     )
     judged.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
+    judged["known_failures"] = failures
     with whole(card) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

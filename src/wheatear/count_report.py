@@ -173,9 +173,16 @@ def _card(card: "Card") -> str:
     lines += [escape(text) for text in (card.licence, card.citation) if text]
     everything = escape(json.dumps(card.model_dump(), indent=2, ensure_ascii=False))
     return (
-        f"<h2>The model</h2>\n<p>{'<br>'.join(lines)}</p>\n"
+        f"<h2>The model</h2>\n<p>{'<br>'.join(lines)}</p>\n{_failures(card)}"
         f"<details><summary>Its whole card</summary><pre>{everything}</pre></details>\n"
     )
+
+
+def _failures(card: "Card") -> str:
+    if not card.known_failures:
+        return ""
+    lines = "".join(f"<li>{escape(line)}</li>\n" for line in card.known_failures)
+    return f"<p>What it does worst on the photos that it was judged by:</p>\n<ul>\n{lines}</ul>\n"
 
 
 def _numbers(rows: Sequence[Row], column: str) -> list[float]:

@@ -32,6 +32,7 @@ class Judged(BaseModel):
     score_threshold: float = Field(ge=0, le=1)
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     figures: dict[str, object] = {}
+    known_failures: list[str] = []
 
 
 class Card(BaseModel):
@@ -42,6 +43,7 @@ class Card(BaseModel):
     count_threshold: the same, chosen for the smallest counting error; None where it was not chosen apart.
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
+    known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
     tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
     """
 
@@ -57,6 +59,7 @@ class Card(BaseModel):
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
+    known_failures: list[str] = []
     licence: str = ""
     citation: str = ""
 

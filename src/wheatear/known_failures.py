@@ -1,0 +1,55 @@
+"""Where a detector fails, in sentences for its card: the heads, the photos and the sessions that it does worst."""
+
+from collections.abc import Mapping, Sequence
+
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.error_analysis import by_density, by_head_size
+from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo
+from wheatear.matching import match, tally
+
+# What is worth a warning: a recall this much below that of all heads, a mean counting error above this share of the
+# heads, a session's Kaggle metric below this share of that of all photos.
+RECALL_LOST, HEADS_LOST, METRIC_KEPT = 0.05, 0.05, 0.8
+
+
+def known_failures(
+    samples: Sequence[Sample],
+    detections: Mapping[str, Detections],
+    at_score: Evaluation,
+    at_count: Evaluation,
+) -> list[str]:
+    """One sentence for each group of heads, of photos and of sessions that is found worse than the others.
+
+    samples, detections: as evaluation.evaluate was given them, and what it gave at the thresholds for boxes, by which
+    heads and sessions are judged, and for counting, by which photos are.
+    """
+    found = by_photo(samples, detections)
+    matches = [
+        match(sample.boxes, each, KAGGLE_IOUS[:1]) for sample, each in zip(samples, found, strict=True)
+    ]
+    lines, recall, kaggle = list[str](), at_score.overall.recall or 0.0, at_score.overall.kaggle
+    for size in by_head_size(samples, found, matches, at_score.score_threshold):
+        if size.recall < recall - RECALL_LOST:
+            lines.append(
+                f"Heads of {size.low:g} to {size.high:g} px (root of the box's area): {size.recall:.0%} are found, "
+                f"of all heads {recall:.0%}."
+            )
+    for density in by_density(tally(matches, at_count.score_threshold)):
+        if abs(density.bias) > HEADS_LOST * (density.low + density.high) / 2:
+            few_or_many = "few" if density.bias < 0 else "many"
+            lines.append(
+                f"Photos with {density.low:g} to {density.high:g} heads: counted {abs(density.bias):.1f} too "
+                f"{few_or_many} on average ({photos(density.photos)})."
+            )
+    for name, session in at_score.sessions.items():
+        if session.kaggle < METRIC_KEPT * kaggle:
+            lines.append(
+                f"{name} ({photos(session.photos)}): Kaggle metric {session.kaggle:.2f}, of all photos {kaggle:.2f}."
+            )
+    return lines
+
+
+def photos(number: int) -> str:
+    """A number of photos in words."""
+    return f"{number} photo{'s' if number != 1 else ''}"

@@ -1,0 +1,40 @@
+"""What a card says of the heads, photos and sessions that a detector does worst."""
+
+from pathlib import Path
+
+import numpy as np
+
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.evaluation import evaluate
+from wheatear.known_failures import known_failures
+
+
+def row(number: int, side: int) -> np.ndarray:
+    """Heads of side² pixels, one beside the other: (number, 4)."""
+    left = 2.0 * side * np.arange(number)
+    return np.stack([left, np.zeros(number), left + side, np.full(number, side)], axis=1)
+
+
+def described(photos: dict[str, tuple[np.ndarray, int]]) -> list[str]:
+    """The failures where of each photo's heads, the first so many are found; its session is its name's letter."""
+    samples = [
+        Sample(Path(f"{name}.jpg"), boxes.astype(np.float32), 2000, 2000, session=name[0])
+        for name, (boxes, _) in photos.items()
+    ]
+    found = {f"{name}.jpg": Detections(boxes[:n], np.full(n, 0.9)) for name, (boxes, n) in photos.items()}
+    figures = evaluate(samples, found, 0.5)
+    return known_failures(samples, found, figures, figures)
+
+
+def test_a_detector_without_failures_has_none():
+    assert described({"a1": (row(10, 20), 10), "b1": (row(20, 40), 20)}) == []
+
+
+def test_small_heads_in_a_dense_photo_of_one_session():
+    small = described({"a1": (row(40, 20), 20), "b1": (row(20, 40), 20), "b2": (row(20, 41), 20)})
+    assert small == [
+        "Heads of 20 to 40 px (root of the box's area): 50% are found, of all heads 75%.",
+        "Photos with 20 to 40 heads: counted 6.7 too few on average (3 photos).",
+        "a (1 photo): Kaggle metric 0.50, of all photos 0.83.",
+    ]

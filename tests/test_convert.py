@@ -150,6 +150,24 @@ def test_supervision_reads_the_same_boxes(name: str, samples: list[Sample], tmp_
     np.testing.assert_allclose(found, samples[0].boxes, atol=0.01)
 
 
+def test_ultralytics_reads_the_same_boxes(samples: list[Sample], tmp_path: Path) -> None:
+    data = pytest.importorskip("ultralytics.data")
+    utils = pytest.importorskip("ultralytics.data.utils")
+    write_dataset(samples, tmp_path, "yolo")
+    described = utils.check_det_dataset(str(tmp_path / "data.yaml"), autodownload=False)
+    read = {
+        Path(label["im_file"]).name: label
+        for split in ("train", "val")
+        for label in data.YOLODataset(img_path=described[split], data=described, augment=False).labels
+    }
+    assert described["names"] == {0: "wheat head"}
+    assert sorted(read) == ["a.png", "b b.PNG"]
+    assert len(read["b b.PNG"]["bboxes"]) == 0
+    height, width = read["a.png"]["shape"]
+    centre, size = np.split(read["a.png"]["bboxes"] * [width, height, width, height], 2, axis=1)
+    np.testing.assert_allclose(np.hstack([centre - size / 2, centre + size / 2]), samples[0].boxes, atol=0.01)
+
+
 def test_a_lone_split_divides_nothing_unless_images_csv_says_so(
     samples: list[Sample], tmp_path: Path
 ) -> None:

@@ -1,8 +1,8 @@
-"""How large the heads of a photo are, judged by the detector itself.
+"""How large the heads of a photo are, measured by the detector itself.
 
 A detector learned heads of one size and is less sure of others. So a few places of the photo are shown to it at several
-scales, always as a window of the same size. The scale counts for most at which it is surest of the heads, and finds
-them as large as those it learned. Letters: N detections.
+scales, always as a window of the same size. At the scale at which it is surest of the heads, and finds them as large as
+those it learned, they are measured. Letters: N detections.
 """
 
 from collections.abc import Callable
@@ -14,45 +14,66 @@ from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 from wheatear.tiles import run_scaled
 
-# Half an octave apart: heads from four times smaller to four times larger than the detector's.
-SCALES = tuple(2.0 ** (step / 2) for step in range(-4, 5))
+# An octave apart, as the detector learned heads of half an octave more and less: heads from four times smaller to four
+# times larger than its own.
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 WINDOW = 640  # pixels of the detector: room for about 20 heads, at 0.4 of the cost of a 1024² photo
 PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))  # of the photo's height and width
-BEST = 10  # heads of a window that speak for it: half of those in a window of the right scale
-# By how much another scale must be better than the photo as it is: a wrong guess costs more than a missed one.
-MARGIN = 1.15
+LIKELY = 0.3  # the score of a head that speaks for or against a scale
+ENOUGH = 15  # such heads; fewer count for less, and below a third of them nothing is measured
+SURE = 0.5  # of the best score: the heads that are measured
+NEAR = 0.3  # octaves: heads that differ less from the trained size are left as they are
 
 
 def estimate_head_px(
     run: Callable[[np.ndarray], Detections], pixels: Pixels, trained_px: float
 ) -> float | None:
-    """The size of the photo's heads, the root of a box's area in pixels, to half an octave.
+    """The median size of the photo's heads, the root of a box's area in pixels.
 
-    run: one run of the detector with a low score threshold. None where the detector finds heads best as they are, or
-    none at all.
+    run: one run of the detector with a low score threshold. None where the heads are about as large as trained_px, or
+    too few are found.
     """
-    evidence = [
-        np.mean([_evidence(run, pixels, place, scale, trained_px) for place in PLACES]) for scale in SCALES
+    looks = [_look(run, pixels, scale) for scale in SCALES]
+    evidence = [_evidence(heads, scale, trained_px) for heads, scale in zip(looks, SCALES, strict=True)]
+    heads = looks[int(np.argmax(evidence))]
+    if len(heads) < ENOUGH / 3:
+        return None
+    size = float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
+    return None if abs(np.log2(size / trained_px)) < NEAR else size
+
+
+def _look(run: Callable[[np.ndarray], Detections], pixels: Pixels, scale: float) -> Detections:
+    """The likely heads of all places at a scale, in pixels of the photo but of no place in it."""
+    windows = dict.fromkeys(
+        _window(pixels, place, scale) for place in PLACES
+    )  # in a small photo they are one
+    found = [
+        _uncut(run_scaled(run, pixels.read(window), scale).above(LIKELY), 1 / scale) for window in windows
     ]
-    best = int(np.argmax(evidence))
-    as_it_is = evidence[SCALES.index(1.0)]
-    return None if evidence[best] <= MARGIN * as_it_is else trained_px / SCALES[best]
+    boxes, scores = (
+        np.concatenate(parts) for parts in zip(*((f.boxes, f.scores) for f in found), strict=True)
+    )
+    return Detections(boxes, scores)
 
 
-def _evidence(
-    run: Callable[[np.ndarray], Detections],
-    pixels: Pixels,
-    place: tuple[float, float],
-    scale: float,
-    trained_px: float,
-) -> float:
-    """Mean score of the BEST heads at a place, each less by how far its size is off: 0..1."""
-    heads = run_scaled(run, pixels.read(_window(pixels, place, scale)), scale)[:BEST]
+def _uncut(heads: Detections, margin: float) -> Detections:
+    """Those that stay clear of the window's borders by more than a margin in its pixels."""
+    left, top, right, bottom = heads.boxes.T
+    clear = np.minimum(left, top) > margin
+    return heads[clear & (right < heads.width - margin) & (bottom < heads.height - margin)]
+
+
+def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
+    """How sure the detector is on average, less by how far a head's size is off: 0..1."""
     if not len(heads):
         return 0.0
-    sizes = np.sqrt(area(heads.boxes)) * scale
-    fit = np.exp(-np.abs(np.log(np.maximum(sizes, 1) / trained_px)))
-    return float((heads.scores * fit).sum() / BEST)
+    fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
+    return float((heads.scores * fit).mean()) * min(1.0, len(heads) / ENOUGH)
+
+
+def _sizes(heads: Detections) -> np.ndarray:
+    sizes: np.ndarray = np.sqrt(area(heads.boxes))
+    return sizes
 
 
 def _window(pixels: Pixels, place: tuple[float, float], scale: float) -> Window:

@@ -17,11 +17,15 @@ torch.set_num_threads(1)
 MIN_SIZE = 20.0  # px after scaling by 640 / 1024 or less, so a photo of 24 px is too small for a head
 
 
-@pytest.fixture(scope="module", params=[("nms", 640), ("matrix", 512)])
+@pytest.fixture(scope="module", params=[("nms", 640, None), ("matrix", 512, None), ("nms", 640, 0.7)])
 def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSession]:
     """The same detector, with weights that say something, for torch and for onnxruntime."""
-    suppression, image_size = request.param
-    detection = tiny_recipe().detection.model_dump() | {"suppression": suppression, "min_size": MIN_SIZE}
+    suppression, image_size, vote_iou = request.param
+    detection = tiny_recipe().detection.model_dump() | {
+        "suppression": suppression,
+        "vote_iou": vote_iou,
+        "min_size": MIN_SIZE,
+    }
     torch.manual_seed(0)
     model = FasterRCNN(tiny_recipe(image_size=image_size, detection=detection)).eval()
     for layer in (model.rpn.head.objectness, model.rpn.head.deltas, model.roi_head.scores):

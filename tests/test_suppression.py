@@ -1,12 +1,13 @@
-"""Matrix NMS against the paper's formula, written slowly."""
+"""Matrix NMS against the paper's formula, written slowly, and votes by hand."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from wheatear.train.suppression import matrix_nms
+from wheatear.train.suppression import matrix_nms, vote
 
 torch.set_num_threads(1)
 
@@ -41,3 +42,17 @@ def test_by_hand():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 15], [50, 50, 60, 60], [50, 50, 60, 60]])
     lowered = matrix_nms(boxes, torch.tensor([0.9, 0.6, 0.8, 0.7]))
     assert torch.allclose(lowered, torch.tensor([0.9, 0.4, 0.8, 0.0]), atol=1e-6)
+
+
+def test_boxes_vote_for_a_mean_weighted_by_their_scores():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [50, 50, 60, 60]])
+    scores = torch.tensor([0.6, 0.3, 0.5, 0.55])
+    means, surely = vote(boxes[[0, 3]], boxes, scores, 0.8)
+    assert means.tolist() == [[50, 50, 60, 60], [0, 0, 10, pytest.approx((0.6 * 10 + 0.3 * 9) / 0.9)]]
+    assert surely.tolist() == pytest.approx([0.55, (0.6**2 + 0.3**2) / 0.9])  # now the second comes first
+
+
+def test_no_boxes_have_no_votes():
+    none = torch.zeros(0, 4)
+    assert [tuple(t.shape) for t in vote(none, none, torch.zeros(0), 0.7)] == [(0, 4), (0,)]
+    assert [tuple(t.shape) for t in vote(none, torch.ones(2, 4), torch.ones(2), 0.7)] == [(0, 4), (0,)]

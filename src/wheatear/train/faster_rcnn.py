@@ -113,6 +113,7 @@ class FasterRCNN(nn.Module):
             min_size=settings.min_size,
             weights=self.recipe.roi.box_weights,
             suppression=settings.suppression,
+            vote_iou=settings.vote_iou,
         )
 
 

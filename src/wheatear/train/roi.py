@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from torch import Tensor, nn
 
-from wheatear.train.suppression import matrix_nms
+from wheatear.train.suppression import matrix_nms, vote
 from wheatear.train.targets import TargetSettings, Weights, decode, sample_targets
 
 Pool = Literal["crop_and_resize", "roi_align"]
@@ -133,6 +133,7 @@ def detect(
     min_size: float,
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
     suppression: Literal["nms", "matrix"] = "nms",
+    vote_iou: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Turn what the RoI head says of one image's proposals into detections.
 
@@ -141,6 +142,7 @@ def detect(
     Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
     descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
     score goes; with suppression by matrix, boxes that others overlap lose score instead (`matrix_nms`).
+    With vote_iou the boxes that are left become means over their like (`vote`).
     """
     boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
     scores = region_scores(class_logits.to(boxes.dtype))
@@ -154,7 +156,7 @@ def detect(
         kept = kept[scores[kept] >= score_thresh]
     else:
         kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
-    return boxes[kept], scores[kept]
+    return (boxes[kept], scores[kept]) if vote_iou is None else vote(boxes[kept], boxes, scores, vote_iou)
 
 
 def region_scores(class_logits: Tensor) -> Tensor:

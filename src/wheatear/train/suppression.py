@@ -1,4 +1,4 @@
-"""Suppression by degrees: overlapping heads keep a part of their score (after Soft-NMS, Bodla et al. 2017)."""
+"""More than NMS alone: overlapping heads keep a part of their score, and what is left is a mean over its like."""
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,10 @@ EPS = 1e-6  # two boxes on the same place leave each other nothing to divide by
 def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
     """The (N,) scores of (N, 4) boxes, lowered by the better boxes that overlap them; N may be 0.
 
-    Matrix NMS (Wang et al., SOLOv2, 2020, eq. 4, linear): a box keeps the smallest share (1 - iou) / (1 - c) that a
-    better box leaves it, c being what that better box itself overlaps of a still better one at most. Unlike Soft-NMS's
-    loop it is a few operations on a matrix, so that it goes into an exported graph.
+    Suppression by degrees (after Soft-NMS, Bodla et al. 2017), here Matrix NMS (Wang et al., SOLOv2, 2020, eq. 4):
+    a box keeps the smallest share (1 - iou) / (1 - c) that a better box leaves it, c being what that better box itself
+    overlaps of a still better one at most. Unlike Soft-NMS's loop it is a few operations on a matrix, so that it goes
+    into an exported graph.
     """
     order = scores.argsort(descending=True)
     iou = box_iou(boxes[order], boxes[order]).triu(diagonal=1)  # [i, j]: i is better than j
@@ -24,3 +25,17 @@ def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
     shares = (1 - iou) / (1 - overlapped[:, None]).clamp(min=EPS)
     kept = F.pad(shares.where(worse, 1.0), (0, 0, 1, 0), value=1.0).amin(0)
     return (scores[order] * kept)[order.argsort()]
+
+
+def vote(kept: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> tuple[Tensor, Tensor]:
+    """Means over all boxes that overlap a kept one by at least an IoU, weighted by their scores; descending by score.
+
+    kept (K, 4) are some of boxes (N, 4) with scores (N,) above 0 -> (K, 4), (K,); K and N may be 0. Several proposals
+    find a head, each a little beside it (bounding box voting, Gidaris and Komodakis 2015); the score is their mean too,
+    so that a box which all agree on comes first.
+    """
+    weights = (box_iou(kept, boxes) >= iou).to(boxes.dtype) * scores
+    total = weights.sum(1)
+    means, surely = weights @ boxes / total[:, None], weights @ scores / total
+    order = surely.argsort(descending=True)
+    return means[order], surely[order]

@@ -98,6 +98,18 @@ def test_refine_goes_on_from_what_joint_left(tmp_path, samples):
     assert list(card.figures["stages"]) == ["joint", "refine"]
 
 
+def test_refine_is_a_run_of_the_next_seed_from_those_weights(tmp_path, samples):
+    stage = tiny_recipe().stages[0]
+    both = [stage, stage.model_copy(update={"stage": "refine"})]
+    train(tmp_path / "one", tiny_recipe().model_copy(update={"stages": both}), samples)
+    start = tmp_path / "one" / "joint" / "weights.safetensors"
+    train_run(open_run(tmp_path / "two", tiny_recipe(seed=1), samples, machine=CPU, weights=start))
+    one = load_file(tmp_path / "one" / "refine" / "weights.safetensors")
+    two = load_file(tmp_path / "two" / "joint" / "weights.safetensors")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
 @pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
 def test_photos_without_heads_have_no_loss_of_boxes(box_loss):
     recipe = tiny_recipe()

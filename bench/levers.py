@@ -1,7 +1,7 @@
 """What each lever is worth: short trainings that differ from a base in one thing, as one table.
 
     python bench/levers.py DIR [--levers bench/levers.toml] [--share 0.4] [--images FILE] [--only NAME …]
-                           [--precision bf16-mixed] [--out runs/levers]
+                           [--precision bf16-mixed] [--backbones DIR] [--out runs/levers]
 
 Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml; the base is the lever "base".
 All train on the same share of the train photos, whole field photos from every session, and are judged on all of val (or
@@ -10,6 +10,7 @@ added to the file is all that a second call trains. OUT/levers.md and OUT/levers
 
 A lever of the file that is there, with 0.4 of the 1,096 photos, sees 440 crops of 384² in each of 6 epochs, and val
 once at 512²: by the speed of the recipe small about 6 minutes on two free cores with bfloat16, so 3 hours for them all.
+ImageNet's weights are downloaded, or taken from the files BACKBONE.pth of --backbones.
 With a GPU raise --share and the epochs: what a lever gives in a short run it may not give in a long one, least of all
 an augmentation. Seconds are those of training and validation; GFLOPs (a multiplication and an addition are two) are
 those of one drawn 1024² photo.
@@ -71,7 +72,9 @@ class Row:
 def read_levers(file: Path, folder: Path) -> tuple[dict[str, Any], list[Lever]]:
     """The base, shortened, as keys and values, and the levers, the base itself first."""
     content = tomllib.loads(file.read_text("utf-8"))
-    base = changed(load_recipe(content["base"]).model_dump(mode="json"), content.get("short", {}))
+    recipe = load_recipe(content["base"]).model_dump(mode="json")
+    recipe["stages"] = recipe["stages"][: content.get("stages")]
+    base = changed(recipe, content.get("short", {}))
     levers = [Lever(BASE, {}, [])]
     for name, each in content["levers"].items():
         options = [option.replace("{DIR}", str(folder)) for option in each.pop("options", [])]
@@ -117,6 +120,8 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
     """
     folder, images, file = given.out / lever.name, given.out / IMAGES_CSV, given.out / f"{lever.name}.toml"
     changes = changed(recipe, lever.changes | {"name": lever.name})
+    if given.backbones and changes["backbone"]["weights"] == "imagenet":
+        changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
     wanted = validated(changes, lever.name)
     if finished(folder, "joint"):
         kept = validated(read_json(folder / "recipe.json"), folder)
@@ -188,6 +193,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--backbones", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/levers"))
     given = parser.parse_args()
     recipe, levers = read_levers(given.levers, given.folder)

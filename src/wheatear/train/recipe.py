@@ -112,21 +112,21 @@ class DetectionRecipe(Part):
     """What happens to the R-CNN's scored boxes.
 
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
-    vote_iou: boxes that overlap one which NMS left by this IoU have a say in where it lies (`vote`); None: none has.
+    vote_iou: boxes that overlap one which NMS left by this IoU have a say in where it lies (`vote`); 1: none has.
     """
 
     suppression: Literal["nms", "matrix"] = "nms"
     score_floor: Fraction
     nms_thresh: Fraction
     min_size: Positive
-    vote_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
     detections_per_img: Annotated[
         int, Field(ge=500)
     ]  # fields with 150 heads a photo are common; never cap a count
 
     @model_validator(mode="after")
     def _votes_are_for_what_nms_left(self) -> "DetectionRecipe":
-        if self.vote_iou is not None and self.suppression != "nms":
+        if self.vote_iou < 1 and self.suppression != "nms":
             raise ValueError('vote_iou goes with suppression = "nms"')
         return self
 

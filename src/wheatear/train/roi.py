@@ -133,7 +133,7 @@ def detect(
     min_size: float,
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
     suppression: Literal["nms", "matrix"] = "nms",
-    vote_iou: float | None = None,
+    vote_iou: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Turn what the RoI head says of one image's proposals into detections.
 
@@ -142,7 +142,7 @@ def detect(
     Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
     descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
     score goes; with suppression by matrix, boxes that others overlap lose score instead (`matrix_nms`).
-    With vote_iou the boxes that are left become means over their like (`vote`).
+    With a vote_iou below 1 the boxes that are left become means over their like (`vote`).
     """
     boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
     scores = region_scores(class_logits.to(boxes.dtype))
@@ -156,7 +156,7 @@ def detect(
         kept = kept[scores[kept] >= score_thresh]
     else:
         kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
-    return (boxes[kept], scores[kept]) if vote_iou is None else vote(boxes[kept], boxes, scores, vote_iou)
+    return vote(boxes[kept], boxes, scores, vote_iou) if vote_iou < 1 else (boxes[kept], scores[kept])
 
 
 def region_scores(class_logits: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class Detector:
         """The heads in one photo, best first; a photo without heads gives Detections of length 0.
 
         photo: a file (see raster.open_pixels), (H, W, 3) uint8 RGB with H, W >= 1, or what is read in windows.
-               Above 1,280 pixels a side it is run in tiles, as the model gives a fixed number of proposals a run.
+               Above 1,280 pixels a side it is run in tiles, as memory grows with the pixels of a run.
         score_threshold: 0..1, the lowest score returned; None takes the card's. Below the card's score_floor
                the model has nothing to add.
         head_px: the size of the heads in this photo, in pixels; the photo is resized so that they have the size

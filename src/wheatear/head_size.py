@@ -44,9 +44,7 @@ def estimate_head_px(
 
 def _look(run: Callable[[np.ndarray], Detections], pixels: Pixels, scale: float) -> Detections:
     """The likely heads of all places at a scale, in pixels of the photo but of no place in it."""
-    windows = dict.fromkeys(
-        _window(pixels, place, scale) for place in PLACES
-    )  # in a small photo they are one
+    windows = {_window(pixels, place, scale): None for place in PLACES}  # in a small photo they are one
     found = [
         _uncut(run_scaled(run, pixels.read(window), scale).above(LIKELY), 1 / scale) for window in windows
     ]

@@ -26,8 +26,7 @@ from wheatear.boxes import nms
 from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 
-# A detector gives a fixed number of proposals a run (300 for `seed`), set for the 1024² photos it learned from. A run
-# over a larger photo would share them out among more heads, so a core is one such photo.
+# A core is one of the 1024² photos that the detectors learned from; the memory of a run grows with the window.
 SIZE = 1280
 OVERLAP = 256
 # As far as two windows may disagree on a head's centre; the detectors' finest grid is 16 pixels.

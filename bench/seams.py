@@ -8,7 +8,7 @@ rectangle without a tile stays black. Four counts of each stitched photo:
   tiled     `wheatear count`'s way: overlapping windows, each head once
   unmerged  the same windows added up: a head in an overlap counts twice or more
   apart     the original tiles added up: a head on a seam is two halves, each of which counts or is lost
-A detector gives a fixed number of proposals a run, so "whole" may itself miss heads of a photo of many tiles.
+The number of proposals of a run grows with its area, so that "whole" has as many for each head as its windows have.
 """
 
 import argparse

@@ -25,7 +25,7 @@ from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
-from wheatear.train.run import load_start, train_run
+from wheatear.train.run import load_start, prepare, train_run
 
 torch.set_num_threads(1)
 
@@ -108,6 +108,13 @@ def test_refine_is_a_run_of_the_next_seed_from_those_weights(tmp_path, samples):
     two = load_file(tmp_path / "two" / "joint" / "weights.safetensors")
     assert one.keys() == two.keys()
     assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize(("image_size", "factor"), [(None, 2.0), (512, 0.5)])
+def test_a_stage_may_train_at_another_scale(tmp_path, samples, image_size, factor):
+    recipe = tiny_recipe({"image_size": image_size})
+    run = open_run(tmp_path / "run", recipe, samples, machine=CPU)
+    assert prepare(run, FasterRCNN(recipe), recipe.stages[0]).train.dataset.factor == factor
 
 
 @pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])

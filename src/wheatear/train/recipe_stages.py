@@ -65,7 +65,7 @@ class AugmentRecipe(Part):
     """How a training photo differs from the one on disk (`augment`). A chance is that of a training photo, 0 to 1.
 
     crop:      side in pixels of the square that is trained on.
-    scale:     range of the factor on image_size; the same share of photos shrinks as grows.
+    scale:     range of the factor on the stage's image_size; the same share of photos shrinks as grows.
     turn:      quarter turns and flips, as a field has no up.
     brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
     blur, mosaic, mixup, cutout: chances. Mosaic: four photos in one; mixup: two blended; cutout: grey boxes.
@@ -92,6 +92,7 @@ class JointStage(Stage):
 
     lr rises over warmup_steps to the rate given and falls along a cosine to final_lr of it; backbone_lr is the
     backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
+    image_size: px of a 1024 px photo while training; None: the recipe's.
     proposals: those of a photo that the RoI head learns from; None: as many as at detection. With few it sees no
     background but the edges of heads. val_every: epochs from one look at the val photos to the next.
     refine: as joint and after it, on what it left, with a rate that rises anew (a warm restart, Loshchilov 2017).
@@ -106,6 +107,7 @@ class JointStage(Stage):
     final_lr: Fraction = 0.02
     clip_norm: Positive
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    image_size: Count | None = None
     proposals: Count | None = None
     val_every: Count = 1
     augment: AugmentRecipe

@@ -98,7 +98,8 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
             )
         case JointStage():
             seed += stage.stage == "refine"  # to see the photos cut and changed otherwise than before
-            changed = TrainingPhotos(run.train, run.recipe.image_size, stage.augment, seed, run.relabelled)
+            image_size = stage.image_size or run.recipe.image_size
+            changed = TrainingPhotos(run.train, image_size, stage.augment, seed, run.relabelled)
             batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
             return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)

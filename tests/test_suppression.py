@@ -48,8 +48,11 @@ def test_boxes_vote_for_a_mean_weighted_by_their_scores():
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [50, 50, 60, 60]])
     scores = torch.tensor([0.6, 0.3, 0.5, 0.55])
     means, surely = vote(boxes[[0, 3]], boxes, scores, 0.8)
-    assert means.tolist() == [[50, 50, 60, 60], [0, 0, 10, pytest.approx((0.6 * 10 + 0.3 * 9) / 0.9)]]
-    assert surely.tolist() == pytest.approx([0.55, (0.6**2 + 0.3**2) / 0.9])  # now the second comes first
+    # The second box overlaps the first by 0.9, half way from 0.8 to 1, so it has half of its weight.
+    assert means.tolist() == [[50, 50, 60, 60], [0, 0, 10, pytest.approx((0.6 * 10 + 0.15 * 9) / 0.75)]]
+    assert surely.tolist() == pytest.approx(
+        [0.55, (0.6**2 + 0.15 * 0.3) / 0.75]
+    )  # now the fourth comes first
 
 
 def test_no_boxes_have_no_votes():

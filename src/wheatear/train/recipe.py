@@ -112,7 +112,7 @@ class DetectionRecipe(Part):
     """What happens to the R-CNN's scored boxes.
 
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
-    vote_iou: boxes that overlap one which NMS left by this IoU have a say in where it lies (`vote`); 1: none has.
+    vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
     """
 
     suppression: Literal["nms", "matrix"] = "nms"

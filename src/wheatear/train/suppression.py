@@ -28,13 +28,14 @@ def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
 
 
 def vote(kept: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> tuple[Tensor, Tensor]:
-    """Means over all boxes that overlap a kept one by at least an IoU, weighted by their scores; descending by score.
+    """Means over all boxes that overlap a kept one by more than an IoU, descending by score.
 
     kept (K, 4) are some of boxes (N, 4) with scores (N,) above 0 -> (K, 4), (K,); K and N may be 0. Several proposals
     find a head, each a little beside it (bounding box voting, Gidaris and Komodakis 2015); the score is their mean too,
-    so that a box which all agree on comes first.
+    so that a box which all agree on comes first. A vote weighs as much as its score, less the less it overlaps: it ends
+    at the IoU without a step, over which rounding could push a box.
     """
-    weights = (box_iou(kept, boxes) >= iou).to(boxes.dtype) * scores
+    weights = ((box_iou(kept, boxes) - iou) / (1 - iou)).clamp(min=0) * scores
     total = weights.sum(1)
     means, surely = weights @ boxes / total[:, None], weights @ scores / total
     order = surely.argsort(descending=True)

@@ -251,29 +251,31 @@ def test_an_export_to_another_place(fake, exported, tmp_path):
     assert not (fake / "model.onnx").exists()
 
 
-@pytest.mark.parametrize("apart", [(0.4, 0.0009), (0.6, 0.0009), (0.4, 0.0011), (float("inf"), float("inf"))])
+@pytest.mark.parametrize("apart", [(0.4, 0.0009, 0), (0.6, 0.0009, 7), (float("inf"), float("inf"), 8)])
 def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatch, apart):
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
 
     def compare(run_folder: Path, path: Path, samples: list[Sample], storage: str) -> export.Agreement:
         seen.append((run_folder, path, [sample.name for sample in samples], storage))
-        return export.Agreement(len(samples), 7, *apart)
+        return export.Agreement(len(samples), 7000, *apart)
 
     monkeypatch.setattr(export, "compare", compare)
     result = command("export", fake, "--check", data, "--storage", "int8")
     assert seen == [(fake, fake / "model.onnx", ["field_00000"], "int8")]
     assert (
-        f"1 photos, 7 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px" in result.stdout
+        f"1 photos, 7000 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px"
+        in result.stdout
     )
-    if apart == (0.4, 0.0009):
+    assert f", {apart[2]} of them by more than 0.5 px or 0.001\n" in result.stdout
+    if apart[2] <= 7:
         assert result.exit_code == 0
         assert result.stderr == ""
     else:
         assert result.exit_code == 1
         assert (
             result.stderr
-            == f"wheatear: {fake / 'model.onnx'}: that is more than 0.5 px or 0.001; do not use it\n"
+            == f"wheatear: {fake / 'model.onnx'}: that is more than one in 1,000; do not use it\n"
         )
 
 

@@ -82,6 +82,8 @@ def test_they_agree_on_every_drawn_photo(run, field_dir):
     assert result.detections > 8 * 5
     assert result.box <= 0.5
     assert result.score <= 1e-3
+    assert result.apart == 0
+    assert result.holds()
 
 
 @pytest.mark.parametrize("size", [(300, 417), (417, 300), (33, 40), (40, 32), (32, 64), (31, 7), (5, 200)])
@@ -128,6 +130,8 @@ def test_a_difference_is_found(run, field_dir, tmp_path):
     result = compare(run, tmp_path / "model.onnx", divided(field_dir)[:1])
     assert result.box > BOX_TOLERANCE
     assert result.score < 1
+    assert result.apart > 5
+    assert not result.holds()
 
 
 def test_photos_are_compared_as_they_are_opened(run, tmp_path, field_photo):

@@ -148,12 +148,13 @@ def check_export(run: Path, path: Path, folder: Path, storage: Storage) -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
     from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import read_dataset
-    from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, compare
+    from wheatear.train.export import BOX_TOLERANCE, RARE, SCORE_TOLERANCE, compare
 
     result = compare(run, path, photos_of(read_dataset(folder), None, folder), storage)
     typer.echo(
         f"{result.photos} photos, {result.detections} detections: torch and onnxruntime differ "
-        f"by at most {result.box:.2g} px and {result.score:.2g} in score"
+        f"by at most {result.box:.2g} px and {result.score:.2g} in score, {result.apart} of them by more than "
+        f"{BOX_TOLERANCE} px or {SCORE_TOLERANCE}"
     )
-    if result.box > BOX_TOLERANCE or result.score > SCORE_TOLERANCE:
-        raise InputError(f"{path}: that is more than {BOX_TOLERANCE} px or {SCORE_TOLERANCE}; do not use it")
+    if not result.holds():
+        raise InputError(f"{path}: that is more than one in {1 / RARE:,.0f}; do not use it")

@@ -30,6 +30,9 @@ CITATION = (
     "Global Wheat Head Detection 2021, Plant Phenomics 2021, 9846158."
 )
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
+# Of the detections, those that may lie further apart: where two proposals overlap by just the NMS's threshold, rounding
+# decides which of the two engines keeps both.
+RARE = 1e-3
 COARSEST = 32  # px, the largest stride of all backbones
 
 
@@ -119,12 +122,20 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The largest differences between torch and onnxruntime over some photos, in pixels and in score."""
+    """The largest differences between torch and onnxruntime over some photos, in pixels and in score.
+
+    apart: the detections that differ by more than the tolerances.
+    """
 
     photos: int
     detections: int
     box: float
     score: float
+    apart: int
+
+    def holds(self) -> bool:
+        """Whether the two find the same but for rare decisions that rounding turned."""
+        return self.apart <= RARE * self.detections
 
 
 @torch.inference_mode()
@@ -133,16 +144,18 @@ def compare(run: Path, onnx_path: Path, samples: Sequence[Sample], storage: Stor
     network, detector = load_run(run), load(onnx_path)
     round_weights(network, storage)
     model = OneImage(network)
-    gaps, detections = [np.zeros((1, 2))], 0
+    gaps, detections, apart = [np.zeros((1, 2))], 0, 0
     for sample in samples:
         image = open_photo(sample.path)
         boxes, scores = (t.numpy() for t in model(torch.from_numpy(image.copy())))
         theirs = Detections(boxes, scores, *image.shape[:2])
         ours = detector.detect(image, score_threshold=0.0)
-        gaps += [gap(theirs, ours, detector.card.score_floor), gap(ours, theirs, detector.card.score_floor)]
+        both = [gap(theirs, ours, detector.card.score_floor), gap(ours, theirs, detector.card.score_floor)]
+        gaps += both
         detections += len(ours)
+        apart += max(int((each > (BOX_TOLERANCE, SCORE_TOLERANCE)).any(1).sum()) for each in both)
     box, score = np.concatenate(gaps).max(0)
-    return Agreement(len(samples), detections, float(box), float(score))
+    return Agreement(len(samples), detections, float(box), float(score), apart)
 
 
 def gap(one: Detections, other: Detections, score_floor: float) -> np.ndarray:

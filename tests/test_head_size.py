@@ -49,26 +49,26 @@ def test_no_heads_and_a_photo_smaller_than_a_window():
     assert estimate_head_px(sure_of_its_own_size, InMemory(np.zeros((1, 3, 3), np.uint8)), TRAINED) is None
 
 
-def test_every_look_costs_the_same():
+def shapes_of_the_looks_at(pixels: InMemory) -> list[tuple[int, ...]]:
+    """Height and width of every image that the detector is shown."""
     seen = []
 
     def run(image: np.ndarray) -> Detections:
         seen.append(image.shape[:2])
         return sure_of_its_own_size(image)
 
-    estimate_head_px(run, field(60, 3000, 3000), TRAINED)
+    estimate_head_px(run, pixels, TRAINED)
+    return seen
+
+
+def test_every_look_costs_the_same():
+    seen = shapes_of_the_looks_at(field(60, 3000, 3000))
     assert len(seen) == 3 * len(SCALES)
     assert {side for shape in seen for side in shape} <= {WINDOW - 1, WINDOW, WINDOW + 1}
 
 
 def test_a_look_at_the_whole_photo_is_taken_once():
-    seen = []
-
-    def run(image: np.ndarray) -> Detections:
-        seen.append(image.shape[:2])
-        return sure_of_its_own_size(image)
-
-    estimate_head_px(run, field(60, 1024, 1024), TRAINED)
+    seen = shapes_of_the_looks_at(field(60, 1024, 1024))
     assert seen.count((256, 256)) == seen.count((512, 512)) == 1
     assert len(seen) == 2 + 3 * 3
 

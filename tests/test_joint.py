@@ -43,8 +43,19 @@ def train(
     folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool = False
 ) -> list[dict[str, str]]:
     train_run(open_run(folder, recipe, samples, machine=CPU, resume=resume))
-    with (folder / "joint" / "metrics.csv").open(encoding="utf-8") as file:
+    return history(folder / "joint")
+
+
+def history(stage: Path) -> list[dict[str, str]]:
+    with (stage / "metrics.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Of two stages' folders, to the bit."""
+    ours, theirs = (load_file(stage / "weights.safetensors") for stage in (one, other))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
 def total(row: dict[str, str]) -> float:
@@ -75,11 +86,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
     resumed = train(tmp_path / "resumed", recipe, samples, resume=True)
     for one, other in zip(unbroken, resumed, strict=True):
         assert one | {"seconds": ""} == other | {"seconds": ""}
-    weights = [
-        load_file(tmp_path / name / "joint" / "weights.safetensors") for name in ("unbroken", "resumed")
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "resumed" / "joint")
 
 
 def test_refine_goes_on_from_what_joint_left(tmp_path, samples):
@@ -87,8 +94,7 @@ def test_refine_goes_on_from_what_joint_left(tmp_path, samples):
     stages = [recipe.stages[0], recipe.stages[0].model_copy(update={"stage": "refine", "proposals": 80})]
     recipe = Recipe.model_validate(recipe.model_copy(update={"stages": stages}).model_dump())
     rows = train(tmp_path / "run", recipe, samples)
-    with (tmp_path / "run" / "refine" / "metrics.csv").open(encoding="utf-8") as file:
-        refined = list(csv.DictReader(file))
+    refined = history(tmp_path / "run" / "refine")
     assert rows[0]["lr"] == refined[0]["lr"]  # the rate begins anew
     assert (
         refined[0]["train_loss_objectness"] < rows[1]["train_loss_objectness"] < "0.69"
@@ -104,10 +110,7 @@ def test_refine_is_a_run_of_the_next_seed_from_those_weights(tmp_path, samples):
     train(tmp_path / "one", tiny_recipe().model_copy(update={"stages": both}), samples)
     start = tmp_path / "one" / "joint" / "weights.safetensors"
     train_run(open_run(tmp_path / "two", tiny_recipe(seed=1), samples, machine=CPU, weights=start))
-    one = load_file(tmp_path / "one" / "refine" / "weights.safetensors")
-    two = load_file(tmp_path / "two" / "joint" / "weights.safetensors")
-    assert one.keys() == two.keys()
-    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+    assert_same_weights(tmp_path / "one" / "refine", tmp_path / "two" / "joint")
 
 
 @pytest.mark.parametrize(("image_size", "factor"), [(None, 2.0), (512, 0.5)])
@@ -205,8 +208,7 @@ def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     digests = [(tmp_path / f"rank{rank}").read_text() for rank in range(2)]
     assert digests[0] == digests[1]
     assert (tmp_path / "run" / "joint" / "weights.safetensors").exists()
-    with (tmp_path / "run" / "joint" / "metrics.csv").open(encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == 2
+    assert len(history(tmp_path / "run" / "joint")) == 2
 
 
 def test_a_run_may_start_from_a_trained_detector(tmp_path):

@@ -15,6 +15,7 @@ from wheatear.cli_errors import friendly_errors
 from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 from wheatear.files import whole
+from wheatear.words import photos
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
@@ -103,8 +104,8 @@ def evaluate_command(
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
         judged += f" --tta {tta}" if tta else ""
-        photos = "1 photo" if len(chosen) == 1 else f"{len(chosen):,} photos"
-        save_report(f"{judged} on {photos} of {folder.resolve().name}", chosen, found, figures, out)
+        title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
+        save_report(title, chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         from wheatear.known_failures import known_failures
@@ -165,7 +166,7 @@ def second_labelling(
     from wheatear.labellers import compare
 
     both, found = compare(chosen, read_labels(file, {sample.name for sample in known}))
-    typer.echo(f"{len(both):,} of {len(chosen):,} photos are in both labellings; the others are left out")
+    typer.echo(f"{len(both):,} of {photos(len(chosen))} are in both labellings; the others are left out")
     return both, found
 
 

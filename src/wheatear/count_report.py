@@ -13,6 +13,7 @@ from PIL import Image
 from wheatear.page import END_OF_TABLE, Write, cell, figure, header, open_page, opening, thumbnail
 from wheatear.palette import BLUE
 from wheatear.svg import Axis, bars, chart
+from wheatear.words import photos
 
 if TYPE_CHECKING:
     from wheatear.detector import Card
@@ -74,9 +75,8 @@ def _summary(rows: Sequence[Row]) -> str:
     heads = _numbers(rows, "heads")
     if not heads:
         return "<p>No photo was counted.</p>\n"
-    photos = f"{len(heads):,} photo{'' if len(heads) == 1 else 's'}"
     spread = f"mean {np.mean(heads):,.1f}, median {np.median(heads):,.0f}, from {min(heads):,.0f} to {max(heads):,.0f}"
-    total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos}: {spread} a photo."
+    total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos(len(heads))}: {spread} a photo."
     return f"<p>{total}{_density(rows)}</p>\n"
 
 
@@ -86,17 +86,17 @@ def _density(rows: Sequence[Row]) -> str:
     heads, area = sum(_numbers(known, "heads")), sum(_numbers(known, "area_m2"))
     if not known:
         return ""
-    where = "" if len(known) == len(rows) else f", those of {len(known):,} photos"
+    where = "" if len(known) == len(rows) else f", those of {photos(len(known))}"
     return f" On {_short(area)} m²{where}, that is <strong>{_short(heads / area)} heads per m²</strong>."
 
 
 def _not_counted(errors: Sequence[str]) -> str:
     if not errors:
         return ""
-    photos = "1 photo" if len(errors) == 1 else f"{len(errors):,} photos"
     lines = "".join(f"<li>{escape(line)}</li>\n" for line in errors)
     is_open = " open" if len(errors) <= FEW else ""
-    return f"<details{is_open}><summary>{photos} could not be counted</summary><ul>\n{lines}</ul></details>\n"
+    summary = f"<summary>{photos(len(errors))} could not be counted</summary>"
+    return f"<details{is_open}>{summary}<ul>\n{lines}</ul></details>\n"
 
 
 def _histograms(rows: Sequence[Row]) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wheatear.count import Count
+from wheatear.words import photos
 
 SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV has all
 
@@ -48,7 +49,7 @@ class Summary:
         if more := self.counted + len(self.errors) - len(self.first):
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
-        total = f"Total of {_photos(self.counted)}"
+        total = f"Total of {photos(self.counted)}"
         table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
         if self.counted:
             table.add_row("Mean", f"{self.heads / self.counted:,.1f}", "")
@@ -87,7 +88,3 @@ def _heads(count: Count) -> str:
 
 def _density(heads: int | None, area_m2: float | None) -> str:
     return f"{heads / area_m2:,.0f}" if heads is not None and area_m2 else ""
-
-
-def _photos(number: int) -> str:
-    return f"{number:,} photo" if number == 1 else f"{number:,} photos"

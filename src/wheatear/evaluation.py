@@ -101,7 +101,7 @@ def evaluate(
     InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
     """
     found = by_photo(truth, detections)
-    counts = tally(_matches(truth, found), score_threshold)
+    counts = tally(match_photos(truth, found), score_threshold)
     sessions = {}
     for name, members in by_session(truth).items():
         own = counts.of(np.array(members))
@@ -117,7 +117,7 @@ def sweep(
     thresholds: np.ndarray = SCORE_THRESHOLDS,
 ) -> Sweep:
     """Figures at each of the score thresholds (S,). Arguments and errors are those of evaluate."""
-    matches = _matches(truth, by_photo(truth, detections))
+    matches = match_photos(truth, by_photo(truth, detections))
     tallies = [tally(matches, threshold) for threshold in thresholds]
     kaggle = [one.accuracy().mean() for one in tallies]
     count_mae = [np.abs(one.found - one.heads).mean() for one in tallies]
@@ -185,8 +185,11 @@ def domains(truth: Sequence[Sample]) -> list[str]:
     return sorted({sample.session for sample in truth} - {""}) or list(by_session(truth))
 
 
-def _matches(truth: Sequence[Sample], found: Sequence[Detections]) -> list[Matches]:
-    return [match(sample.boxes, each, KAGGLE_IOUS) for sample, each in zip(truth, found, strict=True)]
+def match_photos(
+    truth: Sequence[Sample], found: Sequence[Detections], iou_thresholds: np.ndarray = KAGGLE_IOUS
+) -> list[Matches]:
+    """Each photo's detections, as by_photo orders them, matched to its heads."""
+    return [match(sample.boxes, each, iou_thresholds) for sample, each in zip(truth, found, strict=True)]
 
 
 def _metrics(counts: Tally, truth: Sequence[Sample], found: Sequence[Detections], ada: float) -> Metrics:

@@ -14,6 +14,7 @@ from wheatear.matching import Matches, Tally, tally
 from wheatear.page import figure, key
 from wheatear.palette import BLUE, GREEN, ORANGE, VERMILLION
 from wheatear.svg import Axis, bars, chart, dots, line
+from wheatear.words import photos
 
 GREY = "#888888"
 SHARE = (0.0, 1.0)
@@ -83,8 +84,8 @@ def _scatter(name: str, samples: Sequence[Sample], counts: Tally, top: float) ->
     drawn = chart(f"Counts, {name}", Axis("labelled", 0, top), Axis("counted", 0, top), marks, *SMALL)
     errors = count_errors(counts.heads, counts.found)
     r2 = "–" if errors.r2 is None else f"{errors.r2:.2f}"
-    photos = f"{len(samples)} photo{'' if len(samples) == 1 else 's'}"
-    return figure(drawn, f"<strong>{escape(name)}</strong>: R² {r2}, MAE {errors.mae:.1f}, {photos}")
+    caption = f"<strong>{escape(name)}</strong>: R² {r2}, MAE {errors.mae:.1f}, {photos(len(samples))}"
+    return figure(drawn, caption)
 
 
 def size_charts(

@@ -11,7 +11,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.error_analysis import Mistake, worst_false_alarms, worst_misses
 from wheatear.errors import InputError
-from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo, sweep
+from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo, match_photos, sweep
 from wheatear.evaluation_charts import (
     count_charts,
     density_charts,
@@ -20,7 +20,7 @@ from wheatear.evaluation_charts import (
     threshold_charts,
 )
 from wheatear.images import open_photo
-from wheatear.matching import Matches, match, tally
+from wheatear.matching import Matches, tally
 from wheatear.page import END_OF_TABLE, cell, figure, header, key, open_page, opening, thumbnail
 from wheatear.palette import BLUE, ORANGE, PURPLE, SKY_BLUE
 
@@ -46,9 +46,7 @@ def write_evaluation_report(
     """
     threshold = next(iter(figures.values())).score_threshold
     found = by_photo(samples, detections)
-    matches = [
-        match(sample.boxes, each, KAGGLE_IOUS[:1]) for sample, each in zip(samples, found, strict=True)
-    ]
+    matches = match_photos(samples, found, KAGGLE_IOUS[:1])
     counts = tally(matches, threshold)
     with open_page(Path(path), title) as write:
         for name, evaluation in figures.items():

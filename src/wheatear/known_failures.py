@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.error_analysis import by_density, by_head_size
-from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo
-from wheatear.matching import match, tally
+from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo, match_photos
+from wheatear.matching import tally
+from wheatear.words import photos
 
 # What is worth a warning: a recall this much below that of all heads, a mean counting error above this share of the
 # heads, a session's Kaggle metric below this share of that of all photos.
@@ -25,9 +26,7 @@ def known_failures(
     heads and sessions are judged, and for counting, by which photos are.
     """
     found = by_photo(samples, detections)
-    matches = [
-        match(sample.boxes, each, KAGGLE_IOUS[:1]) for sample, each in zip(samples, found, strict=True)
-    ]
+    matches = match_photos(samples, found, KAGGLE_IOUS[:1])
     lines, recall, kaggle = list[str](), at_score.overall.recall or 0.0, at_score.overall.kaggle
     for size in by_head_size(samples, found, matches, at_score.score_threshold):
         if size.recall < recall - RECALL_LOST:
@@ -48,8 +47,3 @@ def known_failures(
                 f"{name} ({photos(session.photos)}): Kaggle metric {session.kaggle:.2f}, of all photos {kaggle:.2f}."
             )
     return lines
-
-
-def photos(number: int) -> str:
-    """A number of photos in words."""
-    return f"{number} photo{'s' if number != 1 else ''}"

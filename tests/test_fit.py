@@ -1,4 +1,4 @@
-"""Training as every stage does it: the order of its data, its history, going on after a stop, a loss that explodes."""
+"""Training as every stage does it: its history, going on after a stop, a loss that explodes."""
 
 import csv
 import math
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from wheatear.errors import InputError
-from wheatear.train.fit import CHECKPOINT, EpochShuffle, epoch_seed, fit, loader, write_csv
+from wheatear.train.fit import CHECKPOINT, fit, write_csv
+from wheatear.train.order import epoch_seed, loader
 
 torch.set_num_threads(1)
 
@@ -64,41 +65,6 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 def weights(module: nn.Module) -> list[list[float]]:
     return [p.flatten().tolist() for p in module.parameters()]
-
-
-# the order of the data
-
-
-def test_each_epoch_has_an_order_of_its_own_that_the_seed_says():
-    sampler, orders = EpochShuffle(20, seed=4), []
-    for epoch in range(3):
-        sampler.set_epoch(epoch)
-        orders.append(list(sampler))
-        assert list(sampler) == orders[-1]
-        assert sorted(orders[-1]) == list(range(20))
-    assert len({tuple(order) for order in orders}) == 3
-    again = EpochShuffle(20, seed=4)
-    again.set_epoch(2)  # without the epochs before
-    assert list(again) == orders[2]
-    assert list(EpochShuffle(20, seed=5)) != orders[0]
-    assert len(sampler) == 20
-
-
-def test_no_two_epochs_of_any_two_runs_share_a_seed():
-    seeds = {epoch_seed(seed, epoch) for seed in range(50) for epoch in range(200)}
-    assert len(seeds) == 50 * 200
-
-
-def test_a_loader_without_a_seed_keeps_the_order():
-    assert [x.flatten().tolist() for x, _ in loader(POINTS, 4, None)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    shuffled = torch.cat([x for x, _ in loader(POINTS, 4, 0)]).flatten().tolist()
-    assert shuffled != sorted(shuffled)
-    assert sorted(shuffled) == list(range(10))
-
-
-def test_a_loader_may_put_batches_together_its_own_way():
-    assert [len(batch) for batch in loader([1, 2, 3], 2, None, list)] == [2, 1]
-    assert next(iter(loader([1, 2, 3], 2, None, list))) == [1, 2]
 
 
 # what a training leaves

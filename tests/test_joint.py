@@ -16,11 +16,10 @@ from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.train import fit
 from wheatear.train.checkpoint import save_parts
 from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import EpochShuffle, Machine
+from wheatear.train.fit import Machine
 from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
 from wheatear.train.opening import open_run
@@ -170,16 +169,10 @@ def test_items_say_the_epoch_and_processes_share_them(monkeypatch):
     assert sorted(items) == [15, 16, 17, 18, 19]
     order, shares = list(items), []
     for rank in range(2):
-        monkeypatch.setattr(fit, "processes", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("wheatear.train.order.processes", lambda rank=rank: (rank, 2))
         assert len(items) == 3
         shares.append(list(items))
     assert shares == [[order[0], order[2], order[4]], [order[1], order[3], order[0]]]
-
-
-def test_one_process_has_the_whole_shuffle():
-    shuffle = EpochShuffle(7, seed=2)
-    assert sorted(shuffle) == list(range(7))
-    assert len(shuffle) == 7
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from tiny_run import tiny_model, tiny_recipe
 from wheatear.train.dataset import FrozenPhoto
-from wheatear.train.fit import fit, loader
+from wheatear.train.fit import fit
+from wheatear.train.order import loader
 from wheatear.train.stages import (
     RegionClassification,
     RegionProposal,

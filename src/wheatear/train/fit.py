@@ -1,14 +1,13 @@
 """Lightning's Trainer as every stage uses it: a checkpoint each epoch, a history as CSV, a progress bar, resuming.
 
 A resumed training equals an unbroken one because an epoch depends on nothing but the checkpoint before it: each epoch
-seeds torch and shuffles from (seed, epoch), and the history travels in the checkpoint.
+seeds torch and shuffles from (seed, epoch) (`order`), and the history travels in the checkpoint.
 """
 
 import csv
 import logging
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from wheatear.errors import InputError
 from wheatear.files import whole
@@ -61,50 +60,6 @@ class Care:
 
 
 HERE, PLAIN = Machine(), Care()
-
-
-class EpochShuffle(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`.
-
-    Of several processes each has its share, the first items once more where they do not divide evenly.
-    """
-
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.length // processes()[1])
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
-        rank, world = processes()
-        return iter((order + order)[rank : len(self) * world : world])
-
-
-def processes() -> tuple[int, int]:
-    """This process's number among those that train together, and how many they are."""
-    together = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """One seed for each epoch of each run; 1,000,003 is prime and above any number of epochs."""
-    return seed * 1_000_003 + epoch
-
-
-def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any = None) -> DataLoader[Any]:
-    """Batches in a new order each epoch, or in the data's own order without a seed.
-
-    No worker processes: on few cores they take the time that the convolutions need.
-    """
-    sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
-    # A generator of its own: the loader draws a number when it is opened, and must not take it from dropout's, as
-    # Lightning opens it at another moment where it resumes.
-    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator())
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -216,7 +171,7 @@ def hush() -> None:
         "Checkpoint directory .* exists",  # the folder of a stage, made before
         "Found .* module.* in eval mode",  # frozen parts
         "The number of training batches",  # few photos
-        "The '.*_dataloader' does not have many workers",  # see `loader`
+        "The '.*_dataloader' does not have many workers",  # see `order.loader`
         ".*treespec, LeafSpec",  # Lightning's own use of torch
     )
     for message in meant:

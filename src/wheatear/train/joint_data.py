@@ -12,7 +12,7 @@ from wheatear.data.sample import Sample
 from wheatear.images import open_photo
 from wheatear.train.augment import Picture, augment
 from wheatear.train.dataset import to_tensor
-from wheatear.train.fit import EpochShuffle
+from wheatear.train.order import EpochShuffle
 from wheatear.train.recipe_stages import AugmentRecipe
 from wheatear.train.rescale import scale_factor
 
@@ -108,7 +108,7 @@ def photo_loaders(
             num_workers=workers,
             persistent_workers=kept,
             pin_memory=pinned,
-            generator=torch.Generator(),  # not the one of dropout, as in `fit.loader`
+            generator=torch.Generator(),  # not the one of dropout, as in `order.loader`
         ),
         DataLoader(
             val,

@@ -22,11 +22,12 @@ from wheatear.train.checkpoint import (
 )
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, loader
+from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.memory import keep_memory
 from wheatear.train.opening import Run
+from wheatear.train.order import loader
 from wheatear.train.plots import plot_history
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage

@@ -11,8 +11,8 @@ from torchvision.ops import box_iou
 
 from wheatear.train.dataset import FrozenPhoto
 from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
-from wheatear.train.fit import epoch_seed
 from wheatear.train.losses import rcnn_losses
+from wheatear.train.order import epoch_seed
 from wheatear.train.recipe_stages import Stage, SteppedStage
 from wheatear.train.roi import RoIHead, label_proposals, to_rois
 

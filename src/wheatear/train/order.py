@@ -1,0 +1,51 @@
+"""The order of what is learned from: one for each (seed, epoch), shared out between processes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class EpochShuffle(Sampler[int]):
+    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`.
+
+    Of several processes each has its share, the first items once more where they do not divide evenly.
+    """
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // processes()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator).tolist()
+        rank, world = processes()
+        return iter((order + order)[rank : len(self) * world : world])
+
+
+def processes() -> tuple[int, int]:
+    """This process's number among those that train together, and how many they are."""
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """One seed for each epoch of each run; 1,000,003 is prime and above any number of epochs."""
+    return seed * 1_000_003 + epoch
+
+
+def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any = None) -> DataLoader[Any]:
+    """Batches in a new order each epoch, or in the data's own order without a seed.
+
+    No worker processes: on few cores they take the time that the convolutions need.
+    """
+    sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
+    # A generator of its own: the loader draws a number when it is opened, and must not take it from dropout's, as
+    # Lightning opens it at another moment where it resumes.
+    return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator())

@@ -4,6 +4,7 @@
                            [--precision bf16-mixed] [--backbones DIR] [--out runs/levers]
 
 Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml; the base is the lever "base".
+One that changes [detection] alone is the base's own training, judged anew.
 All train on the same share of the train photos, whole field photos from every session, and are judged on all of val (or
 of FILE, say with sessions held out). Finished runs are kept: the same command goes on where it was stopped, and a lever
 added to the file is all that a second call trains. OUT/levers.md and OUT/levers.csv are written anew after each run.
@@ -18,6 +19,7 @@ those of one drawn 1024² photo.
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -35,11 +37,15 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
 from wheatear.data.tables import write_table
+from wheatear.detections import Detections
 from wheatear.errors import InputError
+from wheatear.evaluation import sweep
 from wheatear.files import whole
-from wheatear.train.checkpoint import METRICS, finished, read_json
+from wheatear.images import open_photo
+from wheatear.train.checkpoint import METRICS, finished, read_json, write_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run
+from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import load_recipe, validated
 
 BASE = "base"
@@ -53,6 +59,10 @@ class Lever:
     name: str
     changes: dict[str, Any]
     options: list[str]
+
+    def is_base_otherwise_judged(self) -> bool:
+        """Whether it needs no training of its own."""
+        return bool(self.changes) and all(key.startswith("detection.") for key in self.changes)
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,27 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
     return subprocess.run([str(word) for word in command]).returncode == 0
 
 
+def judge_base(lever: Lever, given: argparse.Namespace) -> None:
+    """Make the folder of a lever that is trained as the base is: the base's, judged by the lever's recipe."""
+    base, folder = given.out / BASE, given.out / lever.name
+    recipe = changed(read_json(base / "recipe.json"), lever.changes | {"name": lever.name})
+    shutil.copytree(base, folder, dirs_exist_ok=True)
+    write_json(folder / "recipe.json", validated(recipe, lever.name).model_dump(mode="json"))
+    model = load_run(folder)
+    val = [s for s in read_dataset(given.folder, images=given.out / IMAGES_CSV) if s.split == "val"]
+    figures = sweep(val, {s.path.name: found(model, s) for s in val})
+    best = {"val_kaggle": float(figures.kaggle.max()), "val_count_mae": float(figures.count_mae.min())}
+    write_json(folder / "joint" / METRICS, read_json(base / "joint" / METRICS) | best)
+
+
+@torch.inference_mode()
+def found(model: FasterRCNN, sample: Sample) -> Detections:
+    """All that a model finds in a photo down to its score floor."""
+    image = to_tensor(open_photo(sample.path))
+    ((boxes, scores),) = model(image)
+    return Detections(boxes.numpy(), scores.numpy(), *image.shape[2:])
+
+
 def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:
     """A finished run's figures; the first of those before it is the base."""
     figures, model = read_json(folder / "joint" / METRICS), load_run(folder)
@@ -204,11 +235,14 @@ def main() -> None:
     for lever in levers:
         if given.only and lever.name not in (BASE, *given.only):
             continue
-        if train(lever, recipe, given):
-            rows.append(measured(lever, given.out / lever.name, rows))
-            write_rows(rows, given.out)
-        elif lever.name == BASE:
-            raise SystemExit("the base failed, and without it no lever has a gain")
+        if lever.is_base_otherwise_judged():
+            judge_base(lever, given)
+        elif not train(lever, recipe, given):
+            if lever.name == BASE:
+                raise SystemExit("the base failed, and without it no lever has a gain")
+            continue
+        rows.append(measured(lever, given.out / lever.name, rows))
+        write_rows(rows, given.out)
     print((given.out / "levers.md").read_text("utf-8"))
 
 

@@ -19,6 +19,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
 from wheatear.train import export, run
+from wheatear.train.checkpoint import read_json
 from wheatear.train.recipe import load_recipe
 
 torch.set_num_threads(1)
@@ -51,7 +52,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[run.Run, str | None]]
 def exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Instead of the real export, which takes long, the model that finds red cells."""
     model = write_tiny_model(tmp_path, "cells")
-    monkeypatch.setattr(export, "export_onnx", lambda _, path, storage: shutil.copy(model, path))
+    monkeypatch.setattr(export, "export_onnx", lambda _, path, seen: shutil.copy(model, path))
 
 
 def command(*arguments: object) -> Result:
@@ -256,15 +257,15 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
 
-    def compare(run_folder: Path, path: Path, samples: list[Sample], storage: str) -> export.Agreement:
-        seen.append((run_folder, path, [sample.name for sample in samples], storage))
+    def compare(run_folder: Path, path: Path, samples: list[Sample]) -> export.Agreement:
+        seen.append((run_folder, path, [sample.name for sample in samples]))
         return export.Agreement(len(samples), 7000, *apart)
 
     monkeypatch.setattr(export, "compare", compare)
-    result = command("export", fake, "--check", data, "--storage", "int8")
-    assert seen == [(fake, fake / "model.onnx", ["field_00000"], "int8")]
+    result = command("export", fake, "--check", data)
+    assert seen == [(fake, fake / "model.onnx", ["field_00000"])]
     assert (
-        f"1 photos, 7000 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px"
+        f"1 photo, 7000 detections: torch and onnxruntime differ by at most {apart[0]:.2g} px"
         in result.stdout
     )
     assert f", {apart[2]} of them by more than 0.5 px or 0.001\n" in result.stdout
@@ -276,6 +277,23 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
         assert (
             result.stderr
             == f"wheatear: {fake / 'model.onnx'}: that is more than one in 1,000; do not use it\n"
+        )
+
+
+@pytest.mark.parametrize("int8", [0.648, 0.646])
+def test_an_export_in_8_bits_is_judged_on_the_val_photos(fake, exported, data, monkeypatch, int8):
+    (data / "images.csv").write_text((fake / "images.csv").read_text())
+    monkeypatch.setattr(export, "cost", lambda _, __, samples: export.Cost(len(samples), 0.65, int8))
+    result = command("export", fake, "--int8", data, "--check", data)
+    assert f"1 photo: Kaggle metric 0.6500 by torch, {int8:.4f} in 8 bits\n" in result.stdout
+    assert read_json(fake / "model.json")["arithmetic"] == "int8"
+    if int8 == 0.648:
+        assert result.exit_code == 0
+    else:
+        assert result.exit_code == 1
+        assert (
+            result.stderr
+            == f"wheatear: {fake / 'model.onnx'}: loses more than 0.003; export it without --int8\n"
         )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 DEFAULT_MODEL = "small"
+# It would have the max-pool of a quantized network work on bytes, and that kernel takes a third of a photo's time.
+SLOW = "QDQPropagationTransformer"
 
 
 class Judged(BaseModel):
@@ -44,6 +46,7 @@ class Card(BaseModel):
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
     known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
+    arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
     tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
     """
 
@@ -55,6 +58,7 @@ class Card(BaseModel):
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     score_floor: float = Field(default=0.0, ge=0, le=1)
     head_px: float = Field(default=75.0, gt=0)
+    arithmetic: Literal["float32", "int8"] = "float32"
     tta: dict[str, Judged] = {}
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
@@ -210,7 +214,12 @@ def _session(path: Traversable, threads: int) -> "InferenceSession":
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # failures come as exceptions; onnxruntime would print them a second time
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=[SLOW],
+        )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         message = f"{path}: not a model that can be loaded ({_first_line(error)}); export it again"
         raise InputError(message) from error

@@ -14,13 +14,15 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card, load
 from wheatear.errors import InputError
+from wheatear.evaluation import sweep
 from wheatear.files import whole
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.quantize import quantize
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
-from wheatear.train.storage import Storage, round_weights, shrink
+from wheatear.train.storage import round_weights, shrink
 
 DATA_LICENCE = (
     "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
@@ -33,6 +35,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch an
 # Of the detections, those that may lie further apart: where two proposals overlap by just the NMS's threshold, rounding
 # decides which of the two engines keeps both.
 RARE = 1e-3
+LOST = 0.003  # of the Kaggle metric, that a detector of 8 bits may have less
 COARSEST = 32  # px, the largest stride of all backbones
 
 
@@ -62,20 +65,29 @@ def load_run(run: Path) -> FasterRCNN:
     return model.eval()
 
 
-def export_run(run: Path, out: Path | None = None, storage: Storage = "float16") -> Path:
-    """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path."""
+def export_run(run: Path, out: Path | None = None, seen: Sequence[Sample] = ()) -> Path:
+    """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path.
+
+    With photos that were seen in training it is one that computes with 8 bits (`quantize`).
+    """
     path = out or run / "model.onnx"
     model = load_run(run)
-    round_weights(model, storage)
+    if not seen:
+        round_weights(model)
     with whole(path) as part:
-        export_onnx(model, part, storage)
+        export_onnx(model, part, seen)
     card = describe_run(run, model.recipe)
+    if seen:
+        card = card.model_copy(update={"arithmetic": "int8"})
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
     return path
 
 
-def export_onnx(model: FasterRCNN, path: Path, storage: Storage = "float16") -> None:
-    """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
+def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> None:
+    """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,).
+
+    seen: photos to quantize it by; without them its weights are stored as float16, and computed with as float32.
+    """
     example = torch.zeros(256, 320, 3, dtype=torch.uint8)
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
@@ -92,7 +104,11 @@ def export_onnx(model: FasterRCNN, path: Path, storage: Storage = "float16") -> 
             program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
         )
     assert exported is not None
-    onnx.save(shrink(without_notes(exported.model_proto), storage), path)
+    plain = without_notes(exported.model_proto)
+    if seen:
+        quantize(plain, seen, path)
+    else:
+        onnx.save(shrink(plain), path)
 
 
 def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -139,10 +155,10 @@ class Agreement:
 
 
 @torch.inference_mode()
-def compare(run: Path, onnx_path: Path, samples: Sequence[Sample], storage: Storage = "float16") -> Agreement:
+def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
     """Run torch and onnxruntime on every photo, and pair what they find."""
     network, detector = load_run(run), load(onnx_path)
-    round_weights(network, storage)
+    round_weights(network)
     model = OneImage(network)
     gaps, detections, apart = [np.zeros((1, 2))], 0, 0
     for sample in samples:
@@ -156,6 +172,33 @@ def compare(run: Path, onnx_path: Path, samples: Sequence[Sample], storage: Stor
         apart += max(int((each > (BOX_TOLERANCE, SCORE_TOLERANCE)).any(1).sum()) for each in both)
     box, score = np.concatenate(gaps).max(0)
     return Agreement(len(samples), detections, float(box), float(score), apart)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What 8 bits cost: the Kaggle metric, at the best score threshold of each, of torch in float32 and of the file."""
+
+    photos: int
+    torch: float
+    int8: float
+
+    def holds(self) -> bool:
+        """Whether it is little."""
+        return self.int8 >= self.torch - LOST
+
+
+@torch.inference_mode()
+def cost(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Cost:
+    """Judge a run and what was exported of it in 8 bits by labelled photos."""
+    model, detector = OneImage(load_run(run)), load(onnx_path)
+    ours, theirs = dict[str, Detections](), dict[str, Detections]()
+    for sample in samples:
+        image, name = open_photo(sample.path), sample.path.name
+        boxes, scores = (t.numpy() for t in model(torch.from_numpy(image.copy())))
+        ours[name] = Detections(boxes, scores, *image.shape[:2])
+        theirs[name] = detector.detect(image, score_threshold=0.0)
+    best = [float(sweep(samples, found).kaggle.max()) for found in (ours, theirs)]
+    return Cost(len(samples), *best)
 
 
 def gap(one: Detections, other: Detections, score_floor: float) -> np.ndarray:

@@ -1,8 +1,9 @@
 """From a model.onnx back to torch: the network of its card's recipe, with the weights of the graph.
 
 The export keeps the names that tensors have in torch. What it changes is undone here: large tensors are stored in few
-bits and widened by nodes, and a batch norm right after a convolution is folded into it. The snip classifier, which
-only trains the backbone, is not exported.
+bits and widened by nodes, and a batch norm right after a convolution is folded into it. The weights of a quantized
+graph (`quantize`) come back as they were rounded, but torch rounds nothing between the layers. The snip classifier,
+which only trains the backbone, is not exported.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ INPUTS = {  # the names in torch of a node's inputs, from the second on
     "Gemm": ("weight", "bias"),
     "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
 }
+DEQUANTIZED = "_DequantizeLinear_Output"  # what onnxruntime's quantization appends to the name of a tensor
 NOT_EXPORTED = "num_batches_tracked"  # of a batch norm, which has no use for it once trained
 
 
@@ -64,7 +66,7 @@ def stored_tensors(graph: GraphProto) -> Iterator[tuple[str, Tensor]]:
         return np.asarray(made)
 
     for node in graph.node:
-        layer = node.input[1] if node.op_type in INPUTS else ""
+        layer = node.input[1].removesuffix(DEQUANTIZED) if node.op_type in INPUTS else ""
         if layer.startswith(ROOT) and layer.endswith(".weight"):
             prefix = layer.removeprefix(ROOT).removesuffix("weight")
             for part, name in zip(INPUTS[node.op_type], node.input[1:], strict=False):

@@ -1,0 +1,57 @@
+"""A detector that computes with integers of 8 bits (Jacob et al. 2018), by onnxruntime's own quantization.
+
+The weights of a layer are whole multiples of a step, one for each channel that comes out, and so are the values between
+the layers; how far those reach is seen on some photos. Convolutions and the RoI head's hidden layers are quantized. The
+first convolution, which sees the pixels, and the last layers, which say scores and displacements, stay in float32.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from wheatear.data.sample import Sample
+from wheatear.images import open_photo
+
+SEEN = 48  # photos; three times as many move the Kaggle metric by less than 0.001
+QUANTIZED = ["Conv", "Gemm"]
+LAST = ("objectness", "deltas", "scores")  # layers
+
+
+class Photos(CalibrationDataReader):  # type: ignore[misc]
+    """The photos, opened one by one, as the graph's input "image"."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.images: Iterator[np.ndarray] = (open_photo(sample.path) for sample in samples)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self.images, None)
+        return None if image is None else {"image": np.ascontiguousarray(image)}
+
+
+def quantize(model: onnx.ModelProto, samples: Sequence[Sample], path: Path) -> None:
+    """Write a graph of float32 as one of 8 bits; up to SEEN of the samples, evenly taken, say how far values reach."""
+    layers = [node for node in model.graph.node if node.op_type in QUANTIZED]
+    kept = [node.name for node in layers if any(part in node.input[1].split(".") for part in LAST)]
+    kept.append(next(node.name for node in layers if node.op_type == "Conv"))
+    logging.disable(logging.WARNING)  # it asks for a preparation that the exporter has done
+    try:
+        quantize_static(
+            model,
+            path,
+            Photos(samples[:: -(-len(samples) // SEEN)]),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=QUANTIZED,
+            nodes_to_exclude=kept,
+            per_channel=True,
+            # Weights of 7 bits: processors without VNNI (before about 2019) add the products of two pairs in 16 bits,
+            # and those of 8 bits would not always fit.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)

@@ -101,6 +101,16 @@ def test_thresholds_chosen_for_these_views_are_kept_apart(field, tmp_path):
     assert plain["score_threshold"] == 0.4
 
 
+def test_what_the_card_usually_does_is_kept_as_such(field, tmp_path):
+    model = write_tiny_model(tmp_path, usual_tta="flips")
+    for tta in ([], ["--tta", "once"]):
+        evaluate(field, "--model", model, *tta, "--choose-threshold", "--report", "--out", tmp_path / "out")
+        card = json.loads((tmp_path / "tiny.json").read_text())
+        assert list(card["tta"]) == ["flips"]
+        assert ("figures" in card) == (tta != [])
+        assert ("--tta flips" in (tmp_path / "out" / "report.html").read_text()) == (tta == [])
+
+
 def test_both_are_kept_beside_each_other(field, tmp_path):
     model = write_tiny_model(tmp_path)
     for tta in ([], ["--tta", "flips"], ["--tta", "turns"]):

@@ -192,6 +192,9 @@ def test_the_card_is_complete(run):
     }
     assert "CC BY 4.0" in card.licence
     assert "Global Wheat Head" in card.citation
+    assert card.usual_tta is None
+    flips = tiny_recipe().detection.model_copy(update={"tta": "flips"})
+    assert describe_run(run, tiny_recipe().model_copy(update={"detection": flips})).usual_tta == "flips"
     assert card == describe_run(run, tiny_recipe())
     assert card.model_extra == {}
 

@@ -12,9 +12,10 @@ from tiny_model import red_cells, write_tiny_model
 from wheatear.cli_tta import TTA
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
+from wheatear.errors import InputError
 from wheatear.pixels import InMemory
 from wheatear.tiles import detect_in_tiles
-from wheatear.tta import FLIPS, TURNS, VIEWS, View, run_views
+from wheatear.tta import FLIPS, ONCE, TURNS, VIEWS, View, run_views
 
 HEADS = [(3, 5, 20, 12), (30, 1, 40, 30), (60, 20, 75, 38)]
 
@@ -29,7 +30,7 @@ def augmented(tta: str, run=find_colours, score_threshold: float = 0.0):
 
 
 def test_the_views_that_there_are():
-    assert list(VIEWS) == [each.value for each in TTA]
+    assert [ONCE, *VIEWS] == [each.value for each in TTA]
     assert {name: len(views) for name, views in VIEWS.items()} == {"flips": 4, "turns": 8, "scales": 12}
     for views in VIEWS.values():
         assert views[0] == View()  # as it is
@@ -135,8 +136,18 @@ def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
 
 
 def test_an_unknown_tta_is_refused(folder):
-    with pytest.raises(ValueError, match="tta must be None or one of flips, turns, scales, got 'all'"):
+    with pytest.raises(ValueError, match="tta must be None or one of once, flips, turns, scales, got 'all'"):
         load(write_tiny_model(folder), tta="all")
+
+
+def test_a_card_may_say_how_its_detector_sees_a_photo(folder):
+    model = write_tiny_model(folder, "usual", usual_tta="flips", tta={"flips": {"score_threshold": 0.3}})
+    loaded = {tta: load(model, tta=tta) for tta in (None, "once", "flips", "turns")}
+    assert [each.tta for each in loaded.values()] == ["flips", None, "flips", "turns"]
+    assert [each.card.score_threshold for each in loaded.values()] == [0.3, 0.4, 0.3, 0.4]
+    assert load(write_tiny_model(folder), tta="once").tta is None
+    with pytest.raises(InputError, match=r"odd\.json, usual_tta: .*'flips', 'turns' or 'scales'"):
+        load(write_tiny_model(folder, "odd", usual_tta="all"))
 
 
 def test_thresholds_and_figures_of_the_card():

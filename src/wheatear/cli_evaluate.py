@@ -87,13 +87,13 @@ def evaluate_command(
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
     chosen = photos_of(known, split, folder)
-    thresholds = Thresholds(0.0, 0.0)
+    thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
         found = read_detections(detections, known, chosen)
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        found, thresholds = run_model(model or DEFAULT_MODEL, chosen, tta)
+        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -103,7 +103,7 @@ def evaluate_command(
     save(figures, found, out)
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
-        judged += f" --tta {tta}" if tta else ""
+        judged += f" --tta {views}" if views else ""
         title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
         save_report(title, chosen, found, figures, out)
     typer.echo(f"Saved in {out}")
@@ -112,7 +112,7 @@ def evaluate_command(
 
         judgements = list(figures.values())
         failures = known_failures(chosen, found, judgements[0], judgements[-1])
-        keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), tta)
+        keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
 
 
 def usual_split(samples: "Sequence[Sample]") -> str:
@@ -135,9 +135,9 @@ def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "
 
 
 def run_model(
-    model: str, samples: "Sequence[Sample]", tta: str | None = None
-) -> "tuple[dict[str, Detections], Thresholds]":
-    """All that a detector gives, down to its score floor, by file name; and the thresholds of its card."""
+    model: str, samples: "Sequence[Sample]", tta: str | None
+) -> "tuple[dict[str, Detections], Thresholds, str | None]":
+    """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views."""
     from wheatear.detector import load
     from wheatear.evaluation import Thresholds
 
@@ -145,7 +145,8 @@ def run_model(
     console = Console(stderr=True)
     progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
     found = {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
-    return found, Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+    thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+    return found, thresholds, detector.tta
 
 
 def read_detections(

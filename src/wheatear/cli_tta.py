@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 
 class TTA(StrEnum):
-    """The names of tta.VIEWS, which `--help` shall list without loading it."""
+    """ONCE and the names of tta.VIEWS, which `--help` shall list without loading them."""
 
+    once = "once"
     flips = "flips"
     turns = "turns"
     scales = "scales"
@@ -23,7 +24,7 @@ TTAOption = Annotated[
         "--tta",
         help="See each photo several times and fuse what is found: flipped (4 times the work), "
         "turned as well (8), or flipped in three sizes (13).",
-        show_default="once",
+        show_default="once; flips with medium",
     ),
 ]
 

@@ -16,7 +16,7 @@ from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
-from wheatear.tta import FUSION_IOU, VIEWS, run_views
+from wheatear.tta import FUSION_IOU, ONCE, VIEWS, run_views
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -47,6 +47,7 @@ class Card(BaseModel):
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
     known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
     arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
+    usual_tta:       a name of tta.VIEWS, as which it sees a photo unless the caller asks otherwise; None: once.
     tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
     """
 
@@ -59,6 +60,7 @@ class Card(BaseModel):
     score_floor: float = Field(default=0.0, ge=0, le=1)
     head_px: float = Field(default=75.0, gt=0)
     arithmetic: Literal["float32", "int8"] = "float32"
+    usual_tta: Literal["flips", "turns", "scales"] | None = None
     tta: dict[str, Judged] = {}
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
@@ -157,17 +159,20 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
 
     The card lies beside the model under the same name, ending in .json.
     threads: processor threads for one photo; 0 takes all cores.
-    tta: test-time augmentation, one of tta.VIEWS: "flips" (4 runs of the model), "turns" (8) or "scales" (12).
+    tta: test-time augmentation, one of tta.VIEWS: "flips" (4 runs of the model), "turns" (8) or "scales" (12); "once"
+         for none; None for what its card says, of the shipped ones flips for medium and none for the others.
 
     InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0 and for
     an unknown tta.
     """
     if threads < 0:
         raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
-    if tta is not None and tta not in VIEWS:
-        raise ValueError(f"tta must be None or one of {', '.join(VIEWS)}, got {tta!r}")
-    weights, card = find(model)
-    return Detector(_session(weights, threads), _card(card), tta)
+    if tta not in (None, ONCE, *VIEWS):
+        raise ValueError(f"tta must be None or one of {', '.join((ONCE, *VIEWS))}, got {tta!r}")
+    weights, path = find(model)
+    card = _card(path)
+    seen = tta or card.usual_tta
+    return Detector(_session(weights, threads), card, None if seen == ONCE else seen)
 
 
 def find(model: str | Path) -> tuple[Traversable, Traversable]:

@@ -27,6 +27,7 @@ from wheatear.train.photo import scaled, scaled_boxes, scaled_size
 from wheatear.train.pyramid import region_levels
 from wheatear.train.roi import RoIHead, region_scores, to_rois
 from wheatear.train.targets import decode
+from wheatear.tta import ONCE
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet
 
@@ -82,7 +83,7 @@ def shipped_network(name: str | Path) -> Network:
 
     Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
     """
-    card, (weights, _) = load(name).card, find(name)
+    card, (weights, _) = load(name, tta=ONCE).card, find(name)
     return Network(load_exported(weights.read_bytes(), card.recipe, str(name)), card.threshold_to_count())
 
 

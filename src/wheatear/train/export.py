@@ -23,6 +23,7 @@ from wheatear.train.quantize import quantize
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
 from wheatear.train.storage import round_weights, shrink
+from wheatear.tta import ONCE
 
 DATA_LICENCE = (
     "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
@@ -128,6 +129,7 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
         name=recipe.name,
         score_threshold=0.5,
         score_floor=recipe.detection.score_floor,
+        usual_tta=recipe.detection.tta,
         recipe=recipe.model_dump(mode="json"),
         data=read_json(run / "run.json"),
         figures={"stages": figures},
@@ -157,7 +159,7 @@ class Agreement:
 @torch.inference_mode()
 def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
     """Run torch and onnxruntime on every photo, and pair what they find."""
-    network, detector = load_run(run), load(onnx_path)
+    network, detector = load_run(run), load(onnx_path, tta=ONCE)
     round_weights(network)
     model = OneImage(network)
     gaps, detections, apart = [np.zeros((1, 2))], 0, 0
@@ -190,7 +192,7 @@ class Cost:
 @torch.inference_mode()
 def cost(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Cost:
     """Judge a run and what was exported of it in 8 bits by labelled photos."""
-    model, detector = OneImage(load_run(run)), load(onnx_path)
+    model, detector = OneImage(load_run(run)), load(onnx_path, tta=ONCE)
     ours, theirs = dict[str, Detections](), dict[str, Detections]()
     for sample in samples:
         image, name = open_photo(sample.path), sample.path.name

@@ -112,6 +112,7 @@ class DetectionRecipe(Part):
     """What happens to the R-CNN's scored boxes.
 
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
+    tta: what the exported detector does to see a photo, unless told otherwise (`wheatear.tta`).
     vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
     """
 
@@ -119,6 +120,7 @@ class DetectionRecipe(Part):
     score_floor: Fraction
     nms_thresh: Fraction
     min_size: Positive
+    tta: Literal["flips", "turns", "scales"] | None = None
     vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
     detections_per_img: Annotated[
         int, Field(ge=500)

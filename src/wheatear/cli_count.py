@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -54,7 +54,7 @@ def count_command(
         typer.Option(
             metavar="PIXELS|auto",
             help="Size of the heads in these photos; they are resized to what the model knows.",
-            show_default="as they are",
+            show_default="auto for photos of 1600 px a side or more, else as they are",
         ),
     ] = None,
     tta: TTAOption = None,
@@ -144,11 +144,13 @@ def _options(
     from wheatear.area import Scale
     from wheatear.count import Options
 
-    size = None if head_px in (None, "auto") else _head_px(str(head_px))
-    return Options(threshold, size, head_px == "auto", Scale(*ground), maps, pictures, jobs, resume)
+    size = None if head_px is None else _head_px(head_px)
+    return Options(threshold, size, Scale(*ground), maps, pictures, jobs, resume)
 
 
-def _head_px(text: str) -> float:
+def _head_px(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
     with suppress(ValueError):
         if 0 < (size := float(text)) < float("inf"):
             return size

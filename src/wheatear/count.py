@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from wheatear.ahead import ahead
 from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
@@ -25,6 +25,9 @@ from wheatear.tables import Row, keep_rows, rows_so_far, table
 
 DETECTIONS, PLOTS, MAPS = "detections.csv", "plots.csv", "maps"
 COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
+# Pixels of the longer side. The photos that detectors learn from are tiles of 1024, of fields seen from afar; a
+# camera's own, taken nearer, may have heads four times as large.
+LARGE_PHOTO = 1600
 PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
 Write = Callable[[Iterable[Row]], None]
@@ -32,13 +35,12 @@ Write = Callable[[Iterable[Row]], None]
 
 @dataclass(frozen=True)
 class Options:
-    """threshold, head_px: as in Detector.detect. find_head_px: estimate head_px photo by photo instead.
+    """threshold, head_px: as in Detector.detect. head_px "auto": estimated photo by photo; None: in large photos alone.
     scale: what is known of the ground. maps: for georeferenced images.
     pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables."""
 
     threshold: float | None = None
-    head_px: float | None = None
-    find_head_px: bool = False
+    head_px: float | Literal["auto"] | None = None
     scale: Scale = field(default_factory=Scale)
     maps: Maps = field(default_factory=Maps)
     pictures: bool = True
@@ -131,11 +133,18 @@ def _detect(detector: Detector, options: Options, opened: _Opened | _Failed) -> 
         return opened
     photo, pixels = opened
     try:
-        head_px = detector.estimate_head_px(pixels) if options.find_head_px else options.head_px
+        head_px = _head_px(detector, options, pixels)
         return _Found(photo, pixels, detector.detect(pixels, options.threshold, head_px), head_px)
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")
+
+
+def _head_px(detector: Detector, options: Options, pixels: Pixels) -> float | None:
+    if isinstance(options.head_px, int | float):
+        return options.head_px
+    is_measured = options.head_px == "auto" or max(pixels.height, pixels.width) >= LARGE_PHOTO
+    return detector.estimate_head_px(pixels) if is_measured else None
 
 
 def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
@@ -158,7 +167,7 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
                 warnings.append("has no coordinates, so no plots are counted in it")
         except InputError as error:
             return _Failed(photo, f"{photo.path}: {error}")
-    if options.find_head_px and head_px:
+    if head_px and head_px != options.head_px:
         warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
     if off := odd_size(heads, trained_px, head_px):
         warnings.append(off)

@@ -29,7 +29,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
         "model": detector.card.name,
         "tta": detector.tta,
         "threshold": options.threshold,
-        "head_px": "auto" if options.find_head_px else options.head_px,
+        "head_px": options.head_px,
         "gsd_mm": options.scale.gsd_mm,
         "frame_m": options.scale.frame_m,
         "height_m": options.scale.height_m,

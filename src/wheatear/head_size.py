@@ -22,7 +22,7 @@ PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))  # of the photo's height and w
 LIKELY = 0.3  # the score of a head that speaks for or against a scale
 ENOUGH = 15  # such heads; fewer count for less, and below a third of them nothing is measured
 SURE = 0.5  # of the best score: the heads that are measured
-NEAR = 0.3  # octaves: heads that differ less from the trained size are left as they are
+NEAR = 0.5  # octaves: heads that differ less from the trained size, as in its training, are left as they are
 
 
 def estimate_head_px(

@@ -1,0 +1,46 @@
+"""Which photos `wheatear count` measures the heads of, and what it then says."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny_model import write_tiny_model
+from wheatear.count import LARGE_PHOTO, Options, count_photos
+from wheatear.count_settings import settings_of
+from wheatear.detector import Detector, load
+from wheatear.photo_names import name_photos
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[tuple[int, int]]:
+    """Height and width of the photos whose heads are measured; they are said to be 37.5 px."""
+    seen: list[tuple[int, int]] = []
+
+    def estimate(_: Detector, pixels) -> float:
+        seen.append((pixels.height, pixels.width))
+        return 37.5
+
+    monkeypatch.setattr(Detector, "estimate_head_px", estimate)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("asked", "size", "is_measured"),
+    [
+        (None, (100, LARGE_PHOTO - 1), False),
+        (None, (100, LARGE_PHOTO), True),
+        (None, (LARGE_PHOTO, 100), True),
+        ("auto", (100, 80), True),
+        (75.0, (100, LARGE_PHOTO), False),
+        (37.5, (100, LARGE_PHOTO), False),
+    ],
+)
+def test_large_photos_are_measured_unless_the_size_is_given(tmp_path, measured, asked, size, is_measured):
+    photo = tmp_path / "a.png"
+    Image.fromarray(np.full((*size, 3), 255, np.uint8)).save(photo)
+    options = Options(head_px=asked, pictures=False)
+    detector = load(write_tiny_model(tmp_path), 1)
+    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    assert measured == [size] * is_measured
+    assert list(count.warnings) == ["resized, as its heads seem to be 38 px"] * is_measured
+    assert settings_of(detector, options)["head_px"] == asked

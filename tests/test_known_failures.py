@@ -31,10 +31,16 @@ def test_a_detector_without_failures_has_none():
     assert described({"a1": (row(10, 20), 10), "b1": (row(20, 40), 20)}) == []
 
 
-def test_small_heads_in_a_dense_photo_of_one_session():
+def test_small_heads_in_a_dense_photo():
     small = described({"a1": (row(40, 20), 20), "b1": (row(20, 40), 20), "b2": (row(20, 41), 20)})
-    assert small == [
+    assert small == [  # and nothing of a session of one photo
         "Heads of 20 to 40 px (root of the box's area): 50% are found, of all heads 75%.",
         "Photos with 20 to 40 heads: counted 6.7 too few on average (3 photos).",
-        "a (1 photo): Kaggle metric 0.50, of all photos 0.83.",
     ]
+
+
+def test_a_session():
+    sessions = {
+        f"{session}{i}": (row(20, 40), heads) for session, heads in (("a", 10), ("b", 20)) for i in range(3)
+    }
+    assert described(sessions)[-1] == "a (3 photos): Kaggle metric 0.50, of all photos 0.75."

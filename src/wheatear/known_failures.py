@@ -12,6 +12,7 @@ from wheatear.words import photos
 # What is worth a warning: a recall this much below that of all heads, a mean counting error above this share of the
 # heads, a session's Kaggle metric below this share of that of all photos.
 RECALL_LOST, HEADS_LOST, METRIC_KEPT = 0.05, 0.05, 0.8
+ENOUGH = 3  # photos of a session; one alone says little
 
 
 def known_failures(
@@ -42,7 +43,7 @@ def known_failures(
                 f"{few_or_many} on average ({photos(density.photos)})."
             )
     for name, session in at_score.sessions.items():
-        if session.kaggle < METRIC_KEPT * kaggle:
+        if session.photos >= ENOUGH and session.kaggle < METRIC_KEPT * kaggle:
             lines.append(
                 f"{name} ({photos(session.photos)}): Kaggle metric {session.kaggle:.2f}, of all photos {kaggle:.2f}."
             )

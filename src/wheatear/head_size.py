@@ -20,7 +20,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 WINDOW = 640  # pixels of the detector: room for about 20 heads, at 0.4 of the cost of a 1024² photo
 PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))  # of the photo's height and width
 LIKELY = 0.3  # the score of a head that speaks for or against a scale
-ENOUGH = 15  # such heads; fewer count for less, and below a third of them nothing is measured
+ENOUGH = 15  # such heads; fewer say less, as their root, and below a third of them nothing is measured
 SURE = 0.5  # of the best score: the heads that are measured
 NEAR = 0.5  # octaves: heads that differ less from the trained size, as in its training, are left as they are
 
@@ -66,7 +66,7 @@ def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
     if not len(heads):
         return 0.0
     fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
-    return float((heads.scores * fit).mean()) * min(1.0, len(heads) / ENOUGH)
+    return float((heads.scores * fit).mean()) * min(1.0, len(heads) / ENOUGH) ** 0.5
 
 
 def _sizes(heads: Detections) -> np.ndarray:

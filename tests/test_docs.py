@@ -27,6 +27,7 @@ def blocks() -> list[doctest.DocTest]:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:OpenCV:UserWarning")  # supervision's, when it is imported without
 def test_the_examples(
     field_dir: Path, field_photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

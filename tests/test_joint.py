@@ -16,7 +16,7 @@ from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import save_parts
+from wheatear.train.checkpoint import read_json, save_parts
 from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import Machine
@@ -110,6 +110,40 @@ def test_refine_is_a_run_of_the_next_seed_from_those_weights(tmp_path, samples):
     start = tmp_path / "one" / "joint" / "weights.safetensors"
     train_run(open_run(tmp_path / "two", tiny_recipe(seed=1), samples, machine=CPU, weights=start))
     assert_same_weights(tmp_path / "one" / "refine", tmp_path / "two" / "joint")
+
+
+def test_blend_keeps_the_weights_half_way(tmp_path, samples):
+    tensors = {}
+    for share in (1.0, 0.5):
+        stage = tiny_recipe({"epochs": 3, "val_every": 3}).stages[0]
+        blend = stage.model_copy(update={"stage": "blend", "share": share})
+        run = tmp_path / str(share)
+        train(run, tiny_recipe().model_copy(update={"stages": [stage, blend]}), samples)
+        tensors[share] = load_file(run / "blend" / "weights.safetensors")
+        figures = read_json(run / "blend" / "metrics.json")
+        assert ("val_kaggle" in figures) == (share == 1)  # it was that of the weights as they ended
+        assert figures["epoch"] == 3
+    before = load_file(run / "joint" / "weights.safetensors")
+    assert before.keys() == tensors[0.5].keys()
+    for name, tensor in tensors[0.5].items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, (before[name] + tensors[1.0][name]) / 2)
+    assert not torch.equal(before["rpn.head.conv.weight"], tensors[0.5]["rpn.head.conv.weight"])
+
+
+def test_the_first_stage_has_nothing_to_go_back_to():
+    stage = {"stage": "joint", "share": 0.5}
+    with pytest.raises(
+        ValueError, match="stages: the first one begins with nothing to keep; give it no share"
+    ):
+        tiny_recipe(stage)
+
+
+@pytest.mark.parametrize("names", [["refine"], ["joint", "blend", "refine"], ["blend"], ["joint", "joint"]])
+def test_joint_stages_in_another_order_are_refused(names):
+    stages = [tiny_recipe().stages[0].model_dump() | {"stage": name} for name in names]
+    with pytest.raises(ValueError, match="or joint, refine, blend"):
+        tiny_recipe(stages=stages)
 
 
 @pytest.mark.parametrize(("image_size", "factor"), [(None, 2.0), (512, 0.5)])

@@ -11,8 +11,10 @@ import tiny_recipe
 import tiny_run
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
+from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import Run, open_run
 from wheatear.train.relabelled import Relabelled, labellings
+from wheatear.train.run import prepare
 
 BOX = [[10, 10, 40, 30]]
 
@@ -55,6 +57,14 @@ def test_what_is_learnt_and_written_down(samples, tmp_path, both):
     assert facts["labels"]["file"] == "other.csv"
     assert facts["labels"]["both"] == both
     assert facts["heads"]["train"] == sum(len(sample.boxes) for sample in run.train)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_stage_may_learn_of_the_own_labels_alone(samples, tmp_path, both):
+    run = opened(samples, tmp_path, other(samples, tmp_path, both=True))
+    stage = run.recipe.stages[0].model_copy(update={"both": both})
+    learned = prepare(run, FasterRCNN(run.recipe), stage).train.dataset
+    assert [sample.name for sample in learned.relabelled] == [sample.name for sample in run.train] * both
 
 
 def test_a_run_goes_on_with_its_own_labels_only(samples, tmp_path):

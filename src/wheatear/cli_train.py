@@ -47,7 +47,10 @@ def train_command(
         ),
     ] = None,
     both: Annotated[
-        bool, typer.Option("--both", help="With --labels: each time a photo is seen, these or DIR's own.")
+        bool,
+        typer.Option(
+            "--both", help="With --labels: these or DIR's own, by turns, in stages that learn of both."
+        ),
     ] = False,
     images: Annotated[
         Path | None,

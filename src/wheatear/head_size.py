@@ -6,6 +6,7 @@ those it learned, they are measured. Letters: N detections.
 """
 
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
     if not len(heads):
         return 0.0
     fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
-    return float((heads.scores * fit).mean()) * min(1.0, len(heads) / ENOUGH) ** 0.5
+    return float((heads.scores * fit).mean()) * sqrt(min(1.0, len(heads) / ENOUGH))
 
 
 def _sizes(heads: Detections) -> np.ndarray:

@@ -186,10 +186,13 @@ class Recipe(Part):
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
         apart = [name for name in ("cnn", "rpn", "rcnn") if name in names]
-        if names not in (["joint"], ["joint", "refine"], apart):
+        together = [name for name in ("joint", "refine", "blend") if name in names]
+        if names != apart and (names != together or "joint" not in names):
             raise ValueError(
-                f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint, refine"
+                f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint, refine, blend"
             )
+        if self.stages and isinstance(self.stages[0], JointStage) and self.stages[0].share < 1:
+            raise ValueError("stages: the first one begins with nothing to keep; give it no share")
         if "cnn" in names and not isinstance(self.backbone, NotesBackboneRecipe):
             raise ValueError('stages: cnn trains the notes\' CNN; give backbone.name = "notes" or joint')
         return self

@@ -95,10 +95,14 @@ class JointStage(Stage):
     image_size: px of a 1024 px photo while training; None: the recipe's.
     proposals: those of a photo that the RoI head learns from; None: as many as at detection. With few it sees no
     background but the edges of heads. val_every: epochs from one look at the val photos to the next.
-    refine: as joint and after it, on what it left, with a rate that rises anew (a warm restart, Loshchilov 2017).
+    both: where two labellings are given (`--both`), whether this stage learns from both or from the data set's own.
+    share: where the weights that are kept lie on the way from those that the stage began with to those it ended with.
+    Half-way a detector keeps most of what it knew and has most of what it learned (WiSE-FT, Wortsman et al. 2022).
+    refine and blend: as joint and after it, on what the stage before left, with a rate that rises anew (a warm restart,
+    Loshchilov 2017).
     """
 
-    stage: Literal["joint", "refine"]
+    stage: Literal["joint", "refine", "blend"]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
     backbone_lr: Positive = 1.0
@@ -110,6 +114,8 @@ class JointStage(Stage):
     image_size: Count | None = None
     proposals: Count | None = None
     val_every: Count = 1
+    both: bool = True
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
     augment: AugmentRecipe
 
     @model_validator(mode="after")

@@ -1,12 +1,14 @@
 """A recipe's stages, run in order into one run folder."""
 
+import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.errors import InputError
@@ -33,6 +35,8 @@ from wheatear.train.published import load_backbone
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
+
+SEEDS = {"joint": 0, "refine": 1, "blend": 2}  # added, so that each sees the photos cut and changed otherwise
 
 
 def train_run(run: Run, only: str | None = None) -> None:
@@ -98,9 +102,11 @@ def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
                 RegionClassification(model, stage, seed), *loaders(photos, stage.batch_size, seed, list), {}
             )
         case JointStage():
-            seed += stage.stage == "refine"  # to see the photos cut and changed otherwise than before
+            seed += SEEDS[stage.stage]
             image_size = stage.image_size or run.recipe.image_size
-            changed = TrainingPhotos(run.train, image_size, stage.augment, seed, run.relabelled)
+            changed = TrainingPhotos(
+                run.train, image_size, stage.augment, seed, run.relabelled if stage.both else ()
+            )
             batches = photo_loaders(changed, WholePhotos(run.val), stage.batch_size, run.machine.workers)
             return StageParts(JointTraining(model, stage, seed, run.val), *batches, {})
     raise AssertionError(stage)
@@ -127,7 +133,7 @@ def care(stage: Stage) -> Care:
 def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
     """Train one stage and write its weights, loss plot and, last, its figures."""
     folder = run.folder / name
-    parts = prepare(run, model, stage)
+    parts, before = prepare(run, model, stage), copy.deepcopy(model.state_dict())
     rows = fit(
         parts.module,
         parts.train,
@@ -140,11 +146,23 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         machine=run.machine,
         care=care(stage),
     )
+    figures = rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()}
+    if isinstance(stage, JointStage) and stage.share < 1:
+        go_back(model, before, 1 - stage.share)
+        figures = {key: value for key, value in figures.items() if not key.startswith("val_")}
     if not first_process():
         return
     save_parts(model, parts.module.parts, folder / WEIGHTS)
     plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")
-    write_json(folder / METRICS, rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()})
+    write_json(folder / METRICS, figures)
+
+
+@torch.no_grad()
+def go_back(model: FasterRCNN, before: Mapping[str, Tensor], share: float) -> None:
+    """Move all weights a share of the way back to what they were."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(before[name].to(tensor.device), share)
 
 
 def frozen_photos(

@@ -37,16 +37,16 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
 from wheatear.data.tables import write_table
-from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import METRICS, finished, read_json, write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import load_run
+from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.recipe import load_recipe, validated
+from wheatear.train.fit import CHECKPOINT
+from wheatear.train.recipe import Recipe, load_recipe, validated
 
 BASE = "base"
 TRAIN = [sys.executable, "-c", "from wheatear.cli import app; app()", "train"]
@@ -123,20 +123,26 @@ def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
     return [replace(s, split="test") if out else s for s, out in zip(samples, left_out, strict=True)]
 
 
+def is_kept(folder: Path, recipe: Recipe, out: Path) -> bool:
+    """Whether a lever's folder is finished; InputError where it is so by another recipe or split."""
+    if not finished(folder, "joint"):
+        return False
+    kept = validated(read_json(folder / "recipe.json"), folder)
+    if kept != recipe or (folder / IMAGES_CSV).read_bytes() != (out / IMAGES_CSV).read_bytes():
+        raise InputError(f"{folder}: was trained with another recipe or split; choose another --out")
+    return True
+
+
 def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) -> bool:
     """Train a lever in a process of its own, or find it trained; False, its error printed, where it fails.
 
     Raises InputError for a recipe that cannot be, and where OUT holds the lever trained otherwise.
     """
-    folder, images, file = given.out / lever.name, given.out / IMAGES_CSV, given.out / f"{lever.name}.toml"
+    folder, file = given.out / lever.name, given.out / f"{lever.name}.toml"
     changes = changed(recipe, lever.changes | {"name": lever.name})
     if given.backbones and changes["backbone"]["weights"] == "imagenet":
         changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
-    wanted = validated(changes, lever.name)
-    if finished(folder, "joint"):
-        kept = validated(read_json(folder / "recipe.json"), folder)
-        if kept != wanted or (folder / IMAGES_CSV).read_bytes() != images.read_bytes():
-            raise InputError(f"{folder}: was trained with another recipe or split; choose another --out")
+    if is_kept(folder, validated(changes, lever.name), given.out):
         return True
     with whole(file) as part:
         part.write_text("".join(f"{k} = {toml(v)}\n" for k, v in changes.items() if v is not None), "utf-8")
@@ -155,22 +161,22 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
 def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     """Make the folder of a lever that is trained as the base is: the base's, judged by the lever's recipe."""
     base, folder = given.out / BASE, given.out / lever.name
-    recipe = changed(read_json(base / "recipe.json"), lever.changes | {"name": lever.name})
-    shutil.copytree(base, folder, dirs_exist_ok=True)
-    write_json(folder / "recipe.json", validated(recipe, lever.name).model_dump(mode="json"))
-    model = load_run(folder)
+    recipe = validated(
+        changed(read_json(base / "recipe.json"), lever.changes | {"name": lever.name}), lever.name
+    )
+    if is_kept(folder, recipe, given.out):
+        return
+    unlike = shutil.ignore_patterns(
+        METRICS, CHECKPOINT, "tensorboard"
+    )  # figures come last: they mark a finished stage
+    shutil.copytree(base, folder, dirs_exist_ok=True, ignore=unlike)
+    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    model = FasterRCNN(recipe).eval()
+    load_parts(model, folder / "joint" / WEIGHTS)
     val = [s for s in read_dataset(given.folder, images=given.out / IMAGES_CSV) if s.split == "val"]
-    figures = sweep(val, {s.path.name: found(model, s) for s in val})
+    figures = sweep(val, {s.path.name: found_by_torch(model, open_photo(s.path)) for s in val})
     best = {"val_kaggle": float(figures.kaggle.max()), "val_count_mae": float(figures.count_mae.min())}
     write_json(folder / "joint" / METRICS, read_json(base / "joint" / METRICS) | best)
-
-
-@torch.inference_mode()
-def found(model: FasterRCNN, sample: Sample) -> Detections:
-    """All that a model finds in a photo down to its score floor."""
-    image = to_tensor(open_photo(sample.path))
-    ((boxes, scores),) = model(image)
-    return Detections(boxes.numpy(), scores.numpy(), *image.shape[2:])
 
 
 def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:

@@ -21,10 +21,10 @@ from wheatear.train.checkpoint import read_json
 from wheatear.train.export import (
     BOX_TOLERANCE,
     SCORE_TOLERANCE,
-    OneImage,
     compare,
     describe_run,
     export_run,
+    found_by_torch,
     gap,
     load_run,
 )
@@ -61,12 +61,6 @@ def graph(run: Path) -> onnx.GraphProto:
     return onnx.load(run / "model.onnx").graph
 
 
-@torch.inference_mode()
-def by_torch(model: FasterRCNN, image: np.ndarray) -> Detections:
-    boxes, scores = OneImage(model)(torch.from_numpy(image))
-    return Detections(boxes.numpy(), scores.numpy(), *image.shape[:2])
-
-
 def assert_agree(one: Detections, other: Detections, score_floor: float = 0.02) -> None:
     both = np.concatenate([gap(one, other, score_floor), gap(other, one, score_floor), np.zeros((1, 2))])
     assert (both.max(0) <= (BOX_TOLERANCE, SCORE_TOLERANCE)).all(), both.max(0)
@@ -89,7 +83,7 @@ def test_they_agree_on_every_drawn_photo(run, field_dir):
 @pytest.mark.parametrize("size", [(300, 417), (417, 300), (33, 40), (40, 32), (32, 64), (31, 7), (5, 200)])
 def test_they_agree_on_photos_of_any_size(rounded, detector, field_photo, size):
     image = np.ascontiguousarray(np.tile(open_photo(field_photo), (2, 2, 1))[: size[0], : size[1]])
-    expected = by_torch(rounded, image)
+    expected = found_by_torch(rounded, image)
     found = detector.detect(image, score_threshold=0)
     assert len(expected) > 0
     assert_agree(found, expected)
@@ -98,7 +92,7 @@ def test_they_agree_on_photos_of_any_size(rounded, detector, field_photo, size):
 
 def test_they_agree_that_there_is_nothing(rounded, detector):
     image = np.full((1, 1, 3), 128, np.uint8)  # smaller than any head
-    assert len(by_torch(rounded, image)) == 0
+    assert len(found_by_torch(rounded, image)) == 0
     found = detector.detect(image, score_threshold=0)
     assert (found.boxes.shape, found.scores.shape) == ((0, 4), (0,))
 
@@ -115,7 +109,7 @@ def test_they_agree_on_no_head_among_many_proposals(run, rounded, field_photo, t
     kept = rounded.roi_head.scores.bias.detach().clone()
     with torch.no_grad():
         rounded.roi_head.scores.bias.copy_(torch.tensor([50.0, -50.0]))
-        expected = by_torch(rounded, image)
+        expected = found_by_torch(rounded, image)
         rounded.roi_head.scores.bias.copy_(kept)
     assert len(expected) == 0
 

@@ -1,6 +1,7 @@
 """Test-time augmentation: what is found lies where it is in the photo, and counts for as much as views see it."""
 
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.pixels import InMemory
 from wheatear.tiles import detect_in_tiles
-from wheatear.tta import FLIPS, ONCE, TURNS, VIEWS, View, run_views
+from wheatear.tta import FLIPS, ONCE, TURNS, VIEWS, Augmentation, View, run_views
 
 HEADS = [(3, 5, 20, 12), (30, 1, 40, 30), (60, 20, 75, 38)]
 
@@ -31,6 +32,7 @@ def augmented(tta: str, run=find_colours, score_threshold: float = 0.0):
 
 def test_the_views_that_there_are():
     assert [ONCE, *VIEWS] == [each.value for each in TTA]
+    assert get_args(Augmentation) == tuple(VIEWS)
     assert {name: len(views) for name, views in VIEWS.items()} == {"flips": 4, "turns": 8, "scales": 12}
     for views in VIEWS.values():
         assert views[0] == View()  # as it is

@@ -16,7 +16,7 @@ from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
-from wheatear.tta import FUSION_IOU, ONCE, VIEWS, run_views
+from wheatear.tta import FUSION_IOU, ONCE, VIEWS, Augmentation, run_views
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -60,7 +60,7 @@ class Card(BaseModel):
     score_floor: float = Field(default=0.0, ge=0, le=1)
     head_px: float = Field(default=75.0, gt=0)
     arithmetic: Literal["float32", "int8"] = "float32"
-    usual_tta: Literal["flips", "turns", "scales"] | None = None
+    usual_tta: Augmentation | None = None
     tta: dict[str, Judged] = {}
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}

@@ -9,7 +9,7 @@ Letters: N detections.
 
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ FLIPS = tuple(View(False, *flips) for flips in product((False, True), repeat=2))
 TURNS = tuple(View(*flips) for flips in product((False, True), repeat=3))  # all that a square has
 # Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows these sizes.
 SCALES = tuple(view._replace(scale=scale) for scale in (1.0, 0.8, 1.25) for view in FLIPS)
+Augmentation = Literal["flips", "turns", "scales"]  # the names of VIEWS
 ONCE = "once"  # the photo as it is
 VIEWS = {"flips": FLIPS, "turns": TURNS, "scales": SCALES}
 

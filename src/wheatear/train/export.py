@@ -1,7 +1,7 @@
 """From a run folder to model.onnx and its card, model.json."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,18 +157,30 @@ class Agreement:
 
 
 @torch.inference_mode()
-def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
-    """Run torch and onnxruntime on every photo, and pair what they find."""
-    network, detector = load_run(run), load(onnx_path, tta=ONCE)
-    round_weights(network)
-    model = OneImage(network)
-    gaps, detections, apart = [np.zeros((1, 2))], 0, 0
+def found_by_torch(model: FasterRCNN, image: np.ndarray) -> Detections:
+    """All that a network finds in a photo, (H, W, 3) uint8 RGB, down to its score floor."""
+    boxes, scores = OneImage(model)(torch.from_numpy(image.copy()))
+    return Detections(boxes.numpy(), scores.numpy(), *image.shape[:2])
+
+
+def found_by_both(
+    model: FasterRCNN, onnx_path: Path, samples: Sequence[Sample]
+) -> Iterator[tuple[Detections, Detections]]:
+    """What torch and what onnxruntime find in each photo, looked at once."""
+    detector = load(onnx_path, tta=ONCE)
     for sample in samples:
         image = open_photo(sample.path)
-        boxes, scores = (t.numpy() for t in model(torch.from_numpy(image.copy())))
-        theirs = Detections(boxes, scores, *image.shape[:2])
-        ours = detector.detect(image, score_threshold=0.0)
-        both = [gap(theirs, ours, detector.card.score_floor), gap(ours, theirs, detector.card.score_floor)]
+        yield found_by_torch(model, image), detector.detect(image, score_threshold=0.0)
+
+
+def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
+    """Run torch and onnxruntime on every photo, and pair what they find."""
+    model = load_run(run)
+    round_weights(model)
+    floor = model.recipe.detection.score_floor
+    gaps, detections, apart = [np.zeros((1, 2))], 0, 0
+    for theirs, ours in found_by_both(model, onnx_path, samples):
+        both = [gap(theirs, ours, floor), gap(ours, theirs, floor)]
         gaps += both
         detections += len(ours)
         apart += max(int((each > (BOX_TOLERANCE, SCORE_TOLERANCE)).any(1).sum()) for each in both)
@@ -189,18 +201,12 @@ class Cost:
         return self.int8 >= self.torch - LOST
 
 
-@torch.inference_mode()
 def cost(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Cost:
     """Judge a run and what was exported of it in 8 bits by labelled photos."""
-    model, detector = OneImage(load_run(run)), load(onnx_path, tta=ONCE)
-    ours, theirs = dict[str, Detections](), dict[str, Detections]()
-    for sample in samples:
-        image, name = open_photo(sample.path), sample.path.name
-        boxes, scores = (t.numpy() for t in model(torch.from_numpy(image.copy())))
-        ours[name] = Detections(boxes, scores, *image.shape[:2])
-        theirs[name] = detector.detect(image, score_threshold=0.0)
-    best = [float(sweep(samples, found).kaggle.max()) for found in (ours, theirs)]
-    return Cost(len(samples), *best)
+    names = [sample.path.name for sample in samples]
+    found = zip(*found_by_both(load_run(run), onnx_path, samples), strict=True)
+    best = [sweep(samples, dict(zip(names, each, strict=True))).kaggle.max() for each in found]
+    return Cost(len(samples), *map(float, best))
 
 
 def gap(one: Detections, other: Detections, score_floor: float) -> np.ndarray:

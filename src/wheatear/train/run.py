@@ -133,7 +133,9 @@ def care(stage: Stage) -> Care:
 def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
     """Train one stage and write its weights, loss plot and, last, its figures."""
     folder = run.folder / name
-    parts, before = prepare(run, model, stage), copy.deepcopy(model.state_dict())
+    parts = prepare(run, model, stage)
+    share = stage.share if isinstance(stage, JointStage) else 1.0
+    before = copy.deepcopy(model.state_dict()) if share < 1 else None
     rows = fit(
         parts.module,
         parts.train,
@@ -147,8 +149,8 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         care=care(stage),
     )
     figures = rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()}
-    if isinstance(stage, JointStage) and stage.share < 1:
-        go_back(model, before, 1 - stage.share)
+    if before is not None:
+        go_back(model, before, 1 - share)
         figures = {key: value for key, value in figures.items() if not key.startswith("val_")}
     if not first_process():
         return

@@ -16,7 +16,7 @@ from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import read_json, save_parts
+from wheatear.train.checkpoint import read_json
 from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import Machine
@@ -24,7 +24,7 @@ from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
-from wheatear.train.run import load_start, prepare, train_run
+from wheatear.train.run import prepare, train_run
 
 torch.set_num_threads(1)
 
@@ -236,25 +236,3 @@ def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     assert digests[0] == digests[1]
     assert (tmp_path / "run" / "joint" / "weights.safetensors").exists()
     assert len(history(tmp_path / "run" / "joint")) == 2
-
-
-def test_a_run_may_start_from_a_trained_detector(tmp_path):
-    torch.manual_seed(1)
-    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
-    save_parts(trained, [trained], tmp_path / "weights.safetensors")
-    load_start(fresh, str(tmp_path / "weights.safetensors"))
-    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
-    wide = FasterRCNN(tiny_recipe(pyramid={"channels": 16}))
-    with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the recipe"):
-        load_start(wide, str(tmp_path / "weights.safetensors"))
-
-
-def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
-    torch.manual_seed(1)
-    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
-    before = fresh.rpn.head.conv.weight.clone()
-    save_parts(trained, [trained.backbone], tmp_path / "weights.safetensors")
-    load_start(fresh, str(tmp_path / "weights.safetensors"))
-    for name, value in fresh.backbone.state_dict().items():
-        assert torch.equal(value, trained.backbone.state_dict()[name])
-    assert torch.equal(fresh.rpn.head.conv.weight, before)

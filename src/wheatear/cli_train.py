@@ -76,8 +76,9 @@ def train_command(
     weights: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="Start from this file, not from what the recipe says: a backbone, or a detector trained before.",
+            metavar="FILE|NAME",
+            help="Start from this, not from what the recipe says: a backbone, a detector trained before "
+            "(weights.safetensors, model.onnx), or a shipped one by its name.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
@@ -96,6 +97,7 @@ def train_command(
     from wheatear.train.recipe import load_recipe
     from wheatear.train.relabelled import Relabelled
     from wheatear.train.run import train_run
+    from wheatear.train.start import start_file
 
     settings = load_recipe(recipe)
     out = out or Path("runs") / settings.name
@@ -117,7 +119,7 @@ def train_command(
         precision=precision,
         resume=resume or stage is not None,
         machine=Machine(accelerator, devices, strategy, workers),
-        weights=weights,
+        weights=weights and start_file(weights),
         more=added,
         other_labels=other,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
-from wheatear.detector import Card, find, load
+from wheatear.detector import Card
 from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen
 from wheatear.images import open_photo
@@ -22,12 +22,11 @@ from wheatear.train.checkpoint import read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.from_onnx import load_exported
+from wheatear.train.from_onnx import exported_network
 from wheatear.train.photo import scaled, scaled_boxes, scaled_size
 from wheatear.train.pyramid import region_levels
 from wheatear.train.roi import RoIHead, region_scores, to_rois
 from wheatear.train.targets import decode
-from wheatear.tta import ONCE
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet
 
@@ -83,8 +82,8 @@ def shipped_network(name: str | Path) -> Network:
 
     Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
     """
-    card, (weights, _) = load(name, tta=ONCE).card, find(name)
-    return Network(load_exported(weights.read_bytes(), card.recipe, str(name)), card.threshold_to_count())
+    model, card = exported_network(name)
+    return Network(model, card.threshold_to_count())
 
 
 class Look:

@@ -8,6 +8,7 @@ which only trains the backbone, is not exported.
 
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,9 +17,11 @@ from onnx import GraphProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
+from wheatear.detector import Card, find, load
 from wheatear.errors import InputError
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import validated
+from wheatear.tta import ONCE
 
 ROOT = "model."  # where `OneImage` has the detector
 INPUTS = {  # the names in torch of a node's inputs, from the second on
@@ -28,6 +31,15 @@ INPUTS = {  # the names in torch of a node's inputs, from the second on
 }
 DEQUANTIZED = "_DequantizeLinear_Output"  # what onnxruntime's quantization appends to the name of a tensor
 NOT_EXPORTED = "num_batches_tracked"  # of a batch norm, which has no use for it once trained
+
+
+def exported_network(name: str | Path) -> tuple[FasterRCNN, Card]:
+    """The network inside a shipped detector, or a model.onnx of one's own, and its card.
+
+    Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
+    """
+    card, (weights, _) = load(name, tta=ONCE).card, find(name)
+    return load_exported(weights.read_bytes(), card.recipe, str(name)), card
 
 
 def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:

@@ -104,7 +104,7 @@ def parameter_groups(
         (1.0, [p for p in parts if p is not model.backbone]),
         (stage.backbone_lr, [model.backbone]),
     ):
-        params = [p for part in chosen for p in part.parameters()]
+        params = [p for part in chosen for p in part.parameters() if p.requires_grad]
         for decay, some in (
             (stage.weight_decay, [p for p in params if p.ndim > 1]),
             (0.0, [p for p in params if p.ndim <= 1]),

@@ -26,6 +26,19 @@ class PretrainedCNN(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1), persistent=False)
         self.out_channels = dict(zip(STRIDES, map(last_channels, self.stages), strict=True))
+        self.frozen = recipe.frozen
+
+    def requires_grad_(self, requires_grad: bool = True) -> "PretrainedCNN":
+        """As of any module, but frozen stages never learn."""
+        super().requires_grad_(requires_grad)
+        self.stages[: self.frozen].requires_grad_(False)
+        return self
+
+    def train(self, mode: bool = True) -> "PretrainedCNN":
+        """As of any module, but frozen stages stay as at detection: their batch norms keep ImageNet's statistics."""
+        super().train(mode)
+        self.stages[: self.frozen].eval()
+        return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides 4 to 32."""

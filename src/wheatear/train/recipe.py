@@ -11,6 +11,7 @@ from wheatear.errors import InputError
 from wheatear.train.anchors import AnchorLevel, check_reach
 from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
+from wheatear.tta import Augmentation
 
 
 class AnyBackboneRecipe(Part):
@@ -30,7 +31,11 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
 
 
 class PretrainedBackboneRecipe(AnyBackboneRecipe):
-    """A classifier of ImageNet. `stride_in_1x1`: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015)."""
+    """A classifier of ImageNet.
+
+    stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015).
+    frozen: how many of the four stages, from the first on, never learn (Detectron's FREEZE_AT less one).
+    """
 
     name: Literal[
         "resnet18",
@@ -41,6 +46,7 @@ class PretrainedBackboneRecipe(AnyBackboneRecipe):
         "efficientnet_lite2",
     ]
     stride_in_1x1: bool = False
+    frozen: Annotated[int, Field(ge=0, le=4)] = 0
 
     @model_validator(mode="after")
     def _only_a_bottleneck_has_a_choice(self) -> "PretrainedBackboneRecipe":
@@ -120,7 +126,7 @@ class DetectionRecipe(Part):
     score_floor: Fraction
     nms_thresh: Fraction
     min_size: Positive
-    tta: Literal["flips", "turns", "scales"] | None = None
+    tta: Augmentation | None = None
     vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
     detections_per_img: Annotated[
         int, Field(ge=500)

@@ -16,7 +16,6 @@ from wheatear.train.checkpoint import (
     METRICS,
     WEIGHTS,
     finished,
-    is_detector,
     load_parts,
     save_parts,
     sha256,
@@ -31,10 +30,10 @@ from wheatear.train.memory import keep_memory
 from wheatear.train.opening import Run
 from wheatear.train.order import loader
 from wheatear.train.plots import plot_history
-from wheatear.train.published import load_backbone
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
 from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
+from wheatear.train.start import load_start
 
 SEEDS = {"joint": 0, "refine": 1, "blend": 2}  # added, so that each sees the photos cut and changed otherwise
 
@@ -51,7 +50,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
     if not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
-        load_start(model, str(run.weights or run.recipe.backbone.weights))
+        load_start(model, str(run.weights or run.recipe.backbone.weights), run.train)
     for name, stage in stages.items():
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
@@ -61,14 +60,6 @@ def train_run(run: Run, only: str | None = None) -> None:
             raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
         if name == only:
             return
-
-
-def load_start(model: FasterRCNN, weights: str) -> None:
-    """What a run starts from: a backbone's weights (`published`), or all of a detector that was trained before."""
-    if is_detector(Path(weights)):
-        load_parts(model, Path(weights))
-    else:
-        load_backbone(model.backbone, model.recipe.backbone, weights)
 
 
 @dataclass(frozen=True)

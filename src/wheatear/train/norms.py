@@ -1,0 +1,53 @@
+"""Batch norms of a detector that was exported, made fit to be trained on.
+
+Letters: C channels.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wheatear.train.faster_rcnn import FasterRCNN
+
+
+@torch.no_grad()
+def measure_norms(model: FasterRCNN, photos: Iterable[Tensor]) -> None:
+    """Give each batch norm the statistics that its input has on photos, (1, 3, H, W) RGB in 0..255.
+
+    The export folds a batch norm into the layer before it, and what comes back (`from_onnx`) neither shifts nor scales.
+    In evaluation that is the same network; in training a norm divides by its batch's own spread, and the network would
+    be another one from the first step on. Here weight and bias change along with mean and variance, so in evaluation
+    the network stays what it was, and in training it is nearly that.
+    """
+    moments: dict[nn.Module, Tensor] = {}  # (3, C): how many values, their sum, the sum of their squares
+
+    def note(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
+        values = inputs[0].transpose(0, 1).flatten(1).double()
+        seen = torch.stack([torch.ones_like(values), values, values.square()]).sum(2)
+        moments[norm] = moments.get(norm, 0) + seen
+
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    model.eval()
+    for photo in photos:
+        model(photo)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        if norm in moments and moments[norm][0].min() > 1:
+            move_to(norm, *moments[norm])
+
+
+def move_to(norm: nn.BatchNorm1d | nn.BatchNorm2d, count: Tensor, total: Tensor, squares: Tensor) -> None:
+    """Let a norm have the mean and variance of these sums, (C,) each, and give what it gave."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    mean = total / count
+    var = (squares / count - mean.square()).clamp(min=0)
+    gain = norm.weight / (norm.running_var.double() + norm.eps).sqrt()
+    norm.bias.copy_(norm.bias + gain * (mean - norm.running_mean))
+    norm.weight.copy_(gain * (var + norm.eps).sqrt())
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(var)

@@ -1,0 +1,48 @@
+"""What a run starts from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from wheatear.data.sample import Sample
+from wheatear.detector import find
+from wheatear.errors import InputError
+from wheatear.images import open_photo
+from wheatear.train.checkpoint import is_detector, load_parts
+from wheatear.train.dataset import to_tensor
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.from_onnx import exported_network
+from wheatear.train.norms import measure_norms
+from wheatear.train.published import load_backbone
+
+EXPORTED = ".onnx"
+MEASURED = 16  # photos
+
+
+def start_file(weights: Path) -> Path:
+    """The file that `--weights` means: itself, or the model.onnx of the shipped detector of this name.
+
+    Raises InputError for a mere name that is neither.
+    """
+    if weights.exists() or weights.suffix or weights.name != str(weights):
+        return weights
+    return Path(str(find(str(weights))[0]))
+
+
+def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:
+    """Put in what a run starts from: a backbone's weights (`published`), or all of a detector that was trained before.
+
+    photos: those that will be trained on. An exported detector's batch norms are measured by some (`measure_norms`).
+    Raises InputError for weights that cannot be read, or do not fit.
+    """
+    if weights.endswith(EXPORTED):
+        try:
+            model.load_state_dict(exported_network(weights)[0].state_dict())
+        except RuntimeError as error:
+            what = str(error).splitlines()[-1].strip()
+            raise InputError(f"{weights}: does not fit the recipe ({what})") from None
+        some = photos[:: max(1, len(photos) // MEASURED)][:MEASURED]
+        measure_norms(model, (to_tensor(open_photo(sample.path)) for sample in some))
+    elif is_detector(Path(weights)):
+        load_parts(model, Path(weights))
+    else:
+        load_backbone(model.backbone, model.recipe.backbone, weights)

@@ -1,0 +1,108 @@
+"""What a training starts from: a backbone, a detector of one's own, or one that was exported."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from test_from_onnx import random_model
+from tiny_recipe import tiny_recipe
+from wheatear.data.formats import read_dataset
+from wheatear.data.splits import split
+from wheatear.detector import Card
+from wheatear.errors import InputError
+from wheatear.images import open_photo
+from wheatear.train.checkpoint import read_json, save_parts
+from wheatear.train.dataset import to_tensor
+from wheatear.train.export import export_onnx
+from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.opening import open_run
+from wheatear.train.rescale import rescale
+from wheatear.train.run import train_run
+from wheatear.train.start import load_start, start_file
+
+torch.set_num_threads(1)
+
+
+def test_a_run_may_start_from_a_trained_detector(tmp_path):
+    torch.manual_seed(1)
+    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
+    save_parts(trained, [trained], tmp_path / "weights.safetensors")
+    load_start(fresh, str(tmp_path / "weights.safetensors"))
+    assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
+    wide = FasterRCNN(tiny_recipe(pyramid={"channels": 16}))
+    with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the recipe"):
+        load_start(wide, str(tmp_path / "weights.safetensors"))
+
+
+def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
+    torch.manual_seed(1)
+    trained, fresh = FasterRCNN(tiny_recipe()), FasterRCNN(tiny_recipe())
+    before = fresh.rpn.head.conv.weight.clone()
+    save_parts(trained, [trained.backbone], tmp_path / "weights.safetensors")
+    load_start(fresh, str(tmp_path / "weights.safetensors"))
+    for name, value in fresh.backbone.state_dict().items():
+        assert torch.equal(value, trained.backbone.state_dict()[name])
+    assert torch.equal(fresh.rpn.head.conv.weight, before)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model.onnx, in whose graph the batch norms of the pyramid are folded away."""
+    recipe, path = tiny_recipe(image_size=640), tmp_path_factory.mktemp("export") / "model.onnx"
+    export_onnx(random_model(recipe), path)
+    card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
+    path.with_suffix(".json").write_text(card.model_dump_json())
+    return path
+
+
+def test_an_exported_detector_finds_what_it_found(exported: Path, field_dir: Path):
+    samples = read_dataset(field_dir)
+    model, measured = (FasterRCNN(tiny_recipe(image_size=640)) for _ in range(2))
+    load_start(model, str(exported))  # no photos to measure by
+    load_start(measured, str(exported), samples)
+    image = torch.randint(
+        0, 256, (1, 3, 200, 300), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        for before, after in zip(model.eval()(image)[0], measured.eval()(image)[0], strict=True):
+            assert len(before) > 5
+            torch.testing.assert_close(after, before, atol=2e-3, rtol=1e-4)
+
+
+def test_its_batch_norms_have_the_statistics_of_the_photos(exported: Path, field_dir: Path):
+    model = FasterRCNN(tiny_recipe(image_size=640))
+    load_start(model, str(exported), read_dataset(field_dir))
+    assert model.pyramid is not None
+    folded = [each for each in model.pyramid.modules() if isinstance(each, nn.BatchNorm2d)]
+    photos = torch.cat([to_tensor(open_photo(sample.path)) for sample in read_dataset(field_dir)])
+    with torch.no_grad():
+        at_detection = model.eval().features(rescale(photos, 640))
+        for norm in folded:
+            norm.train()
+        in_training = model.features(rescale(photos, 640))  # a batch of the photos that were measured
+    assert folded
+    for stride, expected in at_detection.items():
+        torch.testing.assert_close(in_training[stride], expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_name_means_a_shipped_detector(tmp_path: Path):
+    assert start_file(Path("small")).name == "small.onnx"
+    assert start_file(Path("small")).is_file()
+    assert start_file(tmp_path / "small") == tmp_path / "small"
+    assert start_file(Path("resnet18.pth")) == Path("resnet18.pth")
+    with pytest.raises(InputError, match="smal: no shipped detector has this name; give medium, seed, small"):
+        start_file(Path("smal"))
+
+
+def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path, tmp_path: Path):
+    recipe = tiny_recipe(image_size=640, stage={"epochs": 1})
+    train_run(open_run(tmp_path / "run", recipe, split(read_dataset(field_dir)), weights=exported))
+    assert read_json(tmp_path / "run" / "run.json")["weights"]["file"] == "model.onnx"
+    assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
+
+
+def test_an_exported_detector_of_another_shape_is_refused(exported: Path):
+    with pytest.raises(InputError, match=r"model\.onnx: does not fit the recipe \(size mismatch"):
+        load_start(FasterRCNN(tiny_recipe(pyramid={"channels": 16})), str(exported))

@@ -33,7 +33,8 @@ def augmented(tta: str, run=find_colours, score_threshold: float = 0.0):
 def test_the_views_that_there_are():
     assert [ONCE, *VIEWS] == [each.value for each in TTA]
     assert get_args(Augmentation) == tuple(VIEWS)
-    assert {name: len(views) for name, views in VIEWS.items()} == {"flips": 4, "turns": 8, "scales": 12}
+    numbers = {"mirror": 2, "flips": 4, "turns": 8, "scales": 12}
+    assert {name: len(views) for name, views in VIEWS.items()} == numbers
     for views in VIEWS.values():
         assert views[0] == View()  # as it is
         assert len(set(views)) == len(views)
@@ -52,7 +53,7 @@ def test_turns_are_the_eight_ways_to_lay_a_square():
     assert sorted(seen) == sorted(turned)
 
 
-@pytest.mark.parametrize("tta", ["flips", "turns"])
+@pytest.mark.parametrize("tta", ["mirror", "flips", "turns"])
 def test_heads_lie_where_they_are_in_the_photo(tta):
     image = draw(HEADS, 40, 90)
     plain, found = find_colours(image), augmented(tta)(image)
@@ -84,7 +85,7 @@ def mark_in_the_corner(image: np.ndarray) -> Detections:
 def test_what_few_views_see_is_less_sure():
     image = np.zeros((40, 90, 3), np.uint8)
     image[0, 0] = colour_of(0)
-    for tta, seen in {"flips": 1 / 4, "turns": 2 / 8}.items():
+    for tta, seen in {"mirror": 1 / 2, "flips": 1 / 4, "turns": 2 / 8}.items():
         found = augmented(tta, mark_in_the_corner)(image)
         assert found.boxes.tolist() == [[0, 0, 10, 10]]
         assert found.scores == pytest.approx([0.8 * seen])
@@ -138,7 +139,7 @@ def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
 
 
 def test_an_unknown_tta_is_refused(folder):
-    with pytest.raises(ValueError, match="tta must be None or one of once, flips, turns, scales, got 'all'"):
+    with pytest.raises(ValueError, match="tta must be None or one of once, mirror, flips, turns, scales, got 'all'"):
         load(write_tiny_model(folder), tta="all")
 
 

@@ -13,6 +13,7 @@ class TTA(StrEnum):
     """ONCE and the names of tta.VIEWS, which `--help` shall list without loading them."""
 
     once = "once"
+    mirror = "mirror"
     flips = "flips"
     turns = "turns"
     scales = "scales"
@@ -22,7 +23,7 @@ TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: flipped (4 times the work), "
+        help="See each photo several times and fuse what is found: mirrored (twice the work), flipped (4), "
         "turned as well (8), or flipped in three sizes (13).",
         show_default="once; flips with medium",
     ),

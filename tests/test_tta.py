@@ -139,7 +139,9 @@ def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
 
 
 def test_an_unknown_tta_is_refused(folder):
-    with pytest.raises(ValueError, match="tta must be None or one of once, mirror, flips, turns, scales, got 'all'"):
+    with pytest.raises(
+        ValueError, match="tta must be None or one of once, mirror, flips, turns, scales, got 'all'"
+    ):
         load(write_tiny_model(folder), tta="all")
 
 

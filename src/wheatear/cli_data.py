@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from wheatear import words
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_pseudo import pseudo_command
 
@@ -128,7 +129,9 @@ def convert(
         write_dataset(samples, folder, to.value, link)
     empty = sum(not len(sample.boxes) for sample in samples)
     heads = sum(len(sample.boxes) for sample in samples)
-    typer.echo(f"{len(samples):,} photos ({empty:,} without heads) with {heads:,} heads written to {folder}")
+    typer.echo(
+        f"{words.photos(len(samples))} ({empty:,} without heads) with {heads:,} heads written to {folder}"
+    )
 
 
 @app.command()
@@ -144,7 +147,7 @@ def draw(
 
     with _busy(f"Drawing {n} photos"):
         draw_dataset(folder, n, size, seed)
-    typer.echo(f"{n:,} photos drawn in {folder}")
+    typer.echo(f"{words.photos(n)} drawn in {folder}")
 
 
 def _busy(text: str) -> "Status":

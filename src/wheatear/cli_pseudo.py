@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from wheatear import words
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
@@ -56,7 +57,7 @@ def pseudo_command(
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
     typer.echo(
-        f"{len(samples):,} photos ({empty:,} without heads) with {heads:,} heads of a score of {min_score:g} or more "
+        f"{words.photos(len(samples))} ({empty:,} without heads) with {heads:,} heads of a score of {min_score:g} or more "
         f"written to {out}"
     )
     if len(samples) < len(todo):

@@ -57,8 +57,8 @@ def pseudo_command(
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
     typer.echo(
-        f"{words.photos(len(samples))} ({empty:,} without heads) with {heads:,} heads of a score of {min_score:g} or more "
-        f"written to {out}"
+        f"{words.photos(len(samples))} ({empty:,} without heads) with {heads:,} heads of a score "
+        f"of {min_score:g} or more written to {out}"
     )
     if len(samples) < len(todo):
         raise typer.Exit(1)

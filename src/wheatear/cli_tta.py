@@ -13,7 +13,7 @@ class TTA(StrEnum):
     """ONCE and the names of tta.VIEWS, which `--help` shall list without loading them."""
 
     once = "once"
-    mirror = "mirror"
+    mix = "mix"
     flips = "flips"
     turns = "turns"
     scales = "scales"
@@ -23,8 +23,8 @@ TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: mirrored (twice the work), flipped (4), "
-        "turned as well (8), or flipped in three sizes (13).",
+        help="See each photo several times and fuse what is found: as it is, mirrored and upside "
+        "down, in three sizes (3 times the work), flipped (4), turned as well (8), or flipped in three sizes (13).",
         show_default="once; flips with medium",
     ),
 ]

@@ -159,7 +159,7 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
 
     The card lies beside the model under the same name, ending in .json.
     threads: processor threads for one photo; 0 takes all cores.
-    tta: test-time augmentation, one of tta.VIEWS: "mirror" (2 runs of the model), "flips" (4), "turns" (8) or
+    tta: test-time augmentation, one of tta.VIEWS: "mix" (3 runs of the model), "flips" (4), "turns" (8) or
          "scales" (12); "once" for none; None for what its card says, which for the shipped medium is flips and
          for the other shipped ones none.
 

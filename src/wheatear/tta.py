@@ -30,14 +30,15 @@ class View(NamedTuple):
     scale: float = 1.0
 
 
-MIRROR = (View(), View(mirrored=True))
 FLIPS = tuple(View(False, *flips) for flips in product((False, True), repeat=2))
 TURNS = tuple(View(*flips) for flips in product((False, True), repeat=3))  # all that a square has
+# Two views differ more where their sizes do, too: three of these are worth the four flips, for 3.2 times the work.
+MIX = (View(), View(mirrored=True, scale=1.2), View(upside_down=True, scale=0.85))
 # Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows these sizes.
 SCALES = tuple(view._replace(scale=scale) for scale in (1.0, 0.8, 1.25) for view in FLIPS)
-Augmentation = Literal["mirror", "flips", "turns", "scales"]  # the names of VIEWS
+Augmentation = Literal["mix", "flips", "turns", "scales"]  # the names of VIEWS
 ONCE = "once"  # the photo as it is
-VIEWS = {"mirror": MIRROR, "flips": FLIPS, "turns": TURNS, "scales": SCALES}
+VIEWS = {"mix": MIX, "flips": FLIPS, "turns": TURNS, "scales": SCALES}
 
 
 def run_views(run: Run, views: Sequence[View], score_threshold: float, image: np.ndarray) -> Detections:

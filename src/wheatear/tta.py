@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 FLIPS = tuple(View(False, *flips) for flips in product((False, True), repeat=2))
 TURNS = tuple(View(*flips) for flips in product((False, True), repeat=3))  # all that a square has
-# Two views differ more where their sizes do, too: three of these are worth the four flips, for 3.2 times the work.
+# Two views differ more where their sizes do, too: these three are worth the four flips, for 3.2 times the work of one.
 MIX = (View(), View(mirrored=True, scale=1.2), View(upside_down=True, scale=0.85))
 # Heads differ by more than a quarter from photo to photo (43 to 127 px), so the detector knows these sizes.
 SCALES = tuple(view._replace(scale=scale) for scale in (1.0, 0.8, 1.25) for view in FLIPS)

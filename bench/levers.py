@@ -166,9 +166,8 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     )
     if is_kept(folder, recipe, given.out):
         return
-    unlike = shutil.ignore_patterns(
-        METRICS, CHECKPOINT, "tensorboard"
-    )  # figures come last: they mark a finished stage
+    # Figures come last, as they mark a finished stage.
+    unlike = shutil.ignore_patterns(METRICS, CHECKPOINT, "tensorboard")
     shutil.copytree(base, folder, dirs_exist_ok=True, ignore=unlike)
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
     model = FasterRCNN(recipe).eval()

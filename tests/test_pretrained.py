@@ -52,6 +52,23 @@ def test_maps_have_their_strides_and_channels_at_odd_sizes(name):
     assert {stride: tuple(m.shape) for stride, m in maps.items()} == expected
 
 
+def test_frozen_stages_stay_as_they_are():
+    backbone = PretrainedCNN(recipe("resnet18", frozen=2))
+    before = {name: tensor.clone() for name, tensor in backbone.stages.state_dict().items()}
+    backbone.requires_grad_(True)
+    backbone.train()
+    learning = [p for p in backbone.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(learning, lr=1.0)
+    backbone(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))[32].sum().backward()
+    optimizer.step()
+    changed = {
+        name.split(".")[0]
+        for name, tensor in backbone.stages.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"2", "3"}  # batch norms' statistics among them
+
+
 @pytest.mark.parametrize(("name", "last"), [("resnet18", "fc."), ("mobilenet_v2", "classifier.")])
 def test_weights_are_loaded_with_or_without_the_last_layer(tmp_path, name, last):
     network = classifier(recipe(name))

@@ -41,15 +41,19 @@ def random_model(recipe: Recipe) -> FasterRCNN:
     return model
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A joint model, whose pyramid has batch norms to fold."""
-    recipe = tiny_recipe(image_size=640)
-    path = tmp_path_factory.mktemp("export") / "model.onnx"
+def write_exported(folder: Path) -> Path:
+    """A random model.onnx of the tiny recipe, with its card."""
+    recipe, path = tiny_recipe(image_size=640), folder / "model.onnx"
     export_onnx(random_model(recipe), path)
     card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
     path.with_suffix(".json").write_text(card.model_dump_json())
     return path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A joint model, whose pyramid has batch norms to fold."""
+    return write_exported(tmp_path_factory.mktemp("export"))
 
 
 @pytest.mark.parametrize("shipped", [False, True])

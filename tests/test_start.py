@@ -6,16 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from test_from_onnx import random_model
+from test_from_onnx import write_exported
 from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.splits import split
-from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json, save_parts
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import export_onnx
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import open_run
 from wheatear.train.rescale import rescale
@@ -50,11 +48,7 @@ def test_a_backbones_file_fills_the_backbone_alone(tmp_path):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model.onnx, in whose graph the batch norms of the pyramid are folded away."""
-    recipe, path = tiny_recipe(image_size=640), tmp_path_factory.mktemp("export") / "model.onnx"
-    export_onnx(random_model(recipe), path)
-    card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
-    path.with_suffix(".json").write_text(card.model_dump_json())
-    return path
+    return write_exported(tmp_path_factory.mktemp("export"))
 
 
 def test_an_exported_detector_finds_what_it_found(exported: Path, field_dir: Path):

@@ -25,7 +25,8 @@ def measure_norms(model: FasterRCNN, photos: Iterable[Tensor]) -> None:
 
     def note(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         values = inputs[0].transpose(0, 1).flatten(1).double()
-        seen = torch.stack([torch.ones_like(values), values, values.square()]).sum(2)
+        number = values.new_full((len(values),), values.shape[1])
+        seen = torch.stack([number, values.sum(1), values.square().sum(1)])
         moments[norm] = moments.get(norm, 0) + seen
 
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]

@@ -1,4 +1,4 @@
-"""The commands `wheatear data …`: check, split, convert and draw a data set; pseudo has a file of its own."""
+"""The commands `wheatear data …`: check, split, convert and draw a data set; pseudo and denoise have files of their own."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wheatear import words
+from wheatear.cli_denoise import denoise_command
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_pseudo import pseudo_command
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check, split, convert and draw data sets.")
 app.command("pseudo")(pseudo_command)
+app.command("denoise")(denoise_command)
 
 Folder = Annotated[
     Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")

@@ -70,8 +70,13 @@ def place(sample: Sample) -> PurePath:
 
 def write(samples: Sequence[Sample], folder: Path) -> None:
     (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
+    write_labels(samples, folder / KAGGLE_CSV)
+
+
+def write_labels(samples: Sequence[Sample], file: Path) -> None:
+    """The csv alone."""
     header = ("image_id", "width", "height", "bbox", "source")
-    write_table(folder / KAGGLE_CSV, [header, *(row for sample in samples for row in _rows(sample))])
+    write_table(file, [header, *(row for sample in samples for row in _rows(sample))])
 
 
 def _rows(sample: Sample) -> Iterator[Sequence[object]]:

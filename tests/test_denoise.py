@@ -92,7 +92,9 @@ def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_p
 def test_options_reach_the_boxes(folder, model, tmp_path):
     other, split, out = tmp_path / "other.csv", tmp_path / "split.csv", tmp_path / "denoised.csv"
     other.write_text('image_id,bbox\nc,"[8, 0, 30, 20]"\n')
-    write_images_csv([replace(s, split="train" if s.name == "c" else "val") for s in read_dataset(folder)], split)
+    write_images_csv(
+        [replace(s, split="train" if s.name == "c" else "val") for s in read_dataset(folder)], split
+    )
     options = ["--out", out, "--model", model, "--labels", other, "--images", split, "--keep", 0.5]
     assert denoise(folder, *options).exit_code == 0
     assert read_dataset(folder, out)[2].boxes.tolist() == [[4, 0, 34, 20]]

@@ -1,4 +1,4 @@
-"""The commands `wheatear data …`: check, split, convert and draw a data set; pseudo and denoise have files of their own."""
+"""The commands `wheatear data …`: check, split, convert and draw a data set; others have files of their own."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

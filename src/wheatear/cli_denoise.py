@@ -31,7 +31,8 @@ def denoise_command(
         ),
     ] = None,
     keep: Annotated[
-        float, typer.Option(min=0, max=1, help="How much of a labelled box is kept; the rest is the detector's.")
+        float,
+        typer.Option(min=0, max=1, help="How much of a labelled box is kept; the rest is the detector's."),
     ] = 0.25,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Lowest score of a box that may move a label.")

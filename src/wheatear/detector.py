@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
-from wheatear.errors import InputError
+from wheatear.errors import InputError, first_line
 from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
@@ -149,7 +149,7 @@ class Detector:
         try:
             boxes, scores = self._session.run(["boxes", "scores"], {"image": np.ascontiguousarray(image)})
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            message = f"the model failed on this photo ({_first_line(error)}); try a smaller one"
+            message = f"the model failed on this photo ({first_line(error)}); try a smaller one"
             raise InputError(message) from error
         return Detections(boxes, scores, *image.shape[:2]).above(score_threshold)
 
@@ -227,7 +227,7 @@ def _session(path: Traversable, threads: int) -> "InferenceSession":
             disabled_optimizers=[SLOW],
         )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        message = f"{path}: not a model that can be loaded ({_first_line(error)}); export it again"
+        message = f"{path}: not a model that can be loaded ({first_line(error)}); export it again"
         raise InputError(message) from error
     _refuse_foreign(path, session)
     return session
@@ -247,7 +247,3 @@ def _checked(image: object) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"photo must be (H, W, 3) with H, W >= 1, got {image.shape}")
     return np.ascontiguousarray(image)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

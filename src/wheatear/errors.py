@@ -1,5 +1,15 @@
-"""The one exception that reaches a user: a clear line, no traceback."""
+"""The one exception that reaches a user: a clear line, no traceback; and one line of what libraries say in many."""
 
 
 class InputError(Exception):
     """Something the user gave us cannot be used; the message is one line naming file, row and what to do."""
+
+
+def first_line(error: Exception) -> str:
+    """Where a message begins, as onnxruntime's, which go on with details; the exception's name where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def last_line(error: Exception) -> str:
+    """Where a message ends, as torch's, which list what does not fit; the exception's name where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[-1].strip()

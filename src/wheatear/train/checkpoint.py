@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from wheatear.errors import InputError
+from wheatear.errors import InputError, last_line
 from wheatear.files import whole
 
 WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
@@ -54,7 +54,7 @@ def load_parts(model: nn.Module, path: Path) -> None:
     except SafetensorError as error:
         raise InputError(f"{path}: is damaged or cut short ({error}); train the stage again") from None
     except RuntimeError as error:
-        raise InputError(f"{path}: does not fit the recipe ({str(error).splitlines()[-1].strip()})") from None
+        raise InputError(f"{path}: does not fit the recipe ({last_line(error)})") from None
     if result.unexpected_keys:
         raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
 

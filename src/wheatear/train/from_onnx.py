@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from wheatear.detector import Card, find, load
-from wheatear.errors import InputError
+from wheatear.errors import InputError, last_line
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import validated
 from wheatear.tta import ONCE
@@ -55,7 +55,7 @@ def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
         tensors |= unfolded(model, tensors)
         result = model.load_state_dict(tensors, strict=False)
     except (KeyError, RuntimeError) as error:
-        raise InputError(f"{name}: is not the network of its card ({_last_line(error)})") from None
+        raise InputError(f"{name}: is not the network of its card ({last_line(error)})") from None
     missing = [key for key in result.missing_keys if not key.endswith(NOT_EXPORTED)]
     if missing or result.unexpected_keys:
         raise InputError(
@@ -106,7 +106,3 @@ def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         found |= {f"{after}.weight": ones, f"{after}.bias": bias, f"{after}.running_mean": zeros}
         found[f"{after}.running_var"] = ones - norm.eps
     return found
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).splitlines()[-1].strip() if str(error) else type(error).__name__

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-from wheatear.errors import InputError
+from wheatear.errors import InputError, first_line, last_line
 from wheatear.train.backbone import NotesCNN
 from wheatear.train.efficientnet_lite import EfficientNetLite
 from wheatear.train.pretrained import PretrainedCNN, classifier, stages
@@ -45,9 +45,8 @@ def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, we
             load_classifier(network, found)
             backbone.get_submodule("stages").load_state_dict(nn.ModuleList(stages(network)).state_dict())
     except (RuntimeError, ValueError) as error:
-        what = str(error).splitlines()[-1].strip()
         raise InputError(
-            f"{weights}: not weights of {recipe.name} ({what}); give others or mend the recipe"
+            f"{weights}: not weights of {recipe.name} ({last_line(error)}); give others or mend the recipe"
         ) from None
 
 
@@ -96,9 +95,8 @@ def read_weights(path: Path) -> Weights:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        what = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{path}: weights cannot be read ({what}); give a .pth or .safetensors file"
+            f"{path}: weights cannot be read ({first_line(error)}); give a .pth or .safetensors file"
         ) from None
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
         raise InputError(f"{path}: holds no state dict; save model.state_dict()")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wheatear.data.sample import Sample
 from wheatear.detector import find
-from wheatear.errors import InputError
+from wheatear.errors import InputError, last_line
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import is_detector, load_parts
 from wheatear.train.dataset import to_tensor
@@ -38,8 +38,7 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
         try:
             model.load_state_dict(exported_network(weights)[0].state_dict())
         except RuntimeError as error:
-            what = str(error).splitlines()[-1].strip()
-            raise InputError(f"{weights}: does not fit the recipe ({what})") from None
+            raise InputError(f"{weights}: does not fit the recipe ({last_line(error)})") from None
         some = photos[:: max(1, len(photos) // MEASURED)][:MEASURED]
         measure_norms(model, (to_tensor(open_photo(sample.path)) for sample in some))
     elif is_detector(Path(weights)):

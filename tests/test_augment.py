@@ -51,6 +51,19 @@ def test_turns_and_flips_take_the_box_along(quarters, flip):
     assert picture.image.shape == ((160, 200, 3) if quarters % 2 == 0 else (200, 160, 3))
 
 
+def test_a_photo_may_be_mirrored_and_never_turned():
+    """A window as high as the photo, anywhere along it: the head lies at 20 to 60 px, mirrored at 60 to 100."""
+    lefts = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        picture = augment(painted(), painted, 1.0, recipe(crop=160, turn=False, mirror=0.5), rng)
+        assert np.abs(picture.boxes[0] - painted_box(picture.image)).max() <= 1
+        assert picture.boxes[0, 1::2].tolist() == [30, 90]
+        lefts.append(picture.boxes[0, 0])
+    assert min(lefts) < 55
+    assert max(lefts) > 65
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_window_takes_the_box_along(seed):
     """Between a quarter and twice the size, with grey around it or cut at a border: to a pixel's rounding."""

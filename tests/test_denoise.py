@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import wheatear.cli_data
@@ -17,7 +18,8 @@ from wheatear.data.splits import write_images_csv
 from wheatear.denoise import denoised
 from wheatear.detections import Detections
 
-CELL = [0, 0, 30, 20]  # the first of the grid that the tiny detector sees a photo as
+# The first of the grid that the tiny detector sees a photo as, and another.
+CELL, OTHER = [0, 0, 30, 20], [60, 40, 90, 60]
 
 
 def denoise(*arguments: object) -> Any:
@@ -32,11 +34,12 @@ def labelled(boxes: list[list[float]], path: Path = Path("a.png"), split: str = 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set of three photos, the last in val; the detector finds the head of each in CELL."""
+    """A data set of three photos, the last in val; the detector finds heads in CELL and OTHER."""
+    cells = [(0, 0), (2, 2)]
     samples = [
-        labelled([[4, 0, 34, 20], [60, 40, 90, 60]], draw(tmp_path / "a.png", [(0, 0)]), "train"),
-        labelled([], draw(tmp_path / "b.png", [(0, 0)]), "train"),
-        labelled([[4, 0, 34, 20]], draw(tmp_path / "c.png", [(0, 0)]), "val"),
+        labelled([[4, 0, 34, 20], OTHER, [0, 60, 30, 80]], draw(tmp_path / "a.png", cells), "train"),
+        labelled([], draw(tmp_path / "b.png", cells), "train"),
+        labelled([[4, 0, 34, 20]], draw(tmp_path / "c.png", cells), "val"),
     ]
     write_dataset(samples, tmp_path / "set", "kaggle", False)
     return tmp_path / "set"
@@ -45,23 +48,35 @@ def folder(tmp_path: Path) -> Path:
 # one photo
 
 
-@pytest.mark.parametrize(("keep", "box"), [(0, CELL), (0.25, [2, 1, 32, 21]), (1, [8, 4, 38, 24])])
-def test_a_label_moves_its_share_of_the_way(keep, box):
-    sample = labelled([[8, 4, 38, 24], [60, 40, 90, 60]])
-    heads = Detections(np.array([CELL]), np.array([0.9]))
-    # The detection and the label share 22 × 16 of 30 × 20 pixels: an IoU of 0.415.
+@pytest.mark.parametrize(
+    ("keep", "first", "second"),
+    [(0, 4, 4), (0.25, 5, 3), (1, 8, 0)],
+)
+def test_a_label_loses_what_is_its_own(keep, first, second):
+    """Two labels, 8 px to the right of what is found and right upon it: 4 px are what they have in common."""
+    sample = labelled([[8, 0, 38, 20], OTHER, [0, 60, 30, 80]])
+    heads = Detections(np.array([CELL, OTHER]), np.array([0.9, 0.8]))
     moved, count = denoised(sample, heads, keep)
-    np.testing.assert_allclose(moved.boxes, [box, [60, 40, 90, 60]])
-    assert count == 1
-    assert sample.boxes[0].tolist() == [8, 4, 38, 24]  # as it was
+    expected = [[first, 0, 30 + first, 20], [60 + second, 40, 90 + second, 60], [0, 60, 30, 80]]
+    np.testing.assert_allclose(moved.boxes, expected, atol=1e-5)
+    assert count == 2
+    assert sample.boxes[0].tolist() == [8, 0, 38, 20]  # as it was
+
+
+def test_what_labels_have_in_common_is_a_share_of_each_head():
+    """Of a small head and one twice as long, labelled a tenth of a side to the right: nothing is noise."""
+    heads = Detections(np.array([[0, 0, 20, 20], [60, 20, 100, 60]]), np.array([0.9, 0.8]))
+    sample = labelled([[2, 0, 22, 20], [64, 20, 104, 60]])
+    moved, _ = denoised(sample, heads, 0)
+    np.testing.assert_allclose(moved.boxes, sample.boxes, atol=1e-5)
 
 
 def test_one_detection_moves_one_label_and_the_surest_comes_first():
-    sample = labelled([[0, 0, 30, 22], [0, 0, 30, 18]])
-    heads = Detections(np.array([[0, 0, 30, 21], [0, 0, 30, 10]]), np.array([0.9, 0.3]))
+    sample = labelled([[0, 0, 30, 22], [0, 0, 30, 20]])
+    heads = Detections(np.array([[0, 0, 30, 21.5]]), np.array([0.9]))
     moved, count = denoised(sample, heads, 0)
-    np.testing.assert_allclose(moved.boxes, [[0, 0, 30, 21], [0, 0, 30, 10]])
-    assert count == 2
+    assert count == 1
+    assert moved.boxes[1].tolist() == [0, 0, 30, 20]
 
 
 def test_what_is_not_matched_stays():
@@ -82,30 +97,41 @@ def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_p
     assert (result.exit_code, result.stderr) == (0, "")
     assert (
         result.stdout
-        == f"2 photos with 2 heads written to {out}; 1 of these moved by 75% of the way to what was found\n"
+        == f"2 photos with 3 heads written to {out}; 2 of these moved by 75% of the way to what was found\n"
     )
     assert "c," not in out.read_text()
     again = {sample.name: sample.boxes.tolist() for sample in read_dataset(folder, out)}
-    assert again == {"a": [[1, 0, 31, 20], [60, 40, 90, 60]], "b": [], "c": [[4, 0, 34, 20]]}
+    assert again == {
+        "a": [[2.5, 0, 32.5, 20], [61.5, 40, 91.5, 60], [0, 60, 30, 80]],
+        "b": [],
+        "c": [[4, 0, 34, 20]],
+    }
 
 
 def test_options_reach_the_boxes(folder, model, tmp_path):
     other, split, out = tmp_path / "other.csv", tmp_path / "split.csv", tmp_path / "denoised.csv"
-    other.write_text('image_id,bbox\nc,"[8, 0, 30, 20]"\n')
+    other.write_text('image_id,bbox\nc,"[8, 0, 30, 20]"\nc,"[60, 40, 30, 20]"\n')
     write_images_csv(
         [replace(s, split="train" if s.name == "c" else "val") for s in read_dataset(folder)], split
     )
     options = ["--out", out, "--model", model, "--labels", other, "--images", split, "--keep", 0.5]
     assert denoise(folder, *options).exit_code == 0
-    assert read_dataset(folder, out)[2].boxes.tolist() == [[4, 0, 34, 20]]
-    assert denoise(folder, *options, "--min-score", 1, "--tta", "flips").exit_code == 0
-    assert read_dataset(folder, out)[2].boxes.tolist() == [[4, 0, 34, 20]]
+    assert read_dataset(folder, out)[2].boxes.tolist() == [[6, 0, 36, 20], [62, 40, 92, 60]]
+    draw(folder / "train" / "c.png", [(0, 0)])
+    assert "1 of these moved by 50%" in denoise(folder, *options, "--tta", "flips").stdout
+
+
+@pytest.mark.parametrize(("options", "moved"), [([], 1), (["--min-score", 0.31], 0)])
+def test_only_what_is_sure_enough_moves_a_label(folder, model, tmp_path, options, moved):
+    Image.new("RGB", (120, 80), (77, 0, 0)).save(folder / "train" / "a.png")  # 16 cells of score 0.302
+    result = denoise(folder, "--out", tmp_path / "out.csv", "--model", model, *options)
+    assert f"; {3 * moved} of these moved" in result.stdout
 
 
 def test_all_photos_are_denoised_where_they_are_not_divided(folder, model, tmp_path):
     (folder / "images.csv").unlink()
     result = denoise(folder, "--out", tmp_path / "out.csv", "--model", model)
-    assert result.stdout.startswith("3 photos with 3 heads")
+    assert result.stdout.startswith("3 photos with 4 heads")
 
 
 def test_a_photo_that_cannot_be_read_is_named_and_left_out(folder, model, tmp_path):

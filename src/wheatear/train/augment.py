@@ -48,6 +48,8 @@ def augment(
         picture = cut_out(picture, recipe.keep_area, rng)
     if recipe.turn:
         picture = turn(picture, int(rng.integers(4)), flip=rng.random() < 0.5)
+    elif rng.random() < recipe.mirror:
+        picture = turn(picture, 0, flip=True)
     image = recolour(picture.image, recipe, rng)
     if rng.random() < recipe.blur:
         image = blur(image, rng.uniform(0, LARGEST_BLUR))

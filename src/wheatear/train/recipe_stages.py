@@ -67,6 +67,7 @@ class AugmentRecipe(Part):
     crop:      side in pixels of the square that is trained on.
     scale:     range of the factor on the stage's image_size; the same share of photos shrinks as grows.
     turn:      quarter turns and flips, as a field has no up.
+    mirror:    chance of left for right alone, where `turn` is false: labels may have an up, if they lie beside heads.
     brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
     blur, mosaic, mixup, cutout: chances. Mosaic: four photos in one; mixup: two blended; cutout: grey boxes.
     keep_area: a head stays a head when this share of its box is left to see; and min_side pixels of each side.
@@ -75,6 +76,7 @@ class AugmentRecipe(Part):
     crop: Annotated[int, Field(ge=32, multiple_of=32)]
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     turn: bool = True
+    mirror: Fraction = 0.0
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0

@@ -11,22 +11,23 @@ import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"<!-- (code|figure): (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def refresh(text: str, captions: Mapping[str, str] | None = None) -> str:
-    """The text with every quotation as its source is now; figures stay as they are without captions.
+def refresh(text: str, captions: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The text with every quotation as its source is now; figures without a caption stay as they are.
 
-    Raises KeyError where a name is in no file, or a figure has no caption.
+    Raises KeyError where a name is in no file.
     """
 
     def renew(block: re.Match[str]) -> str:
         kind, what = block.groups()
         if kind == "code":
             return f"<!-- code: {what} -->\n```python\n{quote(what)}\n```\n<!-- end -->"
-        if captions is None:
+        if what not in captions:
             return block.group()
         picture = f"![{what.replace('_', ' ')}](walk/{what}.webp)"
         return f"<!-- figure: {what} -->\n{picture}\n\n*{captions[what]}*\n<!-- end -->"

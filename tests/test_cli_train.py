@@ -257,7 +257,7 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
 
-    def compare(run_folder: Path, path: Path, samples: list[Sample]) -> export.Agreement:
+    def compare(run_folder: Path, path: Path, samples: list[Sample], _: None) -> export.Agreement:
         seen.append((run_folder, path, [sample.name for sample in samples]))
         return export.Agreement(len(samples), 7000, *apart)
 
@@ -283,7 +283,7 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
 @pytest.mark.parametrize("int8", [0.648, 0.646])
 def test_an_export_in_8_bits_is_judged_on_the_val_photos(fake, exported, data, monkeypatch, int8):
     (data / "images.csv").write_text((fake / "images.csv").read_text())
-    monkeypatch.setattr(export, "cost", lambda _, __, samples: export.Cost(len(samples), 0.65, int8))
+    monkeypatch.setattr(export, "cost", lambda _, __, samples, ___: export.Cost(len(samples), 0.65, int8))
     result = command("export", fake, "--int8", data, "--check", data)
     assert f"1 photo: Kaggle metric 0.6500 by torch, {int8:.4f} in 8 bits\n" in result.stdout
     assert read_json(fake / "model.json")["arithmetic"] == "int8"
@@ -295,6 +295,17 @@ def test_an_export_in_8_bits_is_judged_on_the_val_photos(fake, exported, data, m
             result.stderr
             == f"wheatear: {fake / 'model.onnx'}: loses more than 0.003; export it without --int8\n"
         )
+
+
+def test_an_export_by_another_recipe(fake, exported, tmp_path):
+    """Its name, size and detection are the other's; the network and its training are the run's."""
+    out, other = tmp_path / "other.onnx", load_recipe("medium").model_dump(mode="json")
+    assert command("export", fake, "--out", out, "--recipe", "medium").exit_code == 0
+    card = read_json(out.with_suffix(".json"))
+    taken = {key: other[key] for key in ("name", "image_size", "detection")}
+    assert card["recipe"] == read_json(fake / "recipe.json") | taken
+    assert (card["name"], card["usual_tta"]) == ("medium", other["detection"]["tta"])
+    assert "not one of" in complaint("export", fake, "--recipe", "none")
 
 
 def test_an_export_that_is_another_detector_does_not_pass_its_check(fake, exported, field_dir):

@@ -12,6 +12,7 @@ from wheatear.words import photos
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
+    from wheatear.train.recipe import Recipe
 
 
 def need_torch() -> None:
@@ -144,26 +145,36 @@ def export_command(
             help="Compute in 8 bits, twice as fast; the train photos of this data set show how far values reach.",
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Take the name, image_size and [detection] of this recipe.",
+            show_default="the run's",
+        ),
+    ] = None,
 ) -> None:
     """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
     need_torch()
     from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.train.export import export_run
+    from wheatear.train.recipe import load_recipe
 
+    settings = load_recipe(recipe) if recipe else None
     seen = photos_of(read_dataset(int8, images=run / IMAGES_CSV), "train", int8) if int8 else []
-    path = export_run(run, out, seen)
+    path = export_run(run, out, seen, settings)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement
-        judge(run, path, photos_of(read_dataset(check), None, check))
+        judge(run, path, photos_of(read_dataset(check), None, check), settings)
 
 
-def check_cost(run: Path, path: Path, samples: "Sequence[Sample]") -> None:
+def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:
     """Print what 8 bits cost. Raises InputError where that is beyond the tolerance."""
     from wheatear.train.export import LOST, cost
 
-    result = cost(run, path, samples)
+    result = cost(run, path, samples, settings)
     typer.echo(
         f"{photos(result.photos)}: Kaggle metric {result.torch:.4f} by torch, {result.int8:.4f} in 8 bits"
     )
@@ -171,11 +182,11 @@ def check_cost(run: Path, path: Path, samples: "Sequence[Sample]") -> None:
         raise InputError(f"{path}: loses more than {LOST}; export it without --int8")
 
 
-def check_agreement(run: Path, path: Path, samples: "Sequence[Sample]") -> None:
+def check_agreement(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
     from wheatear.train.export import BOX_TOLERANCE, RARE, SCORE_TOLERANCE, compare
 
-    result = compare(run, path, samples)
+    result = compare(run, path, samples, settings)
     typer.echo(
         f"{photos(result.photos)}, {result.detections} detections: torch and onnxruntime differ "
         f"by at most {result.box:.2g} px and {result.score:.2g} in score, {result.apart} of them by more than "

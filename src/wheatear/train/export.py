@@ -53,10 +53,16 @@ class OneImage(nn.Module):
         return boxes, scores
 
 
-def load_run(run: Path) -> FasterRCNN:
-    """The model of a run whose stages are all finished, in evaluation mode. Raises InputError if one is not."""
+def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
+    """The model of a run whose stages are all finished, in evaluation mode. Raises InputError if one is not.
+
+    settings: a recipe whose name, size of the photo and detection take the place of the run's.
+    """
     recipe = validated(read_json(run / "recipe.json"), run / "recipe.json")
-    model = FasterRCNN(recipe)
+    if settings is None:
+        settings = recipe
+    taken = {key: getattr(settings, key) for key in ("name", "image_size", "detection")}
+    model = FasterRCNN(recipe.model_copy(update=taken))
     for stage in recipe.stages:
         if not finished(run, stage.stage):
             raise InputError(
@@ -66,13 +72,15 @@ def load_run(run: Path) -> FasterRCNN:
     return model.eval()
 
 
-def export_run(run: Path, out: Path | None = None, seen: Sequence[Sample] = ()) -> Path:
+def export_run(
+    run: Path, out: Path | None = None, seen: Sequence[Sample] = (), settings: Recipe | None = None
+) -> Path:
     """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path.
 
-    With photos that were seen in training it is one that computes with 8 bits (`quantize`).
+    With photos that were seen in training it is one that computes with 8 bits (`quantize`). settings: as in `load_run`.
     """
     path = out or run / "model.onnx"
-    model = load_run(run)
+    model = load_run(run, settings)
     if not seen:
         round_weights(model)
     with whole(path) as part:
@@ -173,9 +181,11 @@ def found_by_both(
         yield found_by_torch(model, image), detector.detect(image, score_threshold=0.0)
 
 
-def compare(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Agreement:
+def compare(
+    run: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None
+) -> Agreement:
     """Run torch and onnxruntime on every photo, and pair what they find."""
-    model = load_run(run)
+    model = load_run(run, settings)
     round_weights(model)
     floor = model.recipe.detection.score_floor
     gaps, detections, apart = [np.zeros((1, 2))], 0, 0
@@ -201,10 +211,10 @@ class Cost:
         return self.int8 >= self.torch - LOST
 
 
-def cost(run: Path, onnx_path: Path, samples: Sequence[Sample]) -> Cost:
+def cost(run: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None) -> Cost:
     """Judge a run and what was exported of it in 8 bits by labelled photos."""
     names = [sample.path.name for sample in samples]
-    found = zip(*found_by_both(load_run(run), onnx_path, samples), strict=True)
+    found = zip(*found_by_both(load_run(run, settings), onnx_path, samples), strict=True)
     best = [sweep(samples, dict(zip(names, each, strict=True))).kaggle.max() for each in found]
     return Cost(len(samples), *map(float, best))
 

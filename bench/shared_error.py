@@ -5,7 +5,8 @@
 Of the heads that all models find (IoU 0.5), the four edges' distances from the label, in parts of the head's side (the
 root of its area). What two networks that were trained apart have in common is either noise of the labels, which no
 network will ever foresee, or what both failed to learn; only the rest is left to average away, by views or by more
-networks. So is a shift that all of them have: labels that lie beside their heads.
+networks. A second table has the mean distances of each session, of all models together: where a session's labels lie
+beside their heads, all models are off to the same side.
 """
 
 import argparse
@@ -36,14 +37,16 @@ def edge_errors(detector: Detector, sample: Sample) -> np.ndarray:
     return errors
 
 
-def by_model(detectors: Sequence[Detector], samples: Sequence[Sample]) -> np.ndarray:
-    """(M, G, 4) errors of M detectors on the G heads that each of them finds."""
+def by_model(detectors: Sequence[Detector], samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of M detectors on the G heads that each of them finds, (M, G, 4), and the heads' sessions, (G,)."""
     rows = [
         np.stack([edge_errors(detector, sample) for detector in detectors])
         for sample in track(samples, "Detecting", transient=True)
     ]
+    sessions = np.repeat([s.session_or_source for s in samples], [len(s.boxes) for s in samples])
     errors = np.concatenate(rows, axis=1)
-    return errors[:, ~np.isnan(errors).any(axis=(0, 2))]
+    found = ~np.isnan(errors).any(axis=(0, 2))
+    return errors[:, found], sessions[found]
 
 
 def main() -> None:
@@ -58,7 +61,7 @@ def main() -> None:
     given = parser.parse_args()
     chosen = photos_of(read_dataset(given.folder, images=given.images), given.split, given.folder)
     samples = [clean(sample) for sample in chosen]
-    errors = by_model([load(model, tta=given.tta) for model in given.models], samples)
+    errors, sessions = by_model([load(model, tta=given.tta) for model in given.models], samples)
     heads = sum(len(sample.boxes) for sample in samples)
     print(f"{len(samples)} photos, {heads:,} heads, {errors.shape[1]:,} of them found by all")
     print(f"| model | {' | '.join(EDGES)} | standard deviation | correlation with each model |")
@@ -67,6 +70,12 @@ def main() -> None:
     for model, mine, row in zip(given.models, errors, correlation, strict=True):
         shifts = " | ".join(f"{shift:+.3f}" for shift in mine.mean(axis=0))
         print(f"| {model} | {shifts} | {mine.std():.3f} | {', '.join(f'{c:.2f}' for c in row)} |")
+    print(f"\n| session | heads | {' | '.join(EDGES)} |")
+    print("|---" * 6 + "|")
+    for session in np.unique(sessions):
+        mine = errors[:, sessions == session]
+        shifts = " | ".join(f"{shift:+.3f}" for shift in mine.mean(axis=(0, 1)))
+        print(f"| {session} | {mine.shape[1]} | {shifts} |")
 
 
 if __name__ == "__main__":

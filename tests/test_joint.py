@@ -57,6 +57,17 @@ def assert_same_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
 
 
+def kill_in_the_second_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = JointTraining.training_step
+
+    def killed(self: JointTraining, batch: Batch, batch_idx: int) -> Any:
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise RuntimeError("killed")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(JointTraining, "training_step", killed)
+
+
 def total(row: dict[str, str]) -> float:
     return sum(float(value) for key, value in row.items() if key.startswith("train_loss"))
 
@@ -71,14 +82,7 @@ def test_it_learns_and_is_judged_when_asked(tmp_path, samples):
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
     recipe = tiny_recipe({"ema": 0.5})
     unbroken = train(tmp_path / "unbroken", recipe, samples)
-    step = JointTraining.training_step
-
-    def killed(self: JointTraining, batch: Batch, batch_idx: int) -> Any:
-        if self.current_epoch == 1 and batch_idx == 1:
-            raise RuntimeError("killed")
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(JointTraining, "training_step", killed)
+    kill_in_the_second_epoch(monkeypatch)
     with pytest.raises(RuntimeError, match="killed"):
         train(tmp_path / "resumed", recipe, samples)
     monkeypatch.undo()
@@ -131,6 +135,36 @@ def test_blend_keeps_the_weights_half_way(tmp_path, samples):
     assert not torch.equal(before["rpn.head.conv.weight"], tensors[0.5]["rpn.head.conv.weight"])
 
 
+def test_blend_alone_goes_on_from_a_trained_detector(tmp_path, samples, monkeypatch):
+    """To the same weights as after a joint stage, also where it was killed and went on."""
+    stage = tiny_recipe().stages[0]
+    blend = stage.model_copy(update={"stage": "blend", "share": 0.5})
+    both, alone = (tiny_recipe().model_copy(update={"stages": s}) for s in ([stage, blend], [blend]))
+    train(tmp_path / "both", both, samples)
+
+    def go_on(resume: bool) -> None:
+        start = tmp_path / "both" / "joint" / "weights.safetensors"
+        train_run(open_run(tmp_path / "alone", alone, samples, machine=CPU, weights=start, resume=resume))
+
+    kill_in_the_second_epoch(monkeypatch)
+    with pytest.raises(RuntimeError, match="killed"):
+        go_on(resume=False)
+    monkeypatch.undo()
+    go_on(resume=True)
+    assert_same_weights(tmp_path / "both" / "blend", tmp_path / "alone" / "blend")
+    assert load_run(tmp_path / "alone").recipe == alone
+
+
+def test_blend_alone_wants_a_trained_detector(tmp_path, samples):
+    recipe, backbone = tiny_recipe({"stage": "blend", "share": 0.5}), tmp_path / "backbone.pth"
+    for weights in (None, backbone):
+        with pytest.raises(
+            InputError, match="recipe tiny: goes on from a trained detector; give one by --weights"
+        ):
+            open_run(tmp_path / "run", recipe, samples, machine=CPU, weights=weights)
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_first_stage_has_nothing_to_go_back_to():
     stage = {"stage": "joint", "share": 0.5}
     with pytest.raises(
@@ -139,7 +173,9 @@ def test_the_first_stage_has_nothing_to_go_back_to():
         tiny_recipe(stage)
 
 
-@pytest.mark.parametrize("names", [["refine"], ["joint", "blend", "refine"], ["blend"], ["joint", "joint"]])
+@pytest.mark.parametrize(
+    "names", [["refine"], ["joint", "blend", "refine"], ["refine", "blend"], ["joint", "joint"]]
+)
 def test_joint_stages_in_another_order_are_refused(names):
     stages = [tiny_recipe().stages[0].model_dump() | {"stage": name} for name in names]
     with pytest.raises(ValueError, match="or joint, refine, blend"):

@@ -20,6 +20,7 @@ from wheatear.train.checkpoint import read_json, sha256, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.relabelled import Relabelled, labellings, record, refuse_others
+from wheatear.train.start import is_trained
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true")  # Lightning's
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
@@ -61,7 +62,8 @@ def open_run(
     more: the record of those among them that were added for training alone.
     other_labels are those of train photos; val photos are judged by their own.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
-    another split or other labels; for a precision that there is not; and where a stage cannot learn of both labellings.
+    another split or other labels; for a precision that there is not; where a stage cannot learn of both labellings; and
+    where the recipe goes on from a trained detector and `weights` are none.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
@@ -72,6 +74,8 @@ def open_run(
         raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
     if other_labels and other_labels.both and not recipe.is_joint():
         raise InputError(f"--both: only joint stages learn of two labellings; {recipe.name} has others")
+    if recipe.goes_on() and not (weights and is_trained(weights)):
+        raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)

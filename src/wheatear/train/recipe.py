@@ -160,6 +160,10 @@ class Recipe(Part):
         """Whether everything is trained at once."""
         return all(isinstance(stage, JointStage) for stage in self.stages)
 
+    def goes_on(self) -> bool:
+        """Whether its first stage needs a detector that was trained before."""
+        return bool(self.stages) and self.stages[0].stage == "blend"
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Recipe":
         strides = self.strides()
@@ -193,11 +197,12 @@ class Recipe(Part):
         names = [stage.stage for stage in self.stages]
         apart = [name for name in ("cnn", "rpn", "rcnn") if name in names]
         together = [name for name in ("joint", "refine", "blend") if name in names]
-        if names != apart and (names != together or "joint" not in names):
+        if names != apart and (names != together or names[0] == "refine"):
             raise ValueError(
-                f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order, or joint, refine, blend"
+                f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order; or joint, refine, blend; or blend"
             )
-        if self.stages and isinstance(self.stages[0], JointStage) and self.stages[0].share < 1:
+        begins = self.stages[0] if self.stages else None
+        if isinstance(begins, JointStage) and begins.share < 1 and not self.goes_on():
             raise ValueError("stages: the first one begins with nothing to keep; give it no share")
         if "cnn" in names and not isinstance(self.backbone, NotesBackboneRecipe):
             raise ValueError('stages: cnn trains the notes\' CNN; give backbone.name = "notes" or joint')

@@ -101,7 +101,7 @@ class JointStage(Stage):
     share: where the weights that are kept lie on the way from those that the stage began with to those it ended with.
     Half-way a detector keeps most of what it knew and has most of what it learned (WiSE-FT, Wortsman et al. 2022).
     refine and blend: as joint and after it, on what the stage before left, with a rate that rises anew (a warm restart,
-    Loshchilov 2017).
+    Loshchilov 2017). A recipe of blend alone goes on from a detector that was trained before.
     """
 
     stage: Literal["joint", "refine", "blend"]

@@ -28,6 +28,11 @@ def start_file(weights: Path) -> Path:
     return Path(str(find(str(weights))[0]))
 
 
+def is_trained(weights: Path) -> bool:
+    """Whether a file is meant to hold a whole detector, and not a backbone alone."""
+    return weights.suffix == EXPORTED or is_detector(weights)
+
+
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:
     """Put in what a run starts from: a backbone's weights (`published`), or all of a detector that was trained before.
 

@@ -23,9 +23,9 @@ TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: as it is, mirrored and upside "
-        "down, in three sizes (3 times the work), flipped (4), turned as well (8), or flipped in three sizes (13).",
-        show_default="once; flips with medium",
+        help="See each photo several times and fuse what is found: as it is and, smaller, mirrored (2 views), "
+        "flipped (4), turned as well (8), or as it is and mirrored in three sizes (6).",
+        show_default="once; mix with medium",
     ),
 ]
 

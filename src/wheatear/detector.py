@@ -159,8 +159,8 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
 
     The card lies beside the model under the same name, ending in .json.
     threads: processor threads for one photo; 0 takes all cores.
-    tta: test-time augmentation, one of tta.VIEWS: "mix" (3 runs of the model), "flips" (4), "turns" (8) or
-         "scales" (12); "once" for none; None for what its card says, which for the shipped medium is flips and
+    tta: test-time augmentation, one of tta.VIEWS: "mix" (2 runs of the model), "flips" (4), "turns" (8) or
+         "scales" (6); "once" for none; None for what its card says, which for the shipped medium is mix and
          for the other shipped ones none.
 
     InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0 and for

@@ -196,7 +196,9 @@ def test_another_recipe_is_refused(fake, field_dir, trained):
 def test_what_is_wrong_is_said_in_one_line(data, tmp_path):
     out = tmp_path / "run"
     assert complaint("train", tmp_path / "none", "--out", out) == f"{tmp_path / 'none'}: no such folder"
-    assert "not one of blend, large, medium, seed" in complaint("train", data, "--recipe", "sead", "--out", out)
+    assert "not one of blend, large, medium, seed" in complaint(
+        "train", data, "--recipe", "sead", "--out", out
+    )
     broken = tiny_toml(tmp_path, ("seed = 1", 'seed = "one"'))
     assert complaint("train", data, "--recipe", broken, "--out", out).startswith(f"{broken}: seed: ")
     message = complaint("train", data, "--recipe", TINY, "--stage", "joint", "--out", out)

@@ -97,7 +97,7 @@ def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_p
     assert (result.exit_code, result.stderr) == (0, "")
     assert (
         result.stdout
-        == f"2 photos with 3 heads written to {out}; 2 of these moved by 75% of the way to what was found\n"
+        == f"2 photos with 3 heads written to {out}; 2 of these moved, 25% kept of what is their own\n"
     )
     assert "c," not in out.read_text()
     again = {sample.name: sample.boxes.tolist() for sample in read_dataset(folder, out)}
@@ -118,7 +118,7 @@ def test_options_reach_the_boxes(folder, model, tmp_path):
     assert denoise(folder, *options).exit_code == 0
     assert read_dataset(folder, out)[2].boxes.tolist() == [[6, 0, 36, 20], [62, 40, 92, 60]]
     draw(folder / "train" / "c.png", [(0, 0)])
-    assert "1 of these moved by 50%" in denoise(folder, *options, "--tta", "flips").stdout
+    assert "1 of these moved, 50%" in denoise(folder, *options, "--tta", "flips").stdout
 
 
 @pytest.mark.parametrize(("options", "moved"), [([], 1), (["--min-score", 0.31], 0)])

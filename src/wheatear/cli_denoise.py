@@ -32,7 +32,11 @@ def denoise_command(
     ] = None,
     keep: Annotated[
         float,
-        typer.Option(min=0, max=1, help="How much of a labelled box is kept; the rest is the detector's."),
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much is kept of what is a label's own; what a photo's labels share always is.",
+        ),
     ] = 0.25,
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Lowest score of a box that may move a label.")
@@ -62,8 +66,8 @@ def denoise_command(
     write_labels(done, out)
     heads = sum(len(sample.boxes) for sample in done)
     typer.echo(
-        f"{words.photos(len(done))} with {heads:,} heads written to {out}; {moved:,} of these moved "
-        f"by {1 - keep:.0%} of the way to what was found"
+        f"{words.photos(len(done))} with {heads:,} heads written to {out}; {moved:,} of these moved, "
+        f"{keep:.0%} kept of what is their own"
     )
     if len(done) < len(todo):
         raise typer.Exit(1)

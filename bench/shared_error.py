@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from wheatear.boxes import area
 from wheatear.cli_evaluate import photos_of
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
@@ -31,7 +32,7 @@ def edge_errors(detector: Detector, sample: Sample) -> np.ndarray:
     heads = detector.detect(sample.path)
     (taken,) = match(sample.boxes, heads, np.array([0.5])).taken
     hit = taken >= 0
-    side = np.sqrt(np.prod(sample.boxes[:, 2:] - sample.boxes[:, :2], axis=1))
+    side = np.sqrt(area(sample.boxes))
     errors = np.full((len(sample.boxes), 4), np.nan)
     errors[taken[hit]] = (heads.boxes[hit] - sample.boxes[taken[hit]]) / side[taken[hit], None]
     return errors

@@ -13,6 +13,7 @@ from rich.table import Table
 from wheatear import words
 from wheatear.cli_denoise import denoise_command
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import DatasetArgument
 from wheatear.cli_pseudo import pseudo_command
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Check, split, convert and draw data sets.")
 app.command("pseudo")(pseudo_command)
 app.command("denoise")(denoise_command)
-
-Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
-]
 
 
 class Format(StrEnum):
@@ -44,7 +41,7 @@ class Format(StrEnum):
 @app.command()
 @friendly_errors()
 def check(
-    folder: Folder,
+    folder: DatasetArgument,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +76,7 @@ def check(
 @app.command()
 @friendly_errors()
 def split(
-    folder: Folder,
+    folder: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="The file to write; DIR/images.csv if not given.")] = None,
     val: Annotated[float, typer.Option(help="Share of the field photos that goes to val.")] = 0.13,
     seed: Annotated[int, typer.Option(help="Another seed draws other photos.")] = 0,

@@ -12,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import DatasetArgument, ImagesOption, ModelOption
 from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 from wheatear.files import whole
@@ -28,19 +29,12 @@ TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 @friendly_errors()
 def evaluate_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
-    ],
+    folder: DatasetArgument,
     split: Annotated[
         str | None,
         typer.Option(help="train, val or all.", show_default="val, or all where photos are not divided"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
-        ),
-    ] = None,
+    model: ModelOption = None,
     tta: TTAOption = None,
     detections: Annotated[
         Path | None,
@@ -53,10 +47,7 @@ def evaluate_command(
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
     ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
-    ] = None,
+    images: ImagesOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Score threshold.", show_default="the model's; 0 for a CSV"),

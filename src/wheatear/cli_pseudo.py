@@ -1,21 +1,18 @@
 """`wheatear data pseudo`: labels for photos that have none, by a detector."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from wheatear import words
+from wheatear.cli_detecting import detect_in_each
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import ModelOption
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
-
-if TYPE_CHECKING:
-    from wheatear.data.sample import Sample
-    from wheatear.detector import Detector
 
 
 @friendly_errors()
@@ -24,12 +21,7 @@ def pseudo_command(
         list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos without labels, or folders of them.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
-        ),
-    ] = None,
+    model: ModelOption = None,
     min_score: Annotated[
         float | None,
         typer.Option(
@@ -46,6 +38,7 @@ def pseudo_command(
     """
     from wheatear.data.formats import refuse_filled, write_dataset
     from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.pseudo import pseudo_label
 
     refuse_filled(out)
     todo = _photos(photos, out)
@@ -53,7 +46,7 @@ def pseudo_command(
     if min_score is None:
         say_unchosen(detector)
         min_score = detector.card.score_threshold
-    samples = _label(detector, todo, min_score)
+    samples = detect_in_each(todo, partial(pseudo_label, detector, min_score=min_score))
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
     typer.echo(
@@ -75,18 +68,3 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
             f"no photos found in {', '.join(map(str, given))}; give JPEG, PNG, TIFF or WebP files"
         )
     return list(found.values())
-
-
-def _label(detector: "Detector", photos: Sequence[Path], min_score: float) -> "list[Sample]":
-    """Labels for each photo; those that cannot be read or run are named. InputError where none is left."""
-    from wheatear.pseudo import pseudo_label
-
-    console, samples = Console(stderr=True), []
-    for photo in track(photos, "Detecting", console=console, transient=True, disable=not console.is_terminal):
-        try:
-            samples.append(pseudo_label(detector, photo, min_score))
-        except InputError as error:
-            typer.echo(f"wheatear: {error}", err=True)
-    if not samples:
-        raise InputError("none of the photos can be read; nothing is written")
-    return samples

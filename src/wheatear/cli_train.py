@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import DatasetArgument, ImagesOption
 from wheatear.errors import InputError
 from wheatear.words import photos
 
@@ -28,9 +29,7 @@ def need_torch() -> None:
 
 @friendly_errors()
 def train_command(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
-    ],
+    folder: DatasetArgument,
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
     ] = "seed",
@@ -53,10 +52,7 @@ def train_command(
             "--both", help="With --labels: these or DIR's own, by turns, in stages that learn of both."
         ),
     ] = False,
-    images: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
-    ] = None,
+    images: ImagesOption = None,
     more: Annotated[
         list[Path] | None,
         typer.Option(

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wheatear.boxes import area
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.matching import match
@@ -30,7 +31,7 @@ def denoised(sample: Sample, heads: Detections, keep: float) -> tuple[Sample, in
     hit = taken >= 0
     boxes, found = sample.boxes.copy(), heads.boxes[hit]
     if hit.any():
-        side = np.sqrt(np.prod(found[:, 2:] - found[:, :2], axis=1, keepdims=True))
+        side = np.sqrt(area(found))[:, None]
         apart = (boxes[taken[hit]] - found) / side
         boxes[taken[hit]] = found + side * (keep * apart + (1 - keep) * apart.mean(axis=0))
     return replace(sample, boxes=boxes), int(hit.sum())

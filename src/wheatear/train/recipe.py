@@ -201,8 +201,7 @@ class Recipe(Part):
             raise ValueError(
                 f"stages: {', '.join(names)}; give cnn, rpn, rcnn in this order; or joint, refine, blend; or blend"
             )
-        begins = self.stages[0] if self.stages else None
-        if isinstance(begins, JointStage) and begins.share < 1 and not self.goes_on():
+        if "joint" in names and isinstance(self.stages[0], JointStage) and self.stages[0].share < 1:
             raise ValueError("stages: the first one begins with nothing to keep; give it no share")
         if "cnn" in names and not isinstance(self.backbone, NotesBackboneRecipe):
             raise ValueError('stages: cnn trains the notes\' CNN; give backbone.name = "notes" or joint')

@@ -49,6 +49,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     keep_memory()
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
+    # A blend goes back half-way to what it began with, so it is wanted after a stop, too.
     if run.recipe.goes_on() or not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
         load_start(model, str(run.weights or run.recipe.backbone.weights), run.train)
     for name, stage in stages.items():

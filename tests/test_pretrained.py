@@ -115,6 +115,24 @@ def test_the_stride_may_sit_in_the_1x1_convolution():
     assert caffe.layer1[0].conv2.stride == (1, 1)
 
 
+def test_a_fourth_stage_may_be_short(tmp_path):
+    network = classifier(recipe("resnet50"))
+    short = recipe("resnet50", last_blocks=1)
+    backbone = PretrainedCNN(short)
+    load_backbone(backbone, short, file_of(tmp_path, network.state_dict()))
+    (last,) = backbone.stages[3]
+    assert [len(backbone.stages[i][-1]) for i in (0, 1, 2)] == [3, 4, 6]
+    assert len(last) == 1
+    assert torch.equal(last[0].conv1.weight, network.layer4[0].conv1.weight)
+    assert list(backbone.out_channels.values()) == CHANNELS["resnet50"]
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet18", 3), ("resnet50", 4), ("mobilenet_v2", 1)])
+def test_there_are_no_more_blocks_than_the_classifier_has(name, blocks):
+    with pytest.raises(ValueError, match=f"last_blocks: {name} has"):
+        recipe(name, last_blocks=blocks)
+
+
 def test_the_notes_cnn_starts_from_a_run_of_its_own(tmp_path):
     trained = nn.Module()
     trained.backbone, trained.snip_head = NotesCNN(notes_recipe()), nn.Linear(2, 2)

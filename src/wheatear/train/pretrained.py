@@ -22,7 +22,7 @@ class PretrainedCNN(nn.Module):
 
     def __init__(self, recipe: PretrainedBackboneRecipe) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages(classifier(recipe)))
+        self.stages = nn.ModuleList(stages(classifier(recipe), recipe.last_blocks))
         self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1), persistent=False)
         self.out_channels = dict(zip(STRIDES, map(last_channels, self.stages), strict=True))
@@ -63,8 +63,10 @@ def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
     return network
 
 
-def stages(network: nn.Module) -> list[nn.Sequential]:
-    """The parts of a classifier that end at the strides 4, 8, 16 and 32; its pooling and last layers are left out."""
+def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequential]:
+    """The parts of a classifier that end at the strides 4, 8, 16 and 32; its pooling and last layers are left out, and of
+    a ResNet's fourth stage all but the first `last_blocks`.
+    """
     match network:
         case EfficientNetLite(stem=stem, stages=s):
             return [
@@ -78,10 +80,8 @@ def stages(network: nn.Module) -> list[nn.Sequential]:
             return [f[:4], f[4:7], f[7:14], f[14:18]]
         case models.ResNet():
             stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
-            return [
-                stem,
-                *(nn.Sequential(layer) for layer in (network.layer2, network.layer3, network.layer4)),
-            ]
+            last = network.layer4[:last_blocks]
+            return [stem, *(nn.Sequential(layer) for layer in (network.layer2, network.layer3, last))]
     raise AssertionError(network)
 
 

@@ -43,7 +43,8 @@ def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, we
         else:
             network = classifier(recipe)
             load_classifier(network, found)
-            backbone.get_submodule("stages").load_state_dict(nn.ModuleList(stages(network)).state_dict())
+            wanted = nn.ModuleList(stages(network, recipe.last_blocks))
+            backbone.get_submodule("stages").load_state_dict(wanted.state_dict())
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{weights}: not weights of {recipe.name} ({last_line(error)}); give others or mend the recipe"

@@ -35,6 +35,8 @@ class PretrainedBackboneRecipe(AnyBackboneRecipe):
 
     stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015).
     frozen: how many of the four stages, from the first on, never learn (Detectron's FREEZE_AT less one).
+    last_blocks: how many blocks of a ResNet's fourth stage there are; None: all. It has more weights than the three before
+        it together, and serves heads that are hundreds of pixels long.
     """
 
     name: Literal[
@@ -47,11 +49,19 @@ class PretrainedBackboneRecipe(AnyBackboneRecipe):
     ]
     stride_in_1x1: bool = False
     frozen: Annotated[int, Field(ge=0, le=4)] = 0
+    last_blocks: Count | None = None
 
     @model_validator(mode="after")
     def _only_a_bottleneck_has_a_choice(self) -> "PretrainedBackboneRecipe":
         if self.stride_in_1x1 and self.name != "resnet50":
             raise ValueError("stride_in_1x1 is a property of resnet50 alone")
+        return self
+
+    @model_validator(mode="after")
+    def _only_a_resnet_ends_in_blocks(self) -> "PretrainedBackboneRecipe":
+        there = {"resnet18": 2, "resnet50": 3}.get(self.name, 0)
+        if self.last_blocks and self.last_blocks > there:
+            raise ValueError(f"last_blocks: {self.name} has {there} to choose from")
         return self
 
 

@@ -64,8 +64,9 @@ def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
 
 
 def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequential]:
-    """The parts of a classifier that end at the strides 4, 8, 16 and 32; its pooling and last layers are left out, and of
-    a ResNet's fourth stage all but the first `last_blocks`.
+    """The parts of a classifier that end at the strides 4, 8, 16 and 32.
+
+    Its pooling and last layers are left out, and of a ResNet's fourth stage all but the first `last_blocks`.
     """
     match network:
         case EfficientNetLite(stem=stem, stages=s):

@@ -35,8 +35,8 @@ class PretrainedBackboneRecipe(AnyBackboneRecipe):
 
     stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015).
     frozen: how many of the four stages, from the first on, never learn (Detectron's FREEZE_AT less one).
-    last_blocks: how many blocks of a ResNet's fourth stage there are; None: all. It has more weights than the three before
-        it together, and serves heads that are hundreds of pixels long.
+    last_blocks: how many blocks of a ResNet's fourth stage there are; None: all. It has more weights than the three
+        before it together, and serves heads that are hundreds of pixels long.
     """
 
     name: Literal[

@@ -167,15 +167,15 @@ def test_training_over_the_map_equals_the_notes_training_by_tiles():
 
     whole = tuple(rpn.loss(*rpn([feature]), anchors, gt_boxes, IMAGE_SIZE, seeded(4)).values())
 
-    generator, chosen, labels, targets = seeded(4), [], [], []
-    for image, gt in enumerate(gt_boxes):
-        index, drawn, target_deltas = sample_targets(anchors[0], gt, rpn.target_settings, generator)
-        chosen += [(image, k // a // columns, k // a % columns, k % a) for k in index.tolist()]
-        labels += drawn.tolist()
-        targets += list(target_deltas)
+    targets = sample_targets([anchors[0]] * 2, gt_boxes, rpn.target_settings, seeded(4))
+    drawn = zip(targets.image.tolist(), targets.index.tolist(), strict=True)
+    chosen = [(image, k // a // columns, k // a % columns, k % a) for image, k in drawn]
+    labels = targets.labels.tolist()
     assert {row for _, row, _, _ in chosen} >= {0, rows - 1}
     assert 8 < sum(labels) < len(labels) == 128
-    tiles = oracles.rpn_losses(*oracles.rpn_by_tiles(rpn.head, feature, chosen), labels, targets, BETA)
+    tiles = oracles.rpn_losses(
+        *oracles.rpn_by_tiles(rpn.head, feature, chosen), labels, list(targets.target_deltas), BETA
+    )
 
     torch.testing.assert_close(whole, tiles, atol=1e-5, rtol=0)
     by_map, by_tiles = torch.autograd.grad(sum(whole), weights), torch.autograd.grad(sum(tiles), weights)
@@ -262,6 +262,20 @@ def test_the_numbers_of_proposals_grow_with_the_photo():
 
     assert [number(160, 40), number(80, 160), number(160, 160)] == [2, 4, 8]  # 3, 6 and 12 go into the NMS
     assert [number(80, 80, 1), number(160, 160, 1), number(160, 200, 9)] == [1, 4, 8]
+
+
+@pytest.mark.parametrize("min_size", [0.0, 16.0])
+@pytest.mark.parametrize("number", [None, 10])
+def test_proposals_at_once_are_those_of_one_image_after_the_other(number, min_size):
+    rpn = small_rpn(pre_nms_top_n=40, post_nms_top_n=80, min_size=min_size)
+    features, _ = two_images()
+    objectness, deltas = rpn(features)
+    asked = deltas, rpn.anchors(SHAPES, objectness.device), IMAGE_SIZE, number
+    expected, found = rpn.proposals(objectness, *asked), rpn.proposals_at_once(objectness, *asked)
+    assert all(0 < len(scores) < 80 for _, scores in expected)
+    for theirs, ours in zip(expected, found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert not any(part.requires_grad for part in ours)
 
 
 def test_levels_are_suppressed_apart_and_ranked_together():

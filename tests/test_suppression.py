@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, nms
 
-from wheatear.train.suppression import matrix_nms, vote
+from wheatear.train.suppression import matrix_nms, unsuppressed, vote
 
 torch.set_num_threads(1)
 
@@ -59,3 +59,18 @@ def test_no_boxes_have_no_votes():
     none = torch.zeros(0, 4)
     assert [tuple(t.shape) for t in vote(none, none, torch.zeros(0), 0.7)] == [(0, 4), (0,)]
     assert [tuple(t.shape) for t in vote(none, torch.ones(2, 4), torch.ones(2), 0.7)] == [(0, 4), (0,)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 40), st.integers(0, 2**31))
+def test_many_sets_at_once_keep_what_an_nms_keeps_of_each(sets: int, n: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    corners = 30 * torch.rand(sets, n, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 5 + 20 * torch.rand(sets, n, 2, generator=generator)], dim=2)
+    there = torch.rand(sets, n, generator=generator) < 0.8
+    kept = unsuppressed(boxes, there, 0.3)
+    for its_boxes, its_there, its_kept in zip(boxes, there, kept, strict=True):
+        (index,) = torch.where(its_there)
+        best_first = torch.arange(len(index), 0, -1, dtype=torch.float32)
+        expected = index[nms(its_boxes[index], best_first, 0.3)]
+        assert torch.where(its_kept)[0].tolist() == sorted(expected.tolist())

@@ -172,24 +172,29 @@ def test_iou_oracle_is_torchvisions():
 @settings(deadline=None, max_examples=60)
 def test_sample_draws_as_many_as_torchvision_without_repetition(seed, labels, size, fraction):
     labels = torch.tensor(labels, dtype=torch.int64)
-    fg_idx, bg_idx = sample(labels, size, fraction, seeded(seed))
+    index, drawn = sample(labels[None], size, fraction, seeded(seed))
     theirs = det_utils.BalancedPositiveNegativeSampler(size, fraction)([labels])
-    assert (len(fg_idx), len(bg_idx)) == (theirs[0][0].sum(), theirs[1][0].sum())
-    assert (labels[fg_idx] == 1).all()
-    assert (labels[bg_idx] == 0).all()
-    assert len(set(fg_idx.tolist())) == len(fg_idx)
-    assert len(set(bg_idx.tolist())) == len(bg_idx)
+    assert index.shape == drawn.shape == (1, min(size, len(labels)))
+    kept = index[drawn >= 0].tolist()
+    assert labels[kept].tolist() == drawn[drawn >= 0].tolist()
+    assert ((drawn == 1).sum(), (drawn == 0).sum()) == (theirs[0][0].sum(), theirs[1][0].sum())
+    assert drawn[0].tolist() == sorted(drawn[0].tolist(), reverse=True)
+    assert len(set(kept)) == len(kept)
 
 
 def test_sample_is_fair_and_follows_its_generator_alone():
-    labels = torch.tensor([1, 0, 1, -1, 1, 1])
+    labels = torch.tensor([[1, 0, 1, -1, 1, 1], [0, 0, 0, -1, 0, 1]])
     state = torch.get_rng_state()
     generator = seeded(0)
-    counts = torch.zeros(6)
+    counts = torch.zeros(2, 6)
     for _ in range(400):
-        counts[sample(labels, 2, 1.0, generator)[0]] += 1
-    assert (counts[[0, 2, 4, 5]] / 400 - 0.5).abs().max() < 0.1
-    assert counts[[1, 3]].sum() == 0
+        index, drawn = sample(labels, 2, 1.0, generator)
+        assert (drawn[0] == 1).all()
+        assert drawn[1].tolist() == [1, 0]
+        counts.scatter_add_(1, index, torch.ones(2, 2))
+    assert (counts[0, [0, 2, 4, 5]] / 400 - 0.5).abs().max() < 0.1
+    assert (counts[1, [0, 1, 2, 4]] / 400 - 0.25).abs().max() < 0.1
+    assert counts[:, 3].sum() == 0
     assert torch.equal(torch.get_rng_state(), state)
     first, again = sample(labels, 2, 1.0, seeded(3)), sample(labels, 2, 1.0, seeded(3))
     assert torch.equal(first[0], again[0])
@@ -198,21 +203,29 @@ def test_sample_is_fair_and_follows_its_generator_alone():
 # all of it
 
 
-@given(seed=SEEDS, g=st.integers(0, 4), n=st.integers(0, 30))
+@given(seed=SEEDS, sizes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), min_size=1, max_size=3))
 @settings(deadline=None, max_examples=40)
-def test_sample_targets_says_what_to_learn(seed, g, n):
+def test_sample_targets_says_what_to_learn(seed, sizes):
     generator = seeded(seed)
-    boxes, gt = random_boxes(n, generator), random_boxes(g, generator)
+    boxes = [random_boxes(n, generator) for _, n in sizes]
+    gt = [random_boxes(g, generator) for g, _ in sizes]
     rule = TargetSettings(0.3, 0.1, 8, 0.5, True, weights=(10.0, 10.0, 5.0, 5.0))
-    index, labels, target_deltas = sample_targets(boxes, gt, rule, generator)
-    table = [[oracles.iou(head, box) for box in boxes.tolist()] for head in gt.tolist()]
-    expected, matched = oracles.match(table, n, 0.3, 0.1, 0.0, True)
-    assert labels.tolist() == sorted(labels.tolist(), reverse=True)
-    assert target_deltas.shape == (len(index), 4)
-    for i, label, deltas in zip(index.tolist(), labels.tolist(), target_deltas, strict=True):
-        assert label == expected[i]
-        if label == 1:
-            moved = decode(deltas[None], boxes[i : i + 1], rule.weights)[0]
-            torch.testing.assert_close(moved, gt[matched[i]], atol=1e-3, rtol=0)
-        else:
-            assert not deltas.any()
+    targets = sample_targets(boxes, gt, rule, generator)
+    assert targets.target_deltas.shape == (len(targets.index), 4)
+    assert torch.equal(targets.rois(), torch.cat([targets.image[:, None], targets.boxes], dim=1))
+    assert targets.image.tolist() == sorted(targets.image.tolist())
+    for image, (its_boxes, its_heads) in enumerate(zip(boxes, gt, strict=True)):
+        table = [[oracles.iou(head, box) for box in its_boxes.tolist()] for head in its_heads.tolist()]
+        expected, matched = oracles.match(table, len(its_boxes), 0.3, 0.1, 0.0, True)
+        own = targets.image == image
+        index, labels = targets.index[own].tolist(), targets.labels[own].tolist()
+        assert len(index) == len(set(index)) == min(8, min(4, expected.count(1)) + expected.count(0))
+        assert labels == sorted(labels, reverse=True)
+        assert torch.equal(targets.boxes[own], its_boxes[index])
+        for i, label, deltas in zip(index, labels, targets.target_deltas[own], strict=True):
+            assert label == expected[i]
+            if label == 1:
+                moved = decode(deltas[None], its_boxes[i : i + 1], rule.weights)[0]
+                torch.testing.assert_close(moved, its_heads[matched[i]], atol=1e-3, rtol=0)
+            else:
+                assert not deltas.any()

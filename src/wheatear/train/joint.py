@@ -19,7 +19,7 @@ from wheatear.train.faster_rcnn import FasterRCNN, roi_targets
 from wheatear.train.joint_data import Batch
 from wheatear.train.joint_losses import region_losses
 from wheatear.train.recipe_stages import JointStage
-from wheatear.train.roi import label_proposals, to_rois
+from wheatear.train.roi import label_proposals
 from wheatear.train.stages import StageModule
 
 MOMENTUM = 0.9  # of SGD, as in all of the papers
@@ -60,15 +60,13 @@ class JointTraining(StageModule):
         objectness, deltas = model.rpn(levels)
         anchors = model.rpn.anchors([(m.shape[2], m.shape[3]) for m in levels], batch.images.device)
         losses = model.rpn.loss(objectness, deltas, anchors, batch.gt_boxes, image_size, self.generator)
-        proposals = model.rpn.proposals(objectness, deltas, anchors, image_size, self.stage.proposals)
-        drawn = [
-            label_proposals(boxes, gt_boxes, self.targets, self.generator, append_gt=True)
-            for (boxes, _), gt_boxes in zip(proposals, batch.gt_boxes, strict=True)
-        ]
-        regions, labels, target_deltas = zip(*drawn, strict=True)
-        judged = model.judge(maps, to_rois(regions))
-        truth = torch.cat(regions), torch.cat(labels), torch.cat(target_deltas)
-        return losses | region_losses(*judged, *truth, model.recipe.roi)
+        proposals = model.rpn.proposals_at_once(objectness, deltas, anchors, image_size, self.stage.proposals)
+        drawn = label_proposals(
+            [boxes for boxes, _ in proposals], batch.gt_boxes, self.targets, self.generator, append_gt=True
+        )
+        logits, moves = model.judge(maps, drawn.rois())
+        truth = drawn.boxes, drawn.labels, drawn.target_deltas
+        return losses | region_losses(logits, moves, *truth, model.recipe.roi)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.losses(batch)

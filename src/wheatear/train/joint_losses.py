@@ -29,7 +29,7 @@ def region_losses(
     pixels; labels (R,) int64 1 or 0.
     """
     classifier, box_reg = rcnn_losses(class_logits[:, :2], deltas, labels, target_deltas, RCNN_BETA)
-    head = labels == 1
+    head = torch.where(labels == 1)[0]
     boxes = decode(deltas[head], regions[head], recipe.box_weights)
     gt_boxes = decode(target_deltas[head], regions[head], recipe.box_weights)
     fit = paired_iou(boxes.detach(), gt_boxes)

@@ -12,7 +12,7 @@ import torchvision.ops
 from torch import Tensor, nn
 
 from wheatear.train.suppression import matrix_nms, vote
-from wheatear.train.targets import TargetSettings, Weights, decode, sample_targets
+from wheatear.train.targets import Targets, TargetSettings, Weights, decode, sample_targets
 
 Pool = Literal["crop_and_resize", "roi_align"]
 
@@ -104,21 +104,21 @@ class RoIHead(nn.Module):
 
 
 def label_proposals(
-    proposals: Tensor,
-    gt_boxes: Tensor,
+    proposals: Sequence[Tensor],
+    gt_boxes: Sequence[Tensor],
     settings: TargetSettings,
     generator: torch.Generator,
     *,
     append_gt: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw the training regions of one image from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
+) -> Targets:
+    """Draw the training regions of each image from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
 
-    Returns boxes (S, 4), foreground first; labels (S,) int64 1 or 0; target_deltas (S, 4), 0 for background.
     With append_gt the heads join the proposals, so that there is foreground before the RPN finds any.
     """
-    candidates = torch.cat([proposals, gt_boxes]) if append_gt else proposals
-    index, labels, target_deltas = sample_targets(candidates, gt_boxes, settings, generator)
-    return candidates[index], labels, target_deltas
+    candidates = (
+        [torch.cat(both) for both in zip(proposals, gt_boxes, strict=True)] if append_gt else proposals
+    )
+    return sample_targets(candidates, gt_boxes, settings, generator)
 
 
 def detect(

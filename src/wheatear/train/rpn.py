@@ -14,6 +14,7 @@ from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 from wheatear.train.anchors import AnchorLevel, inside
 from wheatear.train.losses import rpn_losses
 from wheatear.train.rescale import grown
+from wheatear.train.suppression import unsuppressed
 from wheatear.train.targets import TargetSettings, decode, sample_targets
 
 
@@ -116,6 +117,44 @@ class RPN(nn.Module):
             found.append(best([self._propose(*level, image_size) for level in levels], limit))
         return found
 
+    def proposals_at_once(
+        self,
+        objectness: Tensor,
+        deltas: Tensor,
+        anchors: Sequence[Tensor],
+        image_size: tuple[int, int],
+        number: int | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What `proposals` returns, from all images together, which a GPU does in a fraction of the time.
+
+        It is for training: its number of steps depends on the boxes, so it cannot be exported.
+        """
+        settings = self.proposal_settings
+        most = grown(settings.pre_nms_top_n, image_size, settings.side)
+        limit = grown(number or settings.post_nms_top_n, image_size, settings.side)
+        sizes = [level.shape[0] for level in anchors]
+        boxes, scores = [], []
+        for logits, moves, level in zip(
+            objectness.detach().split_with_sizes(sizes, 1),
+            deltas.detach().split_with_sizes(sizes, 1),
+            anchors,
+            strict=True,
+        ):
+            best, top = logits.topk(min(most, level.shape[0]), dim=1)
+            moved = decode(
+                moves.gather(1, top[..., None].expand(-1, -1, 4)), level[top], self.target_settings.weights
+            )
+            moved = clip_boxes_to_image(moved, image_size)
+            thick = (moved[..., 2:] - moved[..., :2] >= settings.min_size).all(-1)
+            kept = unsuppressed(moved, thick, settings.nms_thresh)
+            boxes.append(moved)
+            scores.append(best.to(moved.dtype).sigmoid().masked_fill(~kept, -1))
+        joined, every = torch.cat(boxes, 1), torch.cat(scores, 1)
+        best, top = every.topk(min(limit, every.shape[1]), dim=1)
+        joined = joined.gather(1, top[..., None].expand(-1, -1, 4))
+        counts = (best >= 0).sum(1).tolist()
+        return [(b[:n], s[:n]) for b, s, n in zip(joined, best, counts, strict=True)]
+
     def loss(
         self,
         objectness: Tensor,
@@ -133,12 +172,15 @@ class RPN(nn.Module):
         every = torch.cat(list(anchors))
         usable = inside(every, *image_size) if self.inside_only else slice(None)
         candidates = every[usable]
-        batch = []
-        for scores, moves, gt in zip(objectness[:, usable], deltas[:, usable], gt_boxes, strict=True):
-            index, labels, target_deltas = sample_targets(candidates, gt, self.target_settings, generator)
-            batch.append((scores[index], moves[index], labels, target_deltas))
-        scores, moves, labels, target_deltas = (torch.cat(parts) for parts in zip(*batch, strict=True))
-        loss_objectness, loss_rpn_box_reg = rpn_losses(scores, moves, labels, target_deltas, self.beta)
+        every_image = [candidates] * len(gt_boxes)
+        targets = sample_targets(every_image, gt_boxes, self.target_settings, generator)
+        loss_objectness, loss_rpn_box_reg = rpn_losses(
+            objectness[:, usable][targets.image, targets.index],
+            deltas[:, usable][targets.image, targets.index],
+            targets.labels,
+            targets.target_deltas,
+            self.beta,
+        )
         return {"loss_objectness": loss_objectness, "loss_rpn_box_reg": loss_rpn_box_reg}
 
     def _propose(

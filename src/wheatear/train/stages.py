@@ -14,7 +14,7 @@ from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
 from wheatear.train.losses import rcnn_losses
 from wheatear.train.order import epoch_seed
 from wheatear.train.recipe_stages import Stage, SteppedStage
-from wheatear.train.roi import RoIHead, label_proposals, to_rois
+from wheatear.train.roi import RoIHead, label_proposals
 
 
 class StageModule(L.LightningModule):
@@ -28,6 +28,10 @@ class StageModule(L.LightningModule):
         for part in parts:
             part.requires_grad_(True)
         self.generator = torch.Generator()
+
+    def on_fit_start(self) -> None:
+        """Draw on the device: it would wait for numbers from elsewhere."""
+        self.generator = torch.Generator(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Everything random in this epoch follows from the seed and its number; frozen parts stay as at detection."""
@@ -132,19 +136,19 @@ class RegionClassification(SteppedModule):
     def losses(self, batch: list[FrozenPhoto]) -> tuple[dict[str, Tensor], Tensor]:
         """-> the losses over all sampled regions of the batch, and the share of them put in the right class."""
         drawn = [
-            label_proposals(photo.proposals, photo.gt_boxes, self.targets, self.generator, append_gt=True)
+            label_proposals([photo.proposals], [photo.gt_boxes], self.targets, self.generator, append_gt=True)
             for photo in batch
         ]
-        regions, labels, target_deltas = zip(*drawn, strict=True)
         head = self.model.roi_head
         assert isinstance(head, RoIHead)
         # Photo by photo, as their maps may differ in size; then all together, as the batch norm wants them.
         crops = [
-            head.crop(photo.features, to_rois([boxes])) for photo, boxes in zip(batch, regions, strict=True)
+            head.crop(photo.features, targets.rois()) for photo, targets in zip(batch, drawn, strict=True)
         ]
         logits, deltas = head.judge(torch.cat(crops))
-        truth = torch.cat(labels)
-        classifier, box_reg = rcnn_losses(logits, deltas, truth, torch.cat(target_deltas), RCNN_BETA)
+        truth = torch.cat([targets.labels for targets in drawn])
+        target_deltas = torch.cat([targets.target_deltas for targets in drawn])
+        classifier, box_reg = rcnn_losses(logits, deltas, truth, target_deltas, RCNN_BETA)
         accuracy = (logits.argmax(1) == truth).float().mean()
         return {"loss_classifier": classifier, "loss_box_reg": box_reg}, accuracy
 

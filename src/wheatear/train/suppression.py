@@ -27,6 +27,22 @@ def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
     return (scores[order] * kept)[order.argsort()]
 
 
+def unsuppressed(boxes: Tensor, there: Tensor, iou: float) -> Tensor:
+    """Which boxes an NMS keeps, of many sets at once: (B, N, 4) boxes, each set best first -> (B, N) bool.
+
+    there (B, N) bool: boxes that are not take no part and are not kept. A box is kept if no better one that is kept
+    overlaps it by more than an IoU. Where all are held to be kept at first, one round settles the best box, the next
+    those which it decides, and so on; once a round changes nothing, all are settled, as one by one.
+    """
+    better = torch.vmap(box_iou)(boxes, boxes).triu(diagonal=1) > iou  # [i, j]: i is better than j
+    kept = there
+    while True:
+        again = there & ~(better & kept[:, :, None]).any(1)
+        if torch.equal(again, kept):
+            return kept
+        kept = again
+
+
 def vote(kept: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> tuple[Tensor, Tensor]:
     """Means over all boxes that overlap a kept one by more than an IoU, descending by score.
 

@@ -1,14 +1,16 @@
 """What the RPN and the RoI head shall learn: which boxes are heads, and how to move them there.
 
-N boxes (anchors or proposals), G ground truth, S ≤ N of the boxes drawn for training.
+B images, N boxes (anchors or proposals) of one, G ground truth, S of the boxes drawn for training.
 Labels: 1 foreground, 0 background, -1 ignored. Boxes are xyxy pixels, half-open.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import box_iou
 
 Weights = tuple[float, float, float, float]
@@ -28,6 +30,25 @@ class TargetSettings:
     allow_low_quality: bool
     bg_low: float = 0.0
     weights: Weights = (1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What was drawn from a batch of images, image by image, the foreground of each first.
+
+    image (S,) and index (S,) int64: which image, and which of its boxes; boxes (S, 4) are these; labels (S,) int64 1
+    or 0; target_deltas (S, 4), 0 for background.
+    """
+
+    image: Tensor
+    index: Tensor
+    boxes: Tensor
+    labels: Tensor
+    target_deltas: Tensor
+
+    def rois(self) -> Tensor:
+        """(S, 5): index of the image, then the box."""
+        return torch.cat([self.image[:, None].to(self.boxes.dtype), self.boxes], dim=1)
 
 
 def encode(gt: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
@@ -75,48 +96,63 @@ def match(
         none = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
         return none, none.clone()
     best_iou, matched_idxs = iou.max(dim=0)
-    labels = torch.full_like(matched_idxs, -1)
-    labels[(best_iou >= bg_low) & (best_iou <= bg_iou_thresh)] = 0
-    labels[best_iou >= fg_iou_thresh] = 1
+    background = (best_iou >= bg_low) & (best_iou <= bg_iou_thresh)
+    labels = torch.full_like(matched_idxs, -1).masked_fill(background, 0)
+    foreground = best_iou >= fg_iou_thresh
     if allow_low_quality:
-        labels[_best_of_a_head(iou)] = 1
-    return labels, matched_idxs
+        foreground = foreground | _best_of_a_head(iou)
+    return labels.masked_fill(foreground, 1), matched_idxs
 
 
 def sample(
     labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw training examples from (N,) labels, at random and without repetition (Faster R-CNN §3.1.3).
+    """Draw training examples from (B, N) labels, at random and without repetition (Faster R-CNN §3.1.3).
 
-    Returns fg_idx and bg_idx, int64 indices into labels: at most batch_size_per_image · positive_fraction
-    foreground; background fills the rest of the batch as far as it goes. Ignored boxes are never drawn.
+    Returns index (B, S) int64 into the N and the labels there, S = min(N, batch_size_per_image): first foreground, at
+    most batch_size_per_image · positive_fraction; then background, which fills the rest as far as it goes; -1 where an
+    image has no more to draw from. All images at once: one by one, a GPU would wait for each.
     """
-    foreground, background = torch.where(labels == 1)[0], torch.where(labels == 0)[0]
-    fg_idx = _draw(foreground, int(batch_size_per_image * positive_fraction), generator)
-    bg_idx = _draw(background, batch_size_per_image - fg_idx.numel(), generator)
-    return fg_idx, bg_idx
+    most = labels.shape[1]
+    luck = torch.rand(labels.shape, generator=generator, device=generator.device).to(labels.device)
+    foreground = luck.masked_fill(labels != 1, -1).topk(
+        min(int(batch_size_per_image * positive_fraction), most), dim=1
+    )
+    rank = luck.masked_fill(labels != 0, -1)
+    others = rank.gather(1, foreground.indices)
+    rank = rank.scatter(
+        1, foreground.indices, torch.where(foreground.values < 0, others, foreground.values + 1)
+    )
+    drawn, index = rank.topk(min(batch_size_per_image, most), dim=1)
+    return index, labels.gather(1, index).masked_fill(drawn < 0, -1)
 
 
 def sample_targets(
-    boxes: Tensor, gt_boxes: Tensor, settings: TargetSettings, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Match (N, 4) boxes of one image to its (G, 4) heads, draw a batch and say what it should learn.
-
-    Returns index (S,) into boxes, foreground first; labels (S,) int64 1 or 0; target_deltas (S, 4), 0 for
-    background.
-    """
-    labels, matched_idxs = match(
-        box_iou(gt_boxes, boxes),
-        settings.fg_iou_thresh,
-        settings.bg_iou_thresh,
-        settings.bg_low,
-        allow_low_quality=settings.allow_low_quality,
+    boxes: Sequence[Tensor], gt_boxes: Sequence[Tensor], settings: TargetSettings, generator: torch.Generator
+) -> Targets:
+    """Match each image's (N, 4) boxes to its (G, 4) heads, draw from them and say what they should learn."""
+    matches = [
+        match(
+            box_iou(gt, of_image),
+            settings.fg_iou_thresh,
+            settings.bg_iou_thresh,
+            settings.bg_low,
+            allow_low_quality=settings.allow_low_quality,
+        )
+        for of_image, gt in zip(boxes, gt_boxes, strict=True)
+    ]
+    labels, matched_idxs = (
+        pad_sequence(list(parts), batch_first=True, padding_value=-1) for parts in zip(*matches, strict=True)
     )
-    fg_idx, bg_idx = sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
-    index = torch.cat([fg_idx, bg_idx])
-    target_deltas = boxes.new_zeros(len(index), 4)
-    target_deltas[: len(fg_idx)] = encode(gt_boxes[matched_idxs[fg_idx]], boxes[fg_idx], settings.weights)
-    return index, labels[index], target_deltas
+    index, drawn = sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
+    image, place = torch.where(drawn >= 0)
+    index, drawn = index[image, place], drawn[image, place]
+    chosen = pad_sequence(list(boxes), batch_first=True)[image, index]
+    fg = torch.where(drawn == 1)[0]
+    heads = pad_sequence(list(gt_boxes), batch_first=True)[image[fg], matched_idxs[image[fg], index[fg]]]
+    target_deltas = torch.zeros_like(chosen)
+    target_deltas[fg] = encode(heads, chosen[fg], settings.weights)
+    return Targets(image, index, chosen, drawn, target_deltas)
 
 
 def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -129,9 +165,3 @@ def _best_of_a_head(iou: Tensor) -> Tensor:
     """Return an (N,) bool: some head overlaps this box, and no other box more."""
     best = iou.amax(dim=1, keepdim=True)
     return (iou == torch.where(best > 0, best, torch.inf)).any(dim=0)
-
-
-def _draw(candidates: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw up to n candidates, on the generator's device, so that a seed means the same on every other."""
-    order = torch.randperm(candidates.numel(), generator=generator, device=generator.device)
-    return candidates[order[:n].to(candidates.device)]

@@ -139,6 +139,27 @@ def test_photos_are_compared_as_they_are_opened(run, tmp_path, field_photo):
     assert result.box <= 0.5
 
 
+@pytest.fixture(scope="module")
+def wider() -> Recipe:
+    """The recipe with a margin about its boxes."""
+    recipe = tiny_recipe()
+    return recipe.model_copy(update={"detection": recipe.detection.model_copy(update={"margin": 0.05})})
+
+
+def test_a_margin_comes_with_another_recipe(run, wider, field_dir, tmp_path):
+    path, samples = export_run(run, tmp_path / "wider.onnx", settings=wider), divided(field_dir)[:2]
+    assert compare(run, path, samples, wider).holds()
+    assert not compare(run, path, samples).holds()
+    assert load(path).card.recipe["detection"]["margin"] == 0.05
+
+
+def test_a_margin_is_one_addition_to_the_graph(run, graph, wider, tmp_path):
+    with_it = onnx.load(export_run(run, tmp_path / "wider.onnx", settings=wider)).graph
+    one, other = ([node.op_type for node in each.node] for each in (graph, with_it))
+    additions = [i for i, op_type in enumerate(other) if op_type == "Add"]
+    assert any(one == other[:i] + other[i + 1 :] for i in additions)
+
+
 # how far apart
 
 

@@ -8,6 +8,7 @@ import oracles
 from tiny_run import tiny_model, tiny_recipe
 from wheatear.train.faster_rcnn import FasterRCNN, build_rpn, roi_targets, snip_head
 from wheatear.train.recipe import Recipe, load_recipe
+from wheatear.train.roi import to_rois
 from wheatear.train.targets import TargetSettings
 
 torch.set_num_threads(1)
@@ -124,6 +125,26 @@ def test_forward_is_the_paper_step_by_step():
     assert 1 < len(kept) < len(found) < len(proposals) < len(anchors)  # every step leaves something out
     torch.testing.assert_close(boxes, torch.tensor([found[i][0] for i in kept]), atol=1e-2, rtol=0)
     torch.testing.assert_close(chances, torch.tensor([found[i][1] for i in kept]), atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_margin_is_that_of_the_detections_alone():
+    recipe = changed(tiny_recipe(), "detection", **EVERYTHING)
+    model, wider = tiny_model(recipe), tiny_model(changed(recipe, "detection", margin=0.05))
+    images, (height, width) = photos(1, 96, 128), (96, 128)
+    maps = model.features(images)
+    ((proposals, _),), ((theirs, _),) = (each.propose(maps, (height, width)) for each in (model, wider))
+    assert torch.equal(proposals, theirs)
+    logits, deltas = model.judge(maps, to_rois([proposals]))
+    weights = recipe.roi.box_weights
+    order = (logits[:, 1] - logits[:, 0]).argsort(descending=True).tolist()
+    expected = []
+    for i in order:
+        x1, y1, x2, y2 = oracles.decode(deltas[i].tolist(), proposals[i].tolist(), weights)
+        dx, dy = 0.05 * (x2 - x1), 0.05 * (y2 - y1)
+        expected.append(clipped([x1 - dx, y1 - dy, x2 + dx, y2 + dy], height, width))
+    ((boxes, _),) = wider(images)
+    torch.testing.assert_close(boxes, torch.tensor(expected), atol=1e-2, rtol=0)
 
 
 def clipped(box: list[float], height: int, width: int) -> list[float]:

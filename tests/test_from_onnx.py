@@ -41,9 +41,10 @@ def random_model(recipe: Recipe) -> FasterRCNN:
     return model
 
 
-def write_exported(folder: Path) -> Path:
-    """A random model.onnx of the tiny recipe, with its card."""
-    recipe, path = tiny_recipe(image_size=640), folder / "model.onnx"
+def write_exported(folder: Path, **detection: float) -> Path:
+    """A random model.onnx of the tiny recipe, with its card; some keys of its detection replaced."""
+    detection = tiny_recipe().detection.model_dump() | detection
+    recipe, path = tiny_recipe(image_size=640, detection=detection), folder / "model.onnx"
     export_onnx(random_model(recipe), path)
     card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
     path.with_suffix(".json").write_text(card.model_dump_json())
@@ -56,19 +57,35 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_exported(tmp_path_factory.mktemp("export"))
 
 
-@pytest.mark.parametrize("shipped", [False, True])
-def test_it_finds_what_the_graph_finds(shipped: bool, exported: Path):
+def found_by_both(name: str | Path) -> tuple[Detections, Detections]:
+    """What torch and onnxruntime find in the same noise, down to the score floor."""
     image = np.random.default_rng(0).integers(0, 256, (301, 277, 3), dtype=np.uint8)
-    name = "seed" if shipped else exported
-    theirs = load(name).run(image, 0.0)
     with torch.inference_mode():
         found = OneImage(shipped_network(name).model)(torch.from_numpy(image))
-    ours = Detections(*(t.numpy() for t in found))
+    return Detections(*(t.numpy() for t in found)), load(name).run(image, 0.0)
+
+
+def assert_agree(name: str | Path) -> None:
+    ours, theirs = found_by_both(name)
     assert len(theirs) > 5
     for one, other in ((ours, theirs), (theirs, ours)):
         box, score = gap(one, other, 0.02).max(0)
         assert box <= BOX_TOLERANCE
         assert score <= SCORE_TOLERANCE
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_it_finds_what_the_graph_finds(shipped: bool, exported: Path):
+    assert_agree("seed" if shipped else exported)
+
+
+def test_a_margin_is_read_from_the_card(exported: Path, tmp_path: Path):
+    path = write_exported(tmp_path, margin=0.05)
+    assert_agree(path)
+    wider, plain = (shipped_network(each).model for each in (path, exported))
+    assert wider.recipe.detection.margin == 0.05
+    for name, tensor in plain.state_dict().items():  # the graph's addition is not taken for a bias
+        assert torch.equal(wider.state_dict()[name], tensor), name
 
 
 def test_weights_are_as_stored(exported: Path):

@@ -17,13 +17,16 @@ torch.set_num_threads(1)
 MIN_SIZE = 20.0  # px after scaling by 640 / 1024 or less, so a photo of 24 px is too small for a head
 
 
-@pytest.fixture(scope="module", params=[("nms", 640, 1.0), ("matrix", 512, 1.0), ("nms", 640, 0.7)])
+@pytest.fixture(
+    scope="module", params=[("nms", 640, 1.0, 0.0), ("matrix", 512, 1.0, 0.0), ("nms", 640, 0.7, 0.02)]
+)
 def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSession]:
     """The same detector, with weights that say something, for torch and for onnxruntime."""
-    suppression, image_size, vote_iou = request.param
+    suppression, image_size, vote_iou, margin = request.param
     detection = tiny_recipe().detection.model_dump() | {
         "suppression": suppression,
         "vote_iou": vote_iou,
+        "margin": margin,
         "min_size": MIN_SIZE,
     }
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 
 from tiny_recipe import tiny_recipe
 from tiny_run import tiny_model
@@ -73,6 +74,19 @@ def test_it_finds_nearly_what_float32_finds(detectors, field_dir):
         nearest = overlap.argmax(1)
         assert np.median(overlap.max(1)) > 0.9
         assert np.median(np.abs(one.scores - other.scores[nearest])) < 0.02
+
+
+def test_a_margin_is_added_in_float32(field_dir, tmp_path):
+    detection = tiny_recipe().detection.model_dump() | {"margin": 0.05}
+    path = tmp_path / "wider.onnx"
+    export_onnx(tiny_model(tiny_recipe(image_size=640, detection=detection)), path, read_dataset(field_dir))
+    graph = onnx.load(path).graph
+    (deltas,) = (node for node in graph.node if "model.roi_head.deltas.weight" in node.input)
+    (addition,) = (node for node in graph.node if deltas.output[0] in node.input)
+    assert (deltas.op_type, addition.op_type) == ("Gemm", "Add")
+    (margin,) = (tensor for tensor in graph.initializer if tensor.name == addition.input[1])
+    assert margin.data_type == onnx.TensorProto.FLOAT
+    np.testing.assert_allclose(numpy_helper.to_array(margin), [0, 0, 5 * np.log(1.1), 5 * np.log(1.1)])
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (31, 7, 3), (301, 277, 3)])

@@ -317,8 +317,47 @@ def test_detect_finds_the_heads_that_perfect_deltas_point_at():
     torch.testing.assert_close(boxes, gt.flip(0), atol=1e-4, rtol=0)
 
 
+def test_a_margin_moves_every_edge_outwards_as_far_as_the_image_goes():
+    gt = torch.tensor([[10.0, 10, 30, 50], [100, 60, 120, 100], [60, 50, 90, 80]])
+    proposals = gt + torch.tensor([5.0, -4, 8, 3])
+    class_logits = torch.tensor([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0]])
+    boxes, _ = run_detect(class_logits, encode(gt, proposals, WEIGHTS), proposals, margin=0.1)
+    expected = torch.tensor([[8.0, 6, 32, 54], [98, 56, 120, 100], [57, 47, 93, 83]])
+    torch.testing.assert_close(boxes, expected, atol=1e-4, rtol=0)
+
+
+def test_boxes_are_suppressed_and_vote_with_their_margin():
+    proposals = torch.tensor([[10.0, 10, 20, 20], [13.5, 10, 23.5, 20], [10, 22, 20, 32], [1, 40, 3, 42]])
+    class_logits = torch.tensor([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0], [0.0, 0.0]])
+    chosen = {"vote_iou": 0.5, "min_size": 2.3}
+    boxes, _ = run_detect(class_logits, torch.zeros(4, 4), proposals, margin=0.1, **chosen)
+    larger = torchvision.ops.clip_boxes_to_image(
+        proposals + 0.1 * (proposals - proposals[:, [2, 3, 0, 1]]), (100, 120)
+    )
+    expected, _ = run_detect(class_logits, torch.zeros(4, 4), larger, **chosen)
+    torch.testing.assert_close(boxes, expected, atol=1e-4, rtol=0)
+    # The last is thick enough with it, and the second overlaps the first by 0.55, not 0.48.
+    assert len(boxes) == 3
+
+
+def test_no_margin_changes_nothing():
+    proposals = random_boxes(50, 100, 120, seeded(1))
+    class_logits, deltas = torch.randn(50, 2, generator=seeded(2)), torch.randn(50, 4, generator=seeded(3))
+    boxes, scores = run_detect(class_logits, deltas, proposals, margin=0.0)
+    expected = run_detect(class_logits, deltas, proposals)
+    assert torch.equal(boxes, expected[0])
+    assert torch.equal(scores, expected[1])
+
+
+def test_a_margin_is_exact_for_half_precision_deltas():
+    proposals = random_boxes(20, 100, 120, seeded(1))
+    deltas, class_logits = torch.zeros(20, 4), torch.zeros(20, 2)
+    boxes, _ = run_detect(class_logits.bfloat16(), deltas.bfloat16(), proposals, margin=0.01)
+    torch.testing.assert_close(boxes, run_detect(class_logits, deltas, proposals, margin=0.01)[0])
+
+
 def test_detect_of_nothing_is_nothing():
     none = torch.zeros(0, 4)
-    boxes, scores = run_detect(torch.zeros(0, 2), none, none)
+    boxes, scores = run_detect(torch.zeros(0, 2), none, none, margin=0.01)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)

@@ -34,8 +34,9 @@ UNCHOSEN = 0.5  # the threshold of a run that has no card yet
 class Judged(NamedTuple):
     """What the RoI head says of the proposals.
 
-    scores (R,) in 0..1, displaced boxes (R, 4), not clipped, and how surely each is a head, likely (R,), and how well
-    its box fits, fit (R,); both make the score. fit is None for a recipe that does not predict it.
+    scores (R,) in 0..1, displaced boxes (R, 4), not clipped and without the recipe's margin, and how surely each is a
+    head, likely (R,), and how well its box fits, fit (R,); both make the score. fit is None for a recipe that does not
+    predict it.
     """
 
     scores: Tensor

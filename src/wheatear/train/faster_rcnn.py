@@ -114,6 +114,7 @@ class FasterRCNN(nn.Module):
             weights=self.recipe.roi.box_weights,
             suppression=settings.suppression,
             vote_iou=settings.vote_iou,
+            margin=settings.margin,
         )
 
 

@@ -130,6 +130,8 @@ class DetectionRecipe(Part):
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
     tta: what the exported detector does to see a photo, unless told otherwise (`wheatear.tta`).
     vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
+    margin: by how much of a box's width and height each of its edges is moved outwards (`with_margin`), where labels
+        are a little larger than what the network learns.
     """
 
     suppression: Literal["nms", "matrix"] = "nms"
@@ -138,6 +140,7 @@ class DetectionRecipe(Part):
     min_size: Positive
     tta: Augmentation | None = None
     vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
+    margin: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     detections_per_img: Annotated[
         int, Field(ge=500)
     ]  # fields with 150 heads a photo are common; never cap a count

@@ -3,6 +3,7 @@
 B images, C H W features, R regions of interest of a batch (image index, then xyxy pixels), G ground truth.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -134,6 +135,7 @@ def detect(
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
     suppression: Literal["nms", "matrix"] = "nms",
     vote_iou: float = 1.0,
+    margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Turn what the RoI head says of one image's proposals into detections.
 
@@ -143,7 +145,10 @@ def detect(
     descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
     score goes; with suppression by matrix, boxes that others overlap lose score instead (`matrix_nms`).
     With a vote_iou below 1 the boxes that are left become means over their like (`vote`).
+    With a margin above 0 all of this is done to boxes that are larger by it (`with_margin`).
     """
+    if margin:
+        deltas = with_margin(deltas.to(proposals.dtype), margin, weights)
     boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
     scores = region_scores(class_logits.to(boxes.dtype))
     thick = torchvision.ops.remove_small_boxes(boxes, min_size)
@@ -157,6 +162,16 @@ def detect(
     else:
         kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
     return vote(boxes[kept], boxes, scores, vote_iou) if vote_iou < 1 else (boxes[kept], scores[kept])
+
+
+def with_margin(deltas: Tensor, margin: float, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
+    """Return the (R, 4) deltas of boxes larger than those of the (R, 4) given, about the same centres.
+
+    Each edge lies further out by `margin` of the box's width or height, so dw and dh grow by log(1 + 2 · margin), times
+    their weights: one addition in an exported graph.
+    """
+    grown = math.log(1 + 2 * margin)
+    return deltas + deltas.new_tensor([0.0, 0.0, weights[2] * grown, weights[3] * grown])
 
 
 def region_scores(class_logits: Tensor) -> Tensor:

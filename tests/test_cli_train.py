@@ -79,6 +79,14 @@ def test_a_run_from_photos_to_weights(field_dir, tmp_path):
     assert result.stderr == ""
 
 
+def test_a_seed_of_ones_own(field_dir, trained, tmp_path):
+    assert (
+        command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run", "--seed", 7).exit_code == 0
+    )
+    assert trained[0][0].recipe == load_recipe(TINY).model_copy(update={"seed": 7})
+    assert read_json(tmp_path / "run" / "recipe.json")["seed"] == 7
+
+
 def test_photos_that_are_not_divided_are_divided(field_dir, tmp_path, trained):
     assert command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run").exit_code == 0
     ((made, stage),) = trained
@@ -196,7 +204,7 @@ def test_another_recipe_is_refused(fake, field_dir, trained):
 def test_what_is_wrong_is_said_in_one_line(data, tmp_path):
     out = tmp_path / "run"
     assert complaint("train", tmp_path / "none", "--out", out) == f"{tmp_path / 'none'}: no such folder"
-    assert "not one of blend, large, medium, seed" in complaint(
+    assert "not one of blend, medium, polish, seed" in complaint(
         "train", data, "--recipe", "sead", "--out", out
     )
     broken = tiny_toml(tmp_path, ("seed = 1", 'seed = "one"'))

@@ -6,7 +6,7 @@ from wheatear import cli_data
 from wheatear.cli_count import count_command
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.cli_explain import explain_command
-from wheatear.cli_train import export_command, train_command
+from wheatear.cli_train import average_command, export_command, train_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,5 +17,6 @@ app.command("count")(count_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("train")(train_command)
+app.command("average")(average_command)
 app.command("export")(export_command)
 app.add_typer(cli_data.app, name="data")

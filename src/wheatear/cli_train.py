@@ -1,4 +1,4 @@
-"""`wheatear train` and `wheatear export`: the commands that need torch."""
+"""`wheatear train`, `average` and `export`: the commands that need torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +39,10 @@ def train_command(
     ] = None,
     stage: Annotated[
         str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Another order of photos, other luck.", show_default="the recipe's"),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -97,6 +101,8 @@ def train_command(
     from wheatear.train.start import start_file
 
     settings = load_recipe(recipe)
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
     out = out or Path("runs") / settings.name
     samples = read_dataset(folder, images=images)
     if not all(sample.split for sample in samples):
@@ -122,6 +128,24 @@ def train_command(
     )
     train_run(run, stage)
     typer.echo(f"Done. Next: wheatear export {out}")
+
+
+@friendly_errors()
+def average_command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders whose stages are finished.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to make.")],
+) -> None:
+    """Make one detector of several by the mean of their weights: often better than each, in the time of one.
+
+    They must have begun at the same detector (`wheatear train --weights`), and may differ in the seed and the labels.
+    """
+    need_torch()
+    from wheatear.train.average import average
+
+    average(runs, out)
+    typer.echo(f"The mean of {len(runs)} runs. Next: wheatear export {out}")
 
 
 @friendly_errors()

@@ -1,0 +1,58 @@
+"""The mean of trained detectors' weights (a model soup, Wortsman et al. 2022).
+
+Trainings that begin at the same detector and differ in the order of the photos, the labels or a little in the rate end
+near each other, and the mean of their weights is often better than each: what one of them learned by chance the others
+did not. Unlike an ensemble it takes the time of one.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from wheatear.errors import InputError
+from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, save_parts, write_json
+from wheatear.train.export import load_run
+
+
+def average(runs: Sequence[Path], out: Path) -> Path:
+    """Write a run folder with the mean weights of finished runs, its recipe the first one's. -> the weights' path.
+
+    Raises InputError for fewer than two runs, for runs that are not finished or of different layers, and where `out`
+    holds a run already.
+    """
+    if len(runs) < 2:
+        raise InputError("one run alone has no mean; give two or more")
+    if (out / "recipe.json").exists():
+        raise InputError(f"{out}: holds a run already; choose another folder")
+    model = load_run(runs[0])
+    model.load_state_dict(mean([load_run(run).state_dict() for run in runs], runs))
+    stages = [stage.stage for stage in model.recipe.stages]
+    for stage in stages:
+        (out / stage).mkdir(parents=True, exist_ok=True)
+    for stage in stages[:-1]:
+        for name in (WEIGHTS, METRICS):
+            shutil.copyfile(runs[0] / stage / name, out / stage / name)
+    last = out / stages[-1]
+    save_parts(model, [model], last / WEIGHTS)
+    members = [{"run": run.name, **read_json(run / "run.json")} for run in runs]
+    write_json(out / "run.json", members[0] | {"run": out.name, "mean_of": members})
+    shutil.copyfile(runs[0] / "images.csv", out / "images.csv")
+    write_json(last / METRICS, {"runs": len(runs)})
+    write_json(out / "recipe.json", model.recipe.model_dump(mode="json"))
+    return last / WEIGHTS
+
+
+def mean(weights: Sequence[dict[str, Tensor]], runs: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of each tensor; whole numbers are the first one's. Raises InputError where the names or sizes differ."""
+    first = {name: tensor.shape for name, tensor in weights[0].items()}
+    for run, other in zip(runs, weights, strict=True):
+        if {name: tensor.shape for name, tensor in other.items()} != first:
+            raise InputError(f"{run}: not of the same layers as {runs[0]}; give runs of one network")
+    return {
+        name: sum((w[name].double() for w in weights[1:]), tensor.double()).div(len(weights)).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in weights[0].items()
+    }

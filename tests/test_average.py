@@ -1,0 +1,75 @@
+"""Means of weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from one_line import complaint_of
+from tiny_run import fake_run, tiny_recipe
+from wheatear.cli import app
+from wheatear.errors import InputError
+from wheatear.train.average import average
+from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
+from wheatear.train.export import describe_run, load_run
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def runs(field_dir: Path, tmp_path: Path) -> list[Path]:
+    """Three finished runs of one network, their weights 0, 1 and 5 above the first's."""
+    folders = [tmp_path / name for name in "abc"]
+    for folder, more in zip(folders, (0, 1, 5), strict=True):
+        fake_run(folder, field_dir)
+        for path in folder.glob(f"*/{WEIGHTS}"):
+            tensors = load_file(path)
+            save_file({k: v + more if v.is_floating_point() else v for k, v in tensors.items()}, path)
+    return folders
+
+
+def test_it_is_the_mean_of_each_weight(runs, tmp_path):
+    path = average(runs, tmp_path / "mean")
+    assert path == tmp_path / "mean" / "rcnn" / WEIGHTS
+    first, mean = load_run(runs[0]).state_dict(), load_run(tmp_path / "mean").state_dict()
+    for name, tensor in mean.items():
+        expected = first[name] + 2 if tensor.is_floating_point() else first[name]
+        torch.testing.assert_close(tensor, expected)
+    assert load_file(path).keys() == mean.keys()  # so that a training can begin at this file
+
+
+def test_it_says_what_it_is_the_mean_of(runs, tmp_path):
+    average(runs, tmp_path / "mean")
+    facts = read_json(tmp_path / "mean" / "run.json")
+    assert [member["run"] for member in facts["mean_of"]] == ["a", "b", "c"]
+    assert facts["photos"] == read_json(runs[0] / "run.json")["photos"]
+    card = describe_run(tmp_path / "mean", load_run(tmp_path / "mean").recipe)
+    assert card.figures["stages"]["rcnn"] == {"runs": 3}
+    assert card.data == facts
+
+
+def test_what_has_no_mean(runs, field_dir, tmp_path):
+    with pytest.raises(InputError, match="one run alone has no mean"):
+        average(runs[:1], tmp_path / "mean")
+    with pytest.raises(InputError, match="holds a run already"):
+        average(runs, runs[2])
+    content = tiny_recipe().model_dump(mode="json")
+    content["roi"]["channels"] *= 2
+    fake_run(tmp_path / "other", field_dir, type(tiny_recipe()).model_validate(content))
+    with pytest.raises(InputError, match=r"other: not of the same layers as .*a; give runs of one network"):
+        average([*runs, tmp_path / "other"], tmp_path / "mean")
+    (runs[1] / "rcnn" / METRICS).unlink()
+    with pytest.raises(InputError, match="b: stage rcnn is not finished"):
+        average(runs, tmp_path / "mean")
+    write_json(runs[1] / "rcnn" / METRICS, {})
+    assert not (tmp_path / "mean").exists()
+
+
+def test_the_command(runs, tmp_path):
+    out = tmp_path / "mean"
+    result = runner.invoke(app, ["average", *map(str, runs), "--out", str(out)])
+    assert result.stdout == f"The mean of 3 runs. Next: wheatear export {out}\n"
+    again = runner.invoke(app, ["average", *map(str, runs), "--out", str(out)])
+    assert complaint_of(again) == f"{out}: holds a run already; choose another folder"

@@ -66,9 +66,12 @@ def label_anchors(look: Look) -> Labelled:
         allow_low_quality=settings.allow_low_quality,
     )
     generator = torch.Generator().manual_seed(look.model.recipe.seed)
-    drawn = draw_sample(labels, settings.batch_size_per_image, settings.positive_fraction, generator)
+    index, drawn = draw_sample(
+        labels[None], settings.batch_size_per_image, settings.positive_fraction, generator
+    )
+    chosen = index[drawn == 1], index[drawn == 0]
     best = iou.amax(0) if len(gt_boxes) else anchors.new_zeros(len(anchors))
-    return Labelled(anchors, windows(anchors, strides), strides, labels, best, matched_idxs, *drawn)
+    return Labelled(anchors, windows(anchors, strides), strides, labels, best, matched_idxs, *chosen)
 
 
 def windows(anchors: Tensor, strides: Tensor) -> Tensor:

@@ -96,12 +96,12 @@ def match(
         none = torch.zeros(iou.shape[1], dtype=torch.int64, device=iou.device)
         return none, none.clone()
     best_iou, matched_idxs = iou.max(dim=0)
-    background = (best_iou >= bg_low) & (best_iou <= bg_iou_thresh)
-    labels = torch.full_like(matched_idxs, -1).masked_fill(background, 0)
-    foreground = best_iou >= fg_iou_thresh
+    labels = torch.full_like(matched_idxs, -1)
+    labels[(best_iou >= bg_low) & (best_iou <= bg_iou_thresh)] = 0
+    labels[best_iou >= fg_iou_thresh] = 1
     if allow_low_quality:
-        foreground = foreground | _best_of_a_head(iou)
-    return labels.masked_fill(foreground, 1), matched_idxs
+        labels[_best_of_a_head(iou)] = 1
+    return labels, matched_idxs
 
 
 def sample(

@@ -87,6 +87,14 @@ def test_a_seed_of_ones_own(field_dir, trained, tmp_path):
     assert read_json(tmp_path / "run" / "recipe.json")["seed"] == 7
 
 
+def test_another_seed_leaves_the_split(data, trained, tmp_path):
+    (data / "images.csv").unlink(missing_ok=True)
+    for seed in range(4):
+        out = tmp_path / str(seed)
+        assert command("train", data, "--recipe", TINY, "--out", out, "--seed", seed).exit_code == 0
+    assert len({tuple(sample.name for sample in run.val) for run, _ in trained}) == 1
+
+
 def test_photos_that_are_not_divided_are_divided(field_dir, tmp_path, trained):
     assert command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run").exit_code == 0
     ((made, stage),) = trained

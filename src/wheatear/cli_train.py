@@ -101,12 +101,12 @@ def train_command(
     from wheatear.train.start import start_file
 
     settings = load_recipe(recipe)
-    if seed is not None:
-        settings = settings.model_copy(update={"seed": seed})
     out = out or Path("runs") / settings.name
     samples = read_dataset(folder, images=images)
     if not all(sample.split for sample in samples):
-        samples = split(samples, seed=settings.seed)
+        samples = split(samples, seed=settings.seed)  # the recipe's, so that runs of other seeds compare
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
     samples, added = add_more(samples, more or ())
     if both and not labels:
         raise InputError("--both: give the other labels by --labels CSV")

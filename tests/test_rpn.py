@@ -257,7 +257,10 @@ def test_the_numbers_of_proposals_grow_with_the_photo():
 
     def number(height: int, width: int, asked: int | None = None) -> int:
         moves = torch.zeros(1, 8, 4)
-        ((boxes, _),) = rpn.proposals(objectness, moves, [anchors], (height, width), asked)
+        given = objectness, moves, [anchors], (height, width)
+        ((boxes, _),) = rpn.proposals_at_once(*given, asked)
+        if asked is None:
+            assert len(rpn.proposals(*given)[0][0]) == len(boxes)
         return len(boxes)
 
     assert [number(160, 40), number(80, 160), number(160, 160)] == [2, 4, 8]  # 3, 6 and 12 go into the NMS
@@ -270,8 +273,9 @@ def test_proposals_at_once_are_those_of_one_image_after_the_other(number, min_si
     rpn = small_rpn(pre_nms_top_n=40, post_nms_top_n=80, min_size=min_size)
     features, _ = two_images()
     objectness, deltas = rpn(features)
-    asked = deltas, rpn.anchors(SHAPES, objectness.device), IMAGE_SIZE, number
-    expected, found = rpn.proposals(objectness, *asked), rpn.proposals_at_once(objectness, *asked)
+    given = objectness, deltas, rpn.anchors(SHAPES, objectness.device), IMAGE_SIZE
+    one_by_one = small_rpn(pre_nms_top_n=40, post_nms_top_n=number or 80, min_size=min_size)
+    expected, found = one_by_one.proposals(*given), rpn.proposals_at_once(*given, number)
     assert all(0 < len(scores) < 80 for _, scores in expected)
     for theirs, ours in zip(expected, found, strict=True):
         torch.testing.assert_close(ours, theirs)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from wheatear.data.formats import IMAGES_CSV
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
@@ -26,8 +27,9 @@ def average(runs: Sequence[Path], out: Path) -> Path:
         raise InputError("one run alone has no mean; give two or more")
     if (out / "recipe.json").exists():
         raise InputError(f"{out}: holds a run already; choose another folder")
-    model = load_run(runs[0])
-    model.load_state_dict(mean([load_run(run).state_dict() for run in runs], runs))
+    models = [load_run(run) for run in runs]
+    model = models[0]
+    model.load_state_dict(mean([each.state_dict() for each in models], runs))
     stages = [stage.stage for stage in model.recipe.stages]
     for stage in stages:
         (out / stage).mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     save_parts(model, [model], last / WEIGHTS)
     members = [{"run": run.name, **read_json(run / "run.json")} for run in runs]
     write_json(out / "run.json", members[0] | {"run": out.name, "mean_of": members})
-    shutil.copyfile(runs[0] / "images.csv", out / "images.csv")
+    shutil.copyfile(runs[0] / IMAGES_CSV, out / IMAGES_CSV)
     write_json(last / METRICS, {"runs": len(runs)})
     write_json(out / "recipe.json", model.recipe.model_dump(mode="json"))
     return last / WEIGHTS

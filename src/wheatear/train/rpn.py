@@ -101,15 +101,14 @@ class RPN(nn.Module):
         deltas: Tensor,
         anchors: Sequence[Tensor],
         image_size: tuple[int, int],
-        number: int | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Return, for each image, boxes (R, 4) within it and their scores (R,), 0 to 1 and descending.
 
         objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, image_size height and
-        width in pixels, number in place of post_nms_top_n. R may be 0. No gradient flows back through the boxes.
+        width in pixels. R may be 0. No gradient flows back through the boxes.
         """
         settings = self.proposal_settings
-        limit = grown(number or settings.post_nms_top_n, image_size, settings.side)
+        limit = grown(settings.post_nms_top_n, image_size, settings.side)
         sizes = [level.shape[0] for level in anchors]
         found = []
         for scores, moves in zip(objectness.detach().unbind(), deltas.detach().unbind(), strict=True):
@@ -127,7 +126,8 @@ class RPN(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """What `proposals` returns, from all images together, which a GPU does in a fraction of the time.
 
-        It is for training: its number of steps depends on the boxes, so it cannot be exported.
+        It is for training: its number of steps depends on the boxes, so it cannot be exported. number: in place of
+        post_nms_top_n.
         """
         settings = self.proposal_settings
         most = grown(settings.pre_nms_top_n, image_size, settings.side)
@@ -141,17 +141,14 @@ class RPN(nn.Module):
             strict=True,
         ):
             best, top = logits.topk(min(most, level.shape[0]), dim=1)
-            moved = decode(
-                moves.gather(1, top[..., None].expand(-1, -1, 4)), level[top], self.target_settings.weights
-            )
-            moved = clip_boxes_to_image(moved, image_size)
+            moved, likely = self._boxes(best, moves.take_along_dim(top[..., None], 1), level[top], image_size)
             thick = (moved[..., 2:] - moved[..., :2] >= settings.min_size).all(-1)
             kept = unsuppressed(moved, thick, settings.nms_thresh)
             boxes.append(moved)
-            scores.append(best.to(moved.dtype).sigmoid().masked_fill(~kept, -1))
-        joined, every = torch.cat(boxes, 1), torch.cat(scores, 1)
+            scores.append(likely.masked_fill(~kept, -1))
+        every = torch.cat(scores, 1)
         best, top = every.topk(min(limit, every.shape[1]), dim=1)
-        joined = joined.gather(1, top[..., None].expand(-1, -1, 4))
+        joined = torch.cat(boxes, 1).take_along_dim(top[..., None], 1)
         counts = (best >= 0).sum(1).tolist()
         return [(b[:n], s[:n]) for b, s, n in zip(joined, best, counts, strict=True)]
 
@@ -192,13 +189,18 @@ class RPN(nn.Module):
         limit = grown(settings.pre_nms_top_n, image_size, settings.side)
         # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
         top = order[torch.where(torch.arange(order.shape[0], device=order.device) < limit)[0]]
-        boxes = decode(deltas[top], anchors[top], self.target_settings.weights)
-        boxes = clip_boxes_to_image(boxes, image_size)
-        scores = objectness[top].to(boxes.dtype).sigmoid()
+        boxes, scores = self._boxes(objectness[top], deltas[top], anchors[top], image_size)
         thick = remove_small_boxes(boxes, settings.min_size)
         boxes, scores = boxes[thick], scores[thick]
         kept = nms(boxes, scores, settings.nms_thresh)
         return boxes[kept], scores[kept]
+
+    def _boxes(
+        self, objectness: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (…), deltas and anchors (…, 4) -> boxes (…, 4) within the image, scores (…) from 0 to 1."""
+        boxes = clip_boxes_to_image(decode(deltas, anchors, self.target_settings.weights), image_size)
+        return boxes, objectness.to(boxes.dtype).sigmoid()
 
 
 def best(level_results: Sequence[tuple[Tensor, Tensor]], number: int) -> tuple[Tensor, Tensor]:

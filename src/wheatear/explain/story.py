@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -161,19 +162,14 @@ def left_out(missing: Sequence[str]) -> dict[str, list[str]]:
 
 def _picture(step: Step, figure: Figure, path: Path) -> Picture:
     """Save a figure with its caption as PNG, and without it for the page, which has the caption as text."""
+    # All that is drawn: as laid out, some figures have titles half above their upper edge.
+    save = partial(figure.savefig, dpi=DPI, bbox_inches="tight", pad_inches=0.04)
     with whole(path) as part:
-        figure.savefig(part, format="png", dpi=DPI)
+        save(part, format="png")
     text = caption_of(figure)
     figure.supxlabel("")
     image = io.BytesIO()
-    figure.savefig(
-        image,
-        format="webp",
-        dpi=DPI,
-        bbox_inches="tight",
-        pad_inches=0.04,
-        pil_kwargs={"quality": WEBP_QUALITY},
-    )
+    save(image, format="webp", pil_kwargs={"quality": WEBP_QUALITY})
     return Picture(
         step.title,
         step.text,

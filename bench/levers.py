@@ -1,13 +1,15 @@
 """What each lever is worth: short trainings that differ from a base in one thing, as one table.
 
     python bench/levers.py DIR [--levers bench/levers.toml] [--share 0.4] [--images FILE] [--only NAME …]
-                           [--precision bf16-mixed] [--backbones DIR] [--out runs/levers]
+                           [--precision bf16-mixed] [--backbones DIR] [--jobs 2] [--out runs/levers]
 
-Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml; the base is the lever "base".
+Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml and the log OUT/NAME.log; the
+base is the lever "base".
 One that changes [detection] alone is the base's own training, judged anew.
 All train on the same share of the train photos, whole field photos from every session, and are judged on all of val (or
 of FILE, say with sessions held out). Finished runs are kept: the same command goes on where it was stopped, and a lever
 added to the file is all that a second call trains. OUT/levers.md and OUT/levers.csv are written anew after each run.
+With --jobs several are trained at once, each on its share of the cores.
 
 A lever of the file that is there, with 0.4 of the 1,096 photos, sees 440 crops of 384² in each of 6 epochs, and val
 once at 512²: by the speed of the recipe small about 6 minutes on two free cores with bfloat16, so 3 hours for them all.
@@ -19,11 +21,13 @@ those of one drawn 1024² photo.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +138,7 @@ def is_kept(folder: Path, recipe: Recipe, out: Path) -> bool:
 
 
 def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) -> bool:
-    """Train a lever in a process of its own, or find it trained; False, its error printed, where it fails.
+    """Train a lever in a process of its own, or find it trained; False, its last line printed, where it fails.
 
     Raises InputError for a recipe that cannot be, and where OUT holds the lever trained otherwise.
     """
@@ -155,7 +159,18 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
         "--resume",
     ]
     command = [*TRAIN, given.folder, "--recipe", file, "--out", folder, *options]
-    return subprocess.run([str(word) for word in command]).returncode == 0
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
+    log = given.out / f"{lever.name}.log"
+    with log.open("w") as output:
+        done = subprocess.run(
+            [str(word) for word in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | threads,
+        )
+    if done.returncode:
+        print(f"{lever.name}: {log.read_text().strip().splitlines()[-1]}", file=sys.stderr)
+    return done.returncode == 0
 
 
 def judge_base(lever: Lever, given: argparse.Namespace) -> None:
@@ -230,24 +245,33 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--backbones", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/levers"))
     given = parser.parse_args()
     recipe, levers = read_levers(given.levers, given.folder)
     given.out.mkdir(parents=True, exist_ok=True)
     samples = split(read_dataset(given.folder, images=given.images))
     write_images_csv(thinned(samples, given.share), given.out / IMAGES_CSV)
+    wanted = [lever for lever in levers if not given.only or lever.name in (BASE, *given.only)]
+    pool = ThreadPoolExecutor(given.jobs)
+    trained = {
+        lever.name: pool.submit(train, lever, recipe, given)
+        for lever in wanted
+        if not lever.is_base_otherwise_judged()
+    }
     rows: list[Row] = []
-    for lever in levers:
-        if given.only and lever.name not in (BASE, *given.only):
-            continue
-        if lever.is_base_otherwise_judged():
-            judge_base(lever, given)
-        elif not train(lever, recipe, given):
-            if lever.name == BASE:
-                raise SystemExit("the base failed, and without it no lever has a gain")
-            continue
-        rows.append(measured(lever, given.out / lever.name, rows))
-        write_rows(rows, given.out)
+    try:
+        for lever in wanted:
+            if lever.name not in trained:
+                judge_base(lever, given)
+            elif not trained[lever.name].result():
+                if lever.name == BASE:
+                    raise SystemExit("the base failed, and without it no lever has a gain")
+                continue
+            rows.append(measured(lever, given.out / lever.name, rows))
+            write_rows(rows, given.out)
+    finally:
+        pool.shutdown(cancel_futures=True)
     print((given.out / "levers.md").read_text("utf-8"))
 
 

@@ -123,6 +123,23 @@ def test_roi_align_is_torchvisions_with_the_offset_right():
     torch.testing.assert_close(roi_align(features, rois, STRIDE, 7, 2), theirs, atol=1e-4, rtol=0)
 
 
+@given(seed=SEEDS, n=st.integers(0, 5), size=st.integers(1, 7), sampling_ratio=st.integers(1, 3))
+@settings(deadline=None, max_examples=40)
+def test_roi_align_learns_as_torchvisions(seed, n, size, sampling_ratio):
+    """Regions of any order, within the map and beyond it."""
+    generator = seeded(seed)
+    images, height, width = torch.randint(1, 7, (3,), generator=generator).tolist()
+    boxes = random_boxes(n, 2 * height * STRIDE, 2 * width * STRIDE, generator) - STRIDE
+    rois = torch.cat([torch.randint(0, images, (n, 1), generator=generator), boxes], dim=1)
+    features = torch.randn(images, 3, height, width, generator=generator, requires_grad=True)
+    crops = roi_align(features, rois, STRIDE, size, sampling_ratio)
+    theirs = torchvision.ops.roi_align(features, rois, size, 1 / STRIDE, sampling_ratio, aligned=True)
+    torch.testing.assert_close(crops, theirs, atol=1e-4, rtol=0)
+    slopes = torch.randn(crops.shape, generator=generator)
+    gradients = [torch.autograd.grad(pooled, features, slopes)[0] for pooled in (crops, theirs)]
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("pool", [crop_and_resize, roi_align])
 @pytest.mark.parametrize("images", [1, 2])
 def test_no_regions_is_no_crops_but_still_attached(pool, images):

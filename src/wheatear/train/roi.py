@@ -48,11 +48,52 @@ def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampli
 
     Maps (B, C, H, W) features to (R, C, size, size). "Aligned": what is at pixel x is at x/stride - 0.5
     cells, counted from the centre of the first. R may be 0.
+
+    On a CPU the gradient of torchvision's takes one core and a fifth of a training step; `bagged_roi_align` is as good.
     """
-    pooled: Tensor = torchvision.ops.roi_align(
-        features.to(rois.dtype), rois, size, 1 / stride, sampling_ratio, aligned=True
-    )
+    features = features.to(rois.dtype)
+    if features.requires_grad and features.device.type == "cpu":
+        return bagged_roi_align(features, rois, stride, size, sampling_ratio)
+    pooled: Tensor = torchvision.ops.roi_align(features, rois, size, 1 / stride, sampling_ratio, aligned=True)
     return pooled
+
+
+def bagged_roi_align(features: Tensor, rois: Tensor, stride: int, size: int, sampling_ratio: int) -> Tensor:
+    """`roi_align` as an `embedding_bag`: a bin is a weighted sum of the 4 · sampling_ratio² cells by its samples."""
+    images, channels, height, width = features.shape
+    rows, row_weights = _beside(rois[:, 2], rois[:, 4], height, stride, size, sampling_ratio)
+    columns, column_weights = _beside(rois[:, 1], rois[:, 3], width, stride, size, sampling_ratio)
+    first = rois[:, 0].long().view(-1, 1, 1, 1, 1) * (height * width)
+    cells = first + rows[:, :, None, :, None] * width + columns[:, None, :, None]
+    weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None]
+    bags = (len(rois) * size * size, (2 * sampling_ratio) ** 2)
+    pooled = F.embedding_bag(
+        cells.reshape(bags),
+        features.permute(0, 2, 3, 1).reshape(images * height * width, channels),
+        mode="sum",
+        per_sample_weights=weights.reshape(bags),
+    )
+    return pooled.view(len(rois), size, size, channels).permute(0, 3, 1, 2)
+
+
+def _beside(
+    low: Tensor, high: Tensor, cells: int, stride: int, size: int, sampling_ratio: int
+) -> tuple[Tensor, Tensor]:
+    """Along one side of (R,) regions, the cells beside each sample of each bin and their weights in the bin's mean.
+
+    low, high: the side's ends, in pixels; cells: the length of the map. Returns indices and weights, each (R, size,
+    2 · sampling_ratio). A sample up to a cell outside the map takes the outermost cell; one further out is zero.
+    """
+    samples = size * sampling_ratio
+    shares = (torch.arange(samples, device=low.device) + 0.5) / samples
+    at = (low[:, None] + (high - low)[:, None] * shares) / stride - 0.5
+    inside = (at >= -1) & (at <= cells)
+    at = at.clamp(0, cells - 1)
+    before = at.floor()
+    weights = torch.stack([1 - (at - before), at - before], dim=2) * inside[:, :, None] / sampling_ratio
+    beside = torch.stack([before, (before + 1).clamp(max=cells - 1)], dim=2).long()
+    shape = (len(low), size, 2 * sampling_ratio)
+    return beside.view(shape), weights.view(shape)
 
 
 class RoIHead(nn.Module):

@@ -101,7 +101,8 @@ def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> N
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
     sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
-    with warnings.catch_warnings():  # torchvision's nms calls torch by an old name
+    # What learns cuts regions out of maps in a way of its own (`roi_align`), so the graph is that of one that does not.
+    with torch.no_grad(), warnings.catch_warnings():  # torchvision's nms calls torch by an old name
         warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)
         program = torch.export.export(
             OneImage(model).eval(),

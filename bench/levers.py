@@ -138,7 +138,7 @@ def is_kept(folder: Path, recipe: Recipe, out: Path) -> bool:
 
 
 def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) -> bool:
-    """Train a lever in a process of its own, or find it trained; False, its last line printed, where it fails.
+    """Train a lever in a process of its own, or find it trained; False, and a line that says so, where it fails.
 
     Raises InputError for a recipe that cannot be, and where OUT holds the lever trained otherwise.
     """
@@ -159,7 +159,8 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
         "--resume",
     ]
     command = [*TRAIN, given.folder, "--recipe", file, "--out", folder, *options]
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // given.jobs))}
+    share = max(1, (os.cpu_count() or 1) // given.jobs)
+    threads = {"OMP_NUM_THREADS": str(share)} if given.jobs > 1 else {}
     log = given.out / f"{lever.name}.log"
     with log.open("w") as output:
         done = subprocess.run(
@@ -169,7 +170,7 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
             env=os.environ | threads,
         )
     if done.returncode:
-        print(f"{lever.name}: {log.read_text().strip().splitlines()[-1]}", file=sys.stderr)
+        print(f"{lever.name}: failed; see {log}", file=sys.stderr)
     return done.returncode == 0
 
 

@@ -49,7 +49,8 @@ def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampli
     Maps (B, C, H, W) features to (R, C, size, size). "Aligned": what is at pixel x is at x/stride - 0.5
     cells, counted from the centre of the first. R may be 0.
 
-    On a CPU the gradient of torchvision's takes one core and a fifth of a training step; `bagged_roi_align` is as good.
+    On a CPU the gradient of torchvision's takes one core and a fifth of a training step, so what learns is cut out
+    there by `bagged_roi_align`.
     """
     features = features.to(rois.dtype)
     if features.requires_grad and features.device.type == "cpu":

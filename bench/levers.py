@@ -162,7 +162,7 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
     share = max(1, (os.cpu_count() or 1) // given.jobs)
     threads = {"OMP_NUM_THREADS": str(share)} if given.jobs > 1 else {}
     log = given.out / f"{lever.name}.log"
-    with log.open("w") as output:
+    with log.open("a") as output:
         done = subprocess.run(
             [str(word) for word in command],
             stdout=output,

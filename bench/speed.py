@@ -1,26 +1,35 @@
-"""Seconds a 1024² photo and peak memory: the shipped detector beside torchvision's fasterrcnn_mobilenet_v3_large_fpn.
+"""Seconds a 1024² photo and peak memory: the shipped detector beside what people would use instead.
 
-    python bench/speed.py [--model small] [--photos 8] [--rounds 3]
+    python bench/speed.py [--model small] [--peers fasterrcnn_mobilenet_v3_large_fpn …] [--photos 8] [--rounds 3]
 
-Each runs in processes of its own, in turn, on the same drawn photos with the same number of threads; the ratio is
-taken round by round. torchvision's network is built without weights, as none can be assumed here: the time of its
-convolutions does not depend on them, and it keeps its default input of 800 px and 1,000 proposals.
+A peer is a detector of torchvision's by its name (retinanet_resnet50_fpn is DeepForest's), in eager torch at its
+default input of 800 px and 1,000 proposals; or one of Ultralytics', as yolo11n@640 or yolo11s@1024: a network and its
+size of the image, exported to ONNX and run by onnxruntime through the library itself (`pip install ultralytics`).
+
+Each runs in processes of its own, in turn, on the same drawn photos with the same number of threads; the ratios are
+taken round by round. Peers are built without trained weights, as none can be assumed here: the time of their
+convolutions does not depend on them, though an untrained YOLO finds nothing that its NMS would have to go through.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from wheatear.data.synth import draw_field
 
-PEER = "torchvision fasterrcnn_mobilenet_v3_large_fpn"
+PEER = "fasterrcnn_mobilenet_v3_large_fpn"
+OURS = "wheatear"
+EXPORT = "import sys; from ultralytics import YOLO; YOLO(sys.argv[1]).export(format='onnx', imgsz=int(sys.argv[2]))"
 WARM_UP = 2  # photos; the first calls allocate memory and choose kernels
 
 
@@ -30,18 +39,44 @@ def ours(model: str, threads: int) -> Callable[[np.ndarray], object]:
     return load(model, threads=threads).detect
 
 
-def torchvision_peer(threads: int) -> Callable[[np.ndarray], object]:
+def torchvision_peer(name: str, threads: int) -> Callable[[np.ndarray], object]:
     import torch
-    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
+    from torchvision.models import get_model
 
     torch.set_num_threads(threads)
-    network = fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None).eval()
+    network = get_model(name, weights=None, weights_backbone=None).eval()
 
     @torch.inference_mode()
     def detect(image: np.ndarray) -> object:
         return network([torch.from_numpy(image).permute(2, 0, 1).float() / 255])
 
     return detect
+
+
+def ultralytics_peer(name: str, side: int) -> Callable[[np.ndarray], object]:
+    from ultralytics import YOLO
+    from ultralytics.nn.tasks import yaml_model_load
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        one_class = Path(f"heads-{name}.yaml")  # not COCO's 80; JSON is YAML, too
+        one_class.write_text(json.dumps(yaml_model_load(f"{name}.yaml") | {"nc": 1}), "utf-8")
+        # in a process of its own, as it would count for this one's memory
+        subprocess.run([sys.executable, "-c", EXPORT, one_class, str(side)], check=True, capture_output=True)
+        network = YOLO(one_class.with_suffix(".onnx"), task="detect", verbose=False)
+        network(np.zeros((side, side, 3), np.uint8), imgsz=side, verbose=False)  # reads the file
+
+    def detect(image: np.ndarray) -> object:
+        return network(np.ascontiguousarray(image[..., ::-1]), imgsz=side, verbose=False)
+
+    return detect
+
+
+def built(detector: str, given: argparse.Namespace) -> Callable[[np.ndarray], object]:
+    """The function that looks at one photo, of OURS or of a peer."""
+    if detector == OURS:
+        return ours(given.model, given.threads)
+    name, _, side = detector.partition("@")
+    return ultralytics_peer(name, int(side)) if side else torchvision_peer(name, given.threads)
 
 
 def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, float]:
@@ -59,11 +94,14 @@ def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, fl
     return {"seconds": statistics.median(seconds), "megabytes": peak}
 
 
-def in_process(arguments: list[str]) -> dict[str, float]:
-    output = subprocess.run(
-        [sys.executable, __file__, *arguments], check=True, capture_output=True, text=True
-    )
-    result: dict[str, float] = json.loads(output.stdout)
+def in_process(given: argparse.Namespace, detector: str) -> dict[str, float]:
+    """What a process of its own measures of a detector: OURS or a peer."""
+    same = [f"--{key}={getattr(given, key)}" for key in ("model", "photos", "threads")]
+    command = [sys.executable, __file__, *same, "--measure", detector]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{detector}: {done.stderr.strip().splitlines()[-1]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -72,29 +110,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="small")
+    parser.add_argument("--peers", nargs="+", default=[PEER], metavar="NAME")
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=["ours", "peer"], help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=2, help="Ultralytics takes all cores")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.only:
-        detect = ours(given.model, given.threads) if given.only == "ours" else torchvision_peer(given.threads)
-        print(json.dumps(measure(detect, given.photos)))
+    if given.measure:
+        print(json.dumps(measure(built(given.measure, given), given.photos)))
         return
-    rounds = [
-        {only: in_process([*sys.argv[1:], "--only", only]) for only in ("ours", "peer")}
-        for _ in range(given.rounds)
-    ]
+    detectors = [OURS, *given.peers]
+    rounds = [{each: in_process(given, each) for each in detectors} for _ in range(given.rounds)]
     print(f"{given.photos} drawn photos of 1024², {given.threads} threads, {given.rounds} rounds; medians")
-    for only, name in (("ours", f"wheatear {given.model}"), ("peer", PEER)):
+    print(f"{'':<36} {'s a photo':>9} {'MB at peak':>10}   time and memory of {given.model}, of this one's")
+    for each in detectors:
         seconds, memory = (
-            statistics.median(r[only][key] for r in rounds) for key in ("seconds", "megabytes")
+            statistics.median(r[each][key] for r in rounds) for key in ("seconds", "megabytes")
         )
-        print(f"{name:<46} {seconds:6.3f} s a photo   peak {memory:6.0f} MB")
-    ratios = [r["ours"]["seconds"] / r["peer"]["seconds"] for r in rounds]
-    memory = statistics.median(r["ours"]["megabytes"] / r["peer"]["megabytes"] for r in rounds)
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"ratio: {statistics.median(ratios):.2f} of the time ({spread}), {memory:.2f} of the memory")
+        line = f"{given.model if each == OURS else each:<36} {seconds:9.3f} {memory:10.0f}"
+        if each != OURS:
+            ratios = [r[OURS]["seconds"] / r[each]["seconds"] for r in rounds]
+            of_memory = statistics.median(r[OURS]["megabytes"] / r[each]["megabytes"] for r in rounds)
+            line += f"   {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})   {of_memory:.2f}"
+        print(line)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ convolutions does not depend on them, though an untrained YOLO finds nothing tha
 import argparse
 import contextlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,6 @@ from wheatear.data.synth import draw_field
 
 PEER = "fasterrcnn_mobilenet_v3_large_fpn"
 OURS = "wheatear"
-EXPORT = "import sys; from ultralytics import YOLO; YOLO(sys.argv[1]).export(format='onnx', imgsz=int(sys.argv[2]))"
 WARM_UP = 2  # photos; the first calls allocate memory and choose kernels
 
 
@@ -53,20 +54,29 @@ def torchvision_peer(name: str, threads: int) -> Callable[[np.ndarray], object]:
     return detect
 
 
-def ultralytics_peer(name: str, side: int) -> Callable[[np.ndarray], object]:
-    from ultralytics import YOLO
-    from ultralytics.nn.tasks import yaml_model_load
+def export_ultralytics(detector: str, folder: Path) -> None:
+    """A peer such as yolo11n@640 as FOLDER/yolo11n@640.onnx."""
+    os.environ["YOLO_VERBOSE"] = "False"
+    try:
+        from ultralytics import YOLO
+        from ultralytics.nn.tasks import yaml_model_load
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"{detector}: {error}") from None
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        one_class = Path(f"heads-{name}.yaml")  # not COCO's 80; JSON is YAML, too
+    name, side = detector.split("@")
+    with contextlib.chdir(folder):  # where it exports to
+        one_class = Path(f"{detector}.yaml")  # not COCO's 80; JSON is YAML, too
         one_class.write_text(json.dumps(yaml_model_load(f"{name}.yaml") | {"nc": 1}), "utf-8")
-        # in a process of its own, as it would count for this one's memory
-        subprocess.run([sys.executable, "-c", EXPORT, one_class, str(side)], check=True, capture_output=True)
-        network = YOLO(one_class.with_suffix(".onnx"), task="detect", verbose=False)
-        network(np.zeros((side, side, 3), np.uint8), imgsz=side, verbose=False)  # reads the file
+        YOLO(one_class, verbose=False).export(format="onnx", imgsz=int(side))
+
+
+def ultralytics_peer(file: Path, side: int) -> Callable[[np.ndarray], object]:
+    from ultralytics import YOLO
+
+    network = YOLO(file, task="detect", verbose=False)
 
     def detect(image: np.ndarray) -> object:
-        return network(np.ascontiguousarray(image[..., ::-1]), imgsz=side, verbose=False)
+        return network(image, imgsz=side, verbose=False)  # it expects BGR, which untrained is the same to it
 
     return detect
 
@@ -75,8 +85,9 @@ def built(detector: str, given: argparse.Namespace) -> Callable[[np.ndarray], ob
     """The function that looks at one photo, of OURS or of a peer."""
     if detector == OURS:
         return ours(given.model, given.threads)
-    name, _, side = detector.partition("@")
-    return ultralytics_peer(name, int(side)) if side else torchvision_peer(name, given.threads)
+    if "@" in detector:
+        return ultralytics_peer(given.exported / f"{detector}.onnx", int(detector.split("@")[1]))
+    return torchvision_peer(detector, given.threads)
 
 
 def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, float]:
@@ -96,7 +107,7 @@ def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, fl
 
 def in_process(given: argparse.Namespace, detector: str) -> dict[str, float]:
     """What a process of its own measures of a detector: OURS or a peer."""
-    same = [f"--{key}={getattr(given, key)}" for key in ("model", "photos", "threads")]
+    same = [f"--{key}={getattr(given, key)}" for key in ("model", "photos", "threads", "exported")]
     command = [sys.executable, __file__, *same, "--measure", detector]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -115,12 +126,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="Ultralytics takes all cores")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--exported", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(built(given.measure, given), given.photos)))
         return
     detectors = [OURS, *given.peers]
-    rounds = [{each: in_process(given, each) for each in detectors} for _ in range(given.rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        given.exported = Path(folder)
+        for peer in given.peers:
+            if "@" in peer:  # not in this process: on Linux its peak would be its children's, too
+                export = get_context("spawn").Process(target=export_ultralytics, args=(peer, given.exported))
+                export.start()
+                export.join()
+                if export.exitcode:
+                    raise SystemExit(1)
+        rounds = [{each: in_process(given, each) for each in detectors} for _ in range(given.rounds)]
     print(f"{given.photos} drawn photos of 1024², {given.threads} threads, {given.rounds} rounds; medians")
     print(f"{'':<36} {'s a photo':>9} {'MB at peak':>10}   time and memory of {given.model}, of this one's")
     for each in detectors:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from peak import megabytes
 from wheatear.data.synth import draw_field
 from wheatear.exports import EXPORTS
 
@@ -32,8 +33,7 @@ def peak_of(arguments: Sequence[object]) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"counting failed with status {status}")
-    unit = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
-    return time.perf_counter() - start, usage.ru_maxrss * unit / 1024**2
+    return time.perf_counter() - start, megabytes(usage)
 
 
 def draw_photos(folder: Path, number: int, side: int) -> None:
@@ -63,9 +63,9 @@ def main() -> None:
         for number in (given.few, given.many):
             photos, out = Path(folder, f"photos_{number}"), Path(folder, f"out_{number}")
             draw_photos(photos, number, given.side)
-            seconds, megabytes = peak_of(["count", photos, "--out", out, "--model", given.model, *outputs])
-            peaks.append(megabytes)
-            print(f"{number:>6,} photos  {seconds:7.1f} s  peak {megabytes:6.0f} MB", flush=True)
+            seconds, peak = peak_of(["count", photos, "--out", out, "--model", given.model, *outputs])
+            peaks.append(peak)
+            print(f"{number:>6,} photos  {seconds:7.1f} s  peak {peak:6.0f} MB", flush=True)
     ratio = peaks[1] / peaks[0]
     print(f"{given.many / given.few:g} times the photos, {ratio:.2f} times the memory")
     raise SystemExit(ratio > given.limit)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from peak import megabytes
 from wheatear.data.synth import draw_field
 
 PEER = "fasterrcnn_mobilenet_v3_large_fpn"
@@ -100,9 +101,10 @@ def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, fl
         start = time.perf_counter()
         detect(image)
         seconds.append(time.perf_counter() - start)
-    unit = 1024 if sys.platform != "darwin" else 1024**2  # Linux counts in KiB, macOS in bytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / (1024 * unit)
-    return {"seconds": statistics.median(seconds), "megabytes": peak}
+    return {
+        "seconds": statistics.median(seconds),
+        "megabytes": megabytes(resource.getrusage(resource.RUSAGE_SELF)),
+    }
 
 
 def in_process(given: argparse.Namespace, detector: str) -> dict[str, float]:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from peak import megabytes
 from wheatear.data.synth import draw_field
 
 CORES = os.cpu_count() or 1
@@ -95,8 +96,7 @@ def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float
         start = time.perf_counter()
         way(name)(folder, Path(out), model, number)
         seconds = time.perf_counter() - start
-    unit = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1024**2
+    peak = megabytes(resource.getrusage(resource.RUSAGE_SELF))
     return {"rate": number / seconds, "megabytes": peak}
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from peak import megabytes
+from speed import PEER, torchvision_peer
 from wheatear.data.synth import draw_field
 
 CORES = os.cpu_count() or 1
@@ -70,23 +71,18 @@ def count(jobs: int) -> Callable[[Path, Path, str, int], None]:
     return run
 
 
-def torchvision_peer(folder: Path, out: Path, model: str, number: int) -> None:
-    import torch
-    from torchvision.models.detection import fasterrcnn_mobilenet_v3_large_fpn
-
+def torchvision_mobilenet(folder: Path, out: Path, model: str, number: int) -> None:
     from wheatear.images import open_photo
 
-    torch.set_num_threads(CORES)
-    network = fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None).eval()
-    with torch.inference_mode():
-        for path in sorted(folder.glob("*.jpg"))[:number]:
-            network([torch.from_numpy(open_photo(path)).permute(2, 0, 1).float() / 255])
+    detect = torchvision_peer(PEER, CORES)
+    for path in sorted(folder.glob("*.jpg"))[:number]:
+        detect(open_photo(path))
 
 
 def way(name: str) -> Callable[[Path, Path, str, int], None]:
     if name.startswith("count"):
         return count(int(name.rpartition(" ")[2]))
-    return {"one at a time": one_at_a_time, "torchvision mobilenet": torchvision_peer}[name]
+    return {"one at a time": one_at_a_time, "torchvision mobilenet": torchvision_mobilenet}[name]
 
 
 def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float]:

@@ -55,6 +55,17 @@ def test_ticks_are_few_and_within(low: float, span: float) -> None:
     assert found[-1] <= low + span * (1 + 1e-6)
 
 
+@pytest.mark.parametrize(("high", "expected"), [(1, [0, 1]), (2.1, [0, 1, 2]), (7, [0, 2, 4, 6])])
+def test_ticks_of_what_comes_in_ones(high: float, expected: list[float]) -> None:
+    assert ticks(0, high, whole=True) == expected
+
+
+def test_no_tick_between_two_of_what_comes_in_ones() -> None:
+    svg = chart("t", Axis("heads", 0, 2.1), Axis("photos", 0, 2.1, whole=True), [])
+    assert svg.count(">0.5</text>") == 1
+    assert svg.count(">2</text>") == 2
+
+
 def test_an_axis_may_bring_its_own_ticks() -> None:
     svg = chart("t", Axis("x", 0, 1, [(0.5, "10–20")]), Y, [])
     assert ">10–20</text>" in svg

@@ -112,7 +112,7 @@ def _histogram(values: Sequence[float], name: str) -> str:
         for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
     ]
     x = Axis(name, float(edges[0]), float(edges[-1]))
-    y = Axis("photos", 0, float(counts.max()) * 1.05)
+    y = Axis("photos", 0, float(counts.max()) * 1.05, whole=True)
     return chart(f"Histogram of {name}", x, y, [bars(spans, BLUE)])
 
 

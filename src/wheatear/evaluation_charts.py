@@ -81,7 +81,13 @@ def _scatter(name: str, samples: Sequence[Sample], counts: Tally, top: float) ->
         for sample, found, heads in zip(samples, counts.found, counts.heads, strict=True)
     ]
     marks = [line([(0, 0), (top, top)], GREY, dashed=True), dots(points, BLUE, names)]
-    drawn = chart(f"Counts, {name}", Axis("labelled", 0, top), Axis("counted", 0, top), marks, *SMALL)
+    drawn = chart(
+        f"Counts, {name}",
+        Axis("labelled", 0, top, whole=True),
+        Axis("counted", 0, top, whole=True),
+        marks,
+        *SMALL,
+    )
     errors = count_errors(counts.heads, counts.found)
     r2 = "–" if errors.r2 is None else f"{errors.r2:.2f}"
     caption = f"<strong>{escape(name)}</strong>: R² {r2}, MAE {errors.mae:.1f}, {photos(len(samples))}"

@@ -15,12 +15,16 @@ Mark = Callable[[Place], str]
 
 @dataclass(frozen=True)
 class Axis:
-    """The name of an axis and its ends; ticks, as (number, text), where round numbers would not do."""
+    """The name of an axis and its ends; ticks, as (number, text), where round numbers would not do.
+
+    whole: what it counts comes in ones, so no tick lies between them.
+    """
 
     name: str
     low: float
     high: float
     ticks: Sequence[tuple[float, str]] = ()
+    whole: bool = False
 
 
 def chart(
@@ -75,9 +79,9 @@ def bars(spans: Iterable[tuple[float, float, float]], colour: str) -> Mark:
     return draw
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within low < high, at most `most` of them."""
-    raw = (high - low) / (most - 1)
+def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart; whole: integers) in low < high, at most `most` of them."""
+    raw = max((high - low) / (most - 1), 1.0 if whole else 0.0)
     power = 10 ** math.floor(math.log10(raw))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -106,7 +110,8 @@ def _grid(x: Axis, y: Axis, place: Place) -> str:
 
 
 def _labelled(axis: Axis) -> list[tuple[float, str]]:
-    return list(axis.ticks) or [(number, f"{number:,.10g}") for number in ticks(axis.low, axis.high)]
+    round_numbers = ticks(axis.low, axis.high, whole=axis.whole)
+    return list(axis.ticks) or [(number, f"{number:,.10g}") for number in round_numbers]
 
 
 def _names(x: Axis, y: Axis, width: int, height: int) -> str:

@@ -17,10 +17,10 @@ import torch
 from rich.progress import track
 
 from wheatear.boxes import iou
-from wheatear.cli_evaluate import photos_of
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
+from wheatear.data.splits import photos_of
 from wheatear.images import open_photo
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run

@@ -19,9 +19,9 @@ from PIL import Image
 from rich.progress import track
 
 from wheatear import Detections, Detector, load
-from wheatear.cli_evaluate import photos_of
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
+from wheatear.data.splits import photos_of
 from wheatear.evaluation import evaluate
 from wheatear.images import open_photo
 from wheatear.pixels import InMemory

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from wheatear import Detector, load
-from wheatear.cli_evaluate import photos_of
 from wheatear.data.formats import read_dataset
 from wheatear.data.photos import Seam, find_seams, read_edges
 from wheatear.data.sample import Sample
+from wheatear.data.splits import photos_of
 from wheatear.images import open_photo
 from wheatear.tiles import tiles
 

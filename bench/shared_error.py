@@ -17,10 +17,10 @@ import numpy as np
 from rich.progress import track
 
 from wheatear.boxes import area
-from wheatear.cli_evaluate import photos_of
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
+from wheatear.data.splits import photos_of
 from wheatear.detector import Detector, load
 from wheatear.matching import match
 

@@ -35,7 +35,10 @@ def draw_photos(folder: Path, number: int) -> None:
         Image.fromarray(draw_field(np.random.default_rng(i))[0]).save(folder / f"{i:04}.jpg", quality=90)
 
 
-def one_at_a_time(folder: Path, out: Path, model: str, number: int) -> None:
+Work = Callable[[list[Path], Path], None]  # on photos, into a folder
+
+
+def one_at_a_time(model: str) -> Work:
     """What `count` does, each step waiting for the one before."""
     from wheatear import load
     from wheatear.detections import HEADER, rows
@@ -45,52 +48,62 @@ def one_at_a_time(folder: Path, out: Path, model: str, number: int) -> None:
     from wheatear.tables import table
 
     detector = load(model, threads=CORES)
-    with (
-        table(out / "counts.csv", ("image", "heads")) as counts,
-        table(out / "detections.csv", HEADER) as boxes,
-    ):
-        for path in sorted(folder.glob("*.jpg"))[:number]:
-            image = open_photo(path)
-            heads = detector.detect(image)
-            draw_picture(InMemory(image), heads, out / "annotated" / path.name)
-            boxes(rows(path.name, heads))
-            counts([[path.name, len(heads)]])
+
+    def run(photos: list[Path], out: Path) -> None:
+        with (
+            table(out / "counts.csv", ("image", "heads")) as counts,
+            table(out / "detections.csv", HEADER) as boxes,
+        ):
+            for path in photos:
+                image = open_photo(path)
+                heads = detector.detect(image)
+                draw_picture(InMemory(image), heads, out / "annotated" / path.name)
+                boxes(rows(path.name, heads))
+                counts([[path.name, len(heads)]])
+
+    return run
 
 
-def count(jobs: int) -> Callable[[Path, Path, str, int], None]:
-    def run(folder: Path, out: Path, model: str, number: int) -> None:
-        from wheatear import load
-        from wheatear.count import Options, count_photos
-        from wheatear.photo_names import name_photos
+def count(model: str, jobs: int) -> Work:
+    from wheatear import load
+    from wheatear.count import Options, count_photos
+    from wheatear.photo_names import name_photos
 
-        photos = name_photos(sorted(folder.glob("*.jpg"))[:number], out)
-        detector = load(model, threads=max(1, CORES // jobs))
-        for each in count_photos(detector, photos, out, Options(jobs=jobs)):
+    detector = load(model, threads=max(1, CORES // jobs))
+
+    def run(photos: list[Path], out: Path) -> None:
+        for each in count_photos(detector, name_photos(photos, out), out, Options(jobs=jobs)):
             assert not each.error
 
     return run
 
 
-def torchvision_mobilenet(folder: Path, out: Path, model: str, number: int) -> None:
+def torchvision_mobilenet() -> Work:
     from wheatear.images import open_photo
 
     detect = torchvision_peer(PEER, CORES)
-    for path in sorted(folder.glob("*.jpg"))[:number]:
-        detect(open_photo(path))
+
+    def run(photos: list[Path], out: Path) -> None:
+        for path in photos:
+            detect(open_photo(path))
+
+    return run
 
 
-def way(name: str) -> Callable[[Path, Path, str, int], None]:
+def prepared(name: str, model: str) -> Work:
+    """A way of doing it, with its network loaded."""
     if name.startswith("count"):
-        return count(int(name.rpartition(" ")[2]))
-    return {"one at a time": one_at_a_time, "torchvision mobilenet": torchvision_mobilenet}[name]
+        return count(model, int(name.rpartition(" ")[2]))
+    return one_at_a_time(model) if name == "one at a time" else torchvision_mobilenet()
 
 
 def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float]:
     """Photos a second, the loading of the model left out, and the peak memory of this process in MB."""
-    with tempfile.TemporaryDirectory() as out:
-        way(name)(folder, Path(out), model, 1)  # loads libraries, warms the disk's cache
+    work, photos = prepared(name, model), sorted(folder.glob("*.jpg"))[:number]
+    with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as out:
+        work(photos[:1], Path(first))  # loads libraries, warms the disk's cache
         start = time.perf_counter()
-        way(name)(folder, Path(out), model, number)
+        work(photos, Path(out))
         seconds = time.perf_counter() - start
     peak = megabytes(resource.getrusage(resource.RUSAGE_SELF))
     return {"rate": number / seconds, "megabytes": peak}

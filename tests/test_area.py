@@ -35,6 +35,9 @@ def test_a_full_frame_camera_two_metres_up():
     # The same turned, made smaller, and in centimetres.
     assert 2 * pitch_per_focal_length(exif, 4000, 6000) == pytest.approx(0.0005)
     assert 2 * pitch_per_focal_length(exif, 3000, 2000) == pytest.approx(0.001)
+    for side in (TAGS.ExifImageWidth, TAGS.ExifImageHeight):  # a camera may name one of them alone
+        partly = {tag: value for tag, value in exif.items() if tag != side}
+        assert 2 * pitch_per_focal_length(partly, 6000, 4000) == pytest.approx(0.0005)
     exif |= {TAGS.FocalPlaneXResolution: 6000 / 3.6, TAGS.FocalPlaneResolutionUnit: 3}
     assert 2 * pitch_per_focal_length(exif, 6000, 4000) == pytest.approx(0.0005)
 

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from one_line import complaint_of
 from wheatear.cli_data import app
 from wheatear.cli_errors import friendly_errors
 from wheatear.data.formats import read_dataset
@@ -128,11 +129,17 @@ def test_a_wrong_folder_is_one_line_on_stderr(command: list[str], tmp_path: Path
 
 
 def test_a_place_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
-    result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "no" / "images.csv")])
-    assert result.exit_code == 1
-    assert result.stderr.startswith("wheatear: ")
-    assert result.stderr.endswith("No such file or directory\n")
-    assert result.stderr.count("\n") == 1
+    (tmp_path / "file").touch()
+    result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "file" / "images.csv")])
+    assert complaint_of(result) == f"{tmp_path / 'file'}: File exists"
+    result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path)])
+    assert complaint_of(result) == f"{tmp_path}: is a folder; name a file"
+
+
+def test_a_seed_below_0_is_refused(folder: Path) -> None:
+    result = runner.invoke(app, ["split", str(folder), "--seed", "-1"])
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
 
 
 def test_help_tells_the_exit_code() -> None:

@@ -19,7 +19,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
 from wheatear.train import export, run
-from wheatear.train.checkpoint import read_json
+from wheatear.train.checkpoint import read_json, sha256, write_json
 from wheatear.train.recipe import load_recipe
 
 torch.set_num_threads(1)
@@ -183,6 +183,14 @@ def test_another_split_and_both_labellings_reach_the_run(field_dir, tmp_path, tr
     assert all(sample.boxes.tolist() == [[10, 10, 40, 30]] for sample in made.relabelled)
 
 
+def test_a_recipe_that_learns_of_one_labelling_refuses_two(field_dir, tmp_path):
+    (tmp_path / "other.csv").write_text("image_id,bbox\n")
+    options = ["--labels", tmp_path / "other.csv", "--both", "--out", tmp_path / "run"]
+    message = complaint("train", field_dir, "--recipe", "medium", *options)
+    assert message == "--both: no stage of medium learns of two labellings; leave it out"
+    assert not (tmp_path / "run").exists()
+
+
 def test_both_labellings_need_a_second_one(field_dir, tmp_path):
     message = complaint("train", field_dir, "--recipe", "small", "--both", "--out", tmp_path / "run")
     assert message == "--both: give the other labels by --labels CSV"
@@ -195,6 +203,22 @@ def test_going_on(fake, field_dir, trained, option, tmp_path):
     result = command("train", data, "--recipe", TINY, "--out", fake, *option)
     assert result.exit_code == 0, result.output
     assert trained[0][0].resume
+
+
+def test_a_run_goes_on_from_its_own_weights_only(fake, field_dir, data, trained, tmp_path):
+    shutil.copy(fake / "images.csv", data)
+    options = ["train", data, "--recipe", TINY, "--out", fake, "--resume"]
+    other = fake / "cnn" / "weights.safetensors"
+    message = complaint(*options, "--weights", other)
+    assert (
+        message
+        == f"{fake}: holds a run that began with no --weights; give the same, or choose another folder"
+    )
+    facts = read_json(fake / "run.json")
+    write_json(fake / "run.json", facts | {"weights": {"file": "mine.pth", "sha256": sha256(other)}})
+    assert "began with --weights mine.pth; give the same" in complaint(*options)
+    assert command(*options, "--weights", other).exit_code == 0
+    assert len(trained) == 1
 
 
 def test_a_run_that_is_there_is_refused(fake, field_dir, trained):
@@ -315,6 +339,23 @@ def test_an_export_in_8_bits_is_judged_on_the_val_photos(fake, exported, data, m
         )
 
 
+def test_an_export_sees_the_photos_as_the_run_divided_them(fake, exported, data, tmp_path, monkeypatch):
+    """DIR divides nothing, and the run had more photos than DIR has."""
+    with (fake / "images.csv").open("a") as file:
+        file.write("more_00000,,,,train\n")
+    seen = {}
+    model = write_tiny_model(tmp_path, "cells")
+    monkeypatch.setattr(
+        export, "export_onnx", lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos)
+    )
+    monkeypatch.setattr(
+        export, "cost", lambda _, __, photos, ___: seen.update(val=photos) or export.Cost(1, 0.65, 0.65)
+    )
+    assert command("export", fake, "--int8", data, "--check", data).exit_code == 0
+    names = {split: [sample.name for sample in photos] for split, photos in seen.items()}
+    assert names == {"train": [f"field_0000{k}" for k in range(1, 8)], "val": ["field_00000"]}
+
+
 def test_an_export_by_another_recipe(fake, exported, tmp_path):
     """Its name, size and detection are the other's; the network and its training are the run's."""
     out, other = tmp_path / "other.onnx", load_recipe("medium").model_dump(mode="json")
@@ -339,6 +380,10 @@ def test_runs_that_cannot_be_exported(fake, tmp_path):
     assert not (fake / "model.onnx").exists()
 
 
-def test_an_export_into_a_folder_that_is_not_there(fake, exported, tmp_path):
-    message = complaint("export", fake, "--out", tmp_path / "none" / "model.onnx")
-    assert message.endswith("No such file or directory")
+def test_an_export_makes_the_folder_that_is_not_there(fake, exported, tmp_path):
+    assert command("export", fake, "--out", tmp_path / "new" / "mine.onnx").exit_code == 0
+    assert (tmp_path / "new" / "mine.onnx").exists()
+    assert (
+        complaint("export", fake, "--out", tmp_path / "new")
+        == f"{tmp_path / 'new'}: is a folder; name a file"
+    )

@@ -154,3 +154,12 @@ def test_a_folder_without_photos_to_learn_from(folder, model, tmp_path):
     write_images_csv([replace(sample, split="val") for sample in read_dataset(folder)], split)
     result = denoise(folder, "--out", tmp_path / "out.csv", "--model", model, "--images", split)
     assert "no photo is in the split 'train'; there are: val" in complaint_of(result)
+
+
+def test_the_place_for_the_labels_is_made_before_the_work(folder, model, tmp_path):
+    out = tmp_path / "new" / "denoised.csv"
+    assert denoise(folder, "--out", out, "--model", model).exit_code == 0
+    assert out.exists()
+    (folder / "train" / "a.png").write_bytes(b"no photo")  # would be named first
+    result = denoise(folder, "--out", tmp_path / "new", "--model", model)
+    assert complaint_of(result) == f"{tmp_path / 'new'}: is a folder; name a file"

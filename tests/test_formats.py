@@ -76,6 +76,14 @@ def test_gwhds_label_files_are_its_split(gwhd: Path) -> None:
     }
 
 
+def test_a_photo_in_two_of_gwhds_label_files_is_refused(gwhd: Path) -> None:
+    (gwhd / "competition_val.csv").write_text("image_name,BoxesString,domain\nq.png,1 2 3 4,Usask_1\n")
+    with pytest.raises(
+        InputError, match=r"competition_val.csv, line 2: q is in another file too; keep one line"
+    ):
+        read_dataset(gwhd)
+
+
 def test_no_photos_give_no_samples(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train.csv").write_text(KAGGLE_HEADER)

@@ -117,6 +117,14 @@ def test_a_damaged_raster(tmp_path):
         open_pixels(path).read(Window(0, 0, 400, 600))
 
 
+@pytest.mark.parametrize("options", [{"alpha": np.full((400, 600), 255)}, {"nodata": 0}])
+def test_what_is_damaged_tells_no_ground_either(tmp_path, options):
+    path = geotiff(tmp_path / "a.tif", compress="deflate", **options)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="cut short"):
+        open_pixels(path).valid(Window(0, 0, 400, 600))
+
+
 def degrees_per_metre(latitude: float) -> tuple[float, float]:
     """By the series for WGS 84, NGA's length-of-a-degree calculator."""
     phi = math.radians(latitude)

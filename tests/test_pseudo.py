@@ -83,6 +83,7 @@ def test_with_tta_its_own_threshold_is_taken(photos, tmp_path):
     assert result.stderr == ""
     unchosen = pseudo(photos, "--out", tmp_path / "other", "--model", model, "--tta", "turns")
     assert "has no thresholds for --tta turns" in unchosen.stderr
+    assert unchosen.stderr.endswith("or give --min-score\n")
     assert unchosen.exit_code == 0
 
 

@@ -81,7 +81,7 @@ def test_a_run_goes_on_with_its_own_labels_only(samples, tmp_path):
 
 def test_only_the_joint_stage_learns_of_both(samples, tmp_path):
     labels = other(samples, tmp_path, both=True)
-    with pytest.raises(InputError, match=r"^--both: only joint stages learn of two labellings"):
+    with pytest.raises(InputError, match=r"^--both: no stage of tiny learns of two labellings"):
         open_run(tmp_path / "run", tiny_run.tiny_recipe(), samples, other_labels=labels)
     assert not (tmp_path / "run").exists()
 

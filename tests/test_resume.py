@@ -114,6 +114,16 @@ def test_a_run_is_not_resumed_with_other_settings(model, photos, tmp_path):
     assert lines_of(result) == [said]
 
 
+def test_a_run_is_not_resumed_with_another_detector_of_the_same_name(model, photos, tmp_path):
+    out, content = tmp_path / "out", Path(model).read_bytes()
+    assert count(model, out, photos).exit_code == 0
+    Path(model).write_bytes(content + b"\xa2\x06\x00")  # a field that nobody knows
+    result = count(model, out, photos, "--resume")
+    Path(model).write_bytes(content)
+    assert result.exit_code == 1
+    assert "settings.json: model_sha256 was " in lines_of(result)[0]
+
+
 def test_tables_of_other_columns_are_not_resumed(model, photos, tmp_path):
     (tmp_path / "counts.csv").write_text("image,heads\na.png,2\n")
     result = count(model, tmp_path, photos, "--resume")

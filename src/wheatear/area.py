@@ -80,9 +80,10 @@ def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) 
 
 def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
     """The photo's side that EXIF calls its width: the longer one unless EXIF says that it is the shorter."""
-    taken_width = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or 1
-    taken_height = _positive(exif.get(ExifTags.Base.ExifImageHeight)) or 1
-    return max(width, height) if taken_width >= taken_height else min(width, height)
+    taken_width = _positive(exif.get(ExifTags.Base.ExifImageWidth))
+    taken_height = _positive(exif.get(ExifTags.Base.ExifImageHeight))
+    upright = taken_width and taken_height and taken_width < taken_height
+    return min(width, height) if upright else max(width, height)
 
 
 def _positive(value: object) -> float | None:

@@ -1,5 +1,6 @@
 """`wheatear count`: the options, and what the user is told."""
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -160,7 +161,7 @@ def _head_px(text: str) -> float | Literal["auto"]:
 def _maps(plots: Path | None, cell: float) -> "Maps":
     from wheatear.outputs import Maps
 
-    if not cell > 0:
+    if not (cell > 0 and math.isfinite(cell)):
         raise InputError(f"--cell {cell:g}: not a length; give metres above 0")
     if plots is None:
         return Maps(None, cell)

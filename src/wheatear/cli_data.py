@@ -79,7 +79,7 @@ def split(
     folder: DatasetArgument,
     out: Annotated[Path | None, typer.Option(help="The file to write; DIR/images.csv if not given.")] = None,
     val: Annotated[float, typer.Option(help="Share of the field photos that goes to val.")] = 0.13,
-    seed: Annotated[int, typer.Option(help="Another seed draws other photos.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other photos.")] = 0,
     held: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,11 +95,13 @@ def split(
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import hold_out, split, write_images_csv
+    from wheatear.files import make_way
 
     known = read_dataset(folder)
+    out = out or folder / IMAGES_CSV
+    make_way(out)
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held) if held else split(known, val, seed)
-    out = out or folder / IMAGES_CSV
     write_images_csv(samples, out)
     Console().print(_split_table(samples))
     photos = Counter(sample.photo for sample in samples)

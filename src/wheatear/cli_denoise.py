@@ -39,15 +39,17 @@ def denoise_command(
     It is for `wheatear train DIR --labels CSV`. No head is added and none is taken away. All photos are done where they
     are not divided. A photo that cannot be read is named and left out, so its labels stay; the exit code is then 1.
     """
-    from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import read_dataset
     from wheatear.data.kaggle import write_labels
+    from wheatear.data.splits import photos_of
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.files import make_way
 
     samples = read_dataset(folder, labels, images)
     todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
     detector = load(model or DEFAULT_MODEL, tta=tta)
+    make_way(out)
     found = detect_in_each(todo, lambda s: denoised(s, detector.detect(s.path, min_score), keep))
     done, moved = [sample for sample, _ in found], sum(count for _, count in found)
     write_labels(done, out)

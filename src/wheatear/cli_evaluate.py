@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from wheatear.cli_detecting import detecting
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument, ImagesOption, ModelOption
 from wheatear.cli_tta import TTAOption
@@ -67,6 +67,7 @@ def evaluate_command(
 ) -> None:
     """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
     from wheatear.data.formats import read_dataset
+    from wheatear.data.splits import photos_of, usual_split
     from wheatear.detector import DEFAULT_MODEL
     from wheatear.evaluation import Thresholds, best_threshold
 
@@ -106,25 +107,6 @@ def evaluate_command(
         keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
 
 
-def usual_split(samples: "Sequence[Sample]") -> str:
-    """val, or all where no photo is in a split."""
-    return "val" if any(sample.split for sample in samples) else "all"
-
-
-def photos_of(samples: "Sequence[Sample]", split: str | None, folder: Path) -> "list[Sample]":
-    """The photos of a split; without one named, val, or all where the photos are not divided.
-
-    Raises InputError where the split has no photo.
-    """
-    splits = {sample.split for sample in samples} - {""}
-    wanted = split or usual_split(samples)
-    chosen = [sample for sample in samples if wanted in ("all", sample.split)]
-    if not chosen:
-        there = ", ".join(sorted(splits)) or "none; run `wheatear data split` first"
-        raise InputError(f"{folder}: no photo is in the split '{wanted}'; there are: {there}")
-    return chosen
-
-
 def run_model(
     model: str, samples: "Sequence[Sample]", tta: str | None
 ) -> "tuple[dict[str, Detections], Thresholds, str | None]":
@@ -133,9 +115,7 @@ def run_model(
     from wheatear.evaluation import Thresholds
 
     detector = load(model, tta=tta)
-    console = Console(stderr=True)
-    progress = track(samples, "Detecting", console=console, transient=True, disable=not console.is_terminal)
-    found = {sample.path.name: detector.detect(sample.path, score_threshold=0.0) for sample in progress}
+    found = {s.path.name: detector.detect(s.path, score_threshold=0.0) for s in detecting(samples)}
     thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
     return found, thresholds, detector.tta
 

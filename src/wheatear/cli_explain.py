@@ -83,10 +83,15 @@ def open_run(folder: Path) -> "tuple[Finder, list[str]]":
     """A run, and what its recipe has not."""
     need_torch()
     from wheatear.explain.look import TrainedRun
-    from wheatear.explain.story import CNN
+    from wheatear.explain.story import CNN, HISTORY
+    from wheatear.train.checkpoint import has_history
 
     run = TrainedRun(folder)
-    return run, [] if run.model.snip_head is not None else [CNN]
+    there = {
+        CNN: run.model.snip_head is not None,
+        HISTORY: all(has_history(folder, stage.stage) for stage in run.model.recipe.stages),
+    }
+    return run, [part for part, is_there in there.items() if not is_there]
 
 
 def open_model(name: str | None) -> "tuple[Finder, list[str]]":

@@ -44,7 +44,7 @@ def pseudo_command(
     todo = _photos(photos, out)
     detector = load(model or DEFAULT_MODEL, tta=tta)
     if min_score is None:
-        say_unchosen(detector)
+        say_unchosen(detector, "--min-score")
         min_score = detector.card.score_threshold
     samples = detect_in_each(todo, partial(pseudo_label, detector, min_score=min_score))
     write_dataset(samples, out, "kaggle", link)

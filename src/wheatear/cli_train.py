@@ -156,7 +156,10 @@ def export_command(
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Compare torch and onnxruntime on the val photos of this data set."),
+        typer.Option(
+            metavar="DIR",
+            help="Compare torch and onnxruntime on the val photos of this data set, as the run divided it.",
+        ),
     ] = None,
     int8: Annotated[
         Path | None,
@@ -176,18 +179,25 @@ def export_command(
 ) -> None:
     """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
     need_torch()
-    from wheatear.cli_evaluate import photos_of
     from wheatear.data.formats import IMAGES_CSV, read_dataset
+    from wheatear.data.splits import divided_as, photos_of
+    from wheatear.files import make_way
     from wheatear.train.export import export_run
     from wheatear.train.recipe import load_recipe
 
     settings = load_recipe(recipe) if recipe else None
-    seen = photos_of(read_dataset(int8, images=run / IMAGES_CSV), "train", int8) if int8 else []
+    if out:
+        make_way(out)
+
+    def divided(folder: Path) -> "list[Sample]":
+        return divided_as(read_dataset(folder), run / IMAGES_CSV)
+
+    seen = photos_of(divided(int8), "train", int8) if int8 else []
     path = export_run(run, out, seen, settings)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement
-        judge(run, path, photos_of(read_dataset(check), None, check), settings)
+        judge(run, path, photos_of(divided(check), None, check), settings)
 
 
 def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:

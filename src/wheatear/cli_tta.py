@@ -30,11 +30,14 @@ TTAOption = Annotated[
 ]
 
 
-def say_unchosen(detector: "Detector") -> None:
-    """Tell the user where the thresholds in use were chosen for other scores: fused ones are lower."""
+def say_unchosen(detector: "Detector", option: str = "--threshold") -> None:
+    """Tell the user where the thresholds in use were chosen for other scores: fused ones are lower.
+
+    option: the command's own for giving one.
+    """
     if detector.tta is not None and detector.tta not in detector.card.tta:
         typer.echo(
             f"wheatear: {detector.card.name} has no thresholds for --tta {detector.tta}, so too few heads may be "
-            "found; choose them by `wheatear evaluate --choose-threshold`, or give --threshold",
+            f"found; choose them by `wheatear evaluate --choose-threshold`, or give {option}",
             err=True,
         )

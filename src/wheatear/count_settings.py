@@ -27,6 +27,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
     plots = options.maps.plots
     return {
         "model": detector.card.name,
+        "model_sha256": detector.sha256,
         "tta": detector.tta,
         "threshold": options.threshold,
         "head_px": options.head_px,

@@ -1,5 +1,6 @@
 """Detector: a trained model.onnx run by onnxruntime, without torch."""
 
+import hashlib
 from contextlib import closing
 from functools import partial
 from importlib.resources import files
@@ -85,11 +86,17 @@ class Card(BaseModel):
 
 
 class Detector:
-    """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once."""
+    """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once.
 
-    def __init__(self, session: "InferenceSession", card: Card, tta: str | None = None) -> None:
+    sha256: the digest of its model.onnx, in hexadecimal; a name alone may be that of several.
+    """
+
+    def __init__(
+        self, session: "InferenceSession", card: Card, tta: str | None = None, sha256: str = ""
+    ) -> None:
         self.card = card if tta is None else card.with_tta(tta)
         self.tta = tta
+        self.sha256 = sha256
         self._session = session
 
     def detect(
@@ -172,8 +179,10 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
         raise ValueError(f"tta must be None or one of {', '.join((ONCE, *VIEWS))}, got {tta!r}")
     weights, path = find(model)
     card = _card(path)
+    content = weights.read_bytes()
+    session = _session(weights, content, threads)
     seen = tta or card.usual_tta
-    return Detector(_session(weights, threads), card, None if seen == ONCE else seen)
+    return Detector(session, card, None if seen == ONCE else seen, hashlib.sha256(content).hexdigest())
 
 
 def find(model: str | Path) -> tuple[Traversable, Traversable]:
@@ -211,7 +220,7 @@ def _card(path: Traversable) -> Card:
         raise InputError(f"{path}, {key}: {first['msg']}; export the model again") from error
 
 
-def _session(path: Traversable, threads: int) -> "InferenceSession":
+def _session(path: Traversable, content: bytes, threads: int) -> "InferenceSession":
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
@@ -221,7 +230,7 @@ def _session(path: Traversable, threads: int) -> "InferenceSession":
     options.log_severity_level = 4  # failures come as exceptions; onnxruntime would print them a second time
     try:
         session = onnxruntime.InferenceSession(
-            path.read_bytes(),
+            content,
             options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=[SLOW],

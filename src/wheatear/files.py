@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from wheatear.errors import InputError
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
@@ -20,6 +22,16 @@ def whole(path: Path) -> Iterator[Path]:
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_way(path: Path) -> None:
+    """Make the folder that a file will be written into, before the work that it shall hold.
+
+    InputError where there is a folder of the file's own name.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

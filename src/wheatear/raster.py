@@ -2,7 +2,8 @@
 
 import threading
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
     from affine import Affine
-    from rasterio import DatasetReader, Env
+    from rasterio import DatasetReader
     from rasterio.crs import CRS
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -120,7 +121,7 @@ class Raster:
         """(h, w) bool, False where there is no data; None where all of the file is data."""
         if self._all_valid:
             return None
-        with _small_cache():
+        with _reading():
             if self._alpha is None:
                 mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
                 return mask
@@ -136,25 +137,26 @@ class Raster:
         self._dataset.close()
 
     def _read(self, window: Window, shape: tuple[int, int]) -> np.ndarray:
-        from rasterio.errors import RasterioIOError
-
-        try:
-            with _small_cache():
-                bands = self._dataset.read(
-                    self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
-                )
-        except RasterioIOError as error:
-            raise InputError("is damaged or cut short; copy it again") from error
+        with _reading():
+            bands = self._dataset.read(
+                self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
+            )
         if bands.dtype == np.uint16:
             bands = (bands >> 8).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))
 
 
-def _small_cache() -> "Env":
+@contextmanager
+def _reading() -> Iterator[None]:
     """GDAL settles the size of its cache for good at the first block that it reads, in whatever thread that is."""
     from rasterio import Env
+    from rasterio.errors import RasterioIOError
 
-    return Env(GDAL_CACHEMAX=CACHE_BYTES)
+    try:
+        with Env(GDAL_CACHEMAX=CACHE_BYTES):
+            yield
+    except RasterioIOError as error:
+        raise InputError("is damaged or cut short; copy it again") from error
 
 
 def _ranges(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from wheatear.data.labels import SPLIT_NAMES, Labelled, Labels, decimal, parse_box, photos_in, refuse_missing
 from wheatear.data.sample import Sample
 from wheatear.data.tables import Table, read_table, require, write_table
+from wheatear.errors import InputError
 
 PHOTOS = "images"
 COLUMNS = ("image_name", "BoxesString", "domain")
@@ -31,6 +32,10 @@ def read(folder: Path) -> Labelled:
         header, table = read_table(file)
         labels = parse(file, header, table)
         refuse_missing(file.name, {name: each.line for name, each in labels.items()}, found.photos)
+        for name in labels.keys() & found.labels.keys():
+            raise InputError(
+                f"{file.name}, line {labels[name].line}: {name} is in another file too; keep one line"
+            )
         for each in labels.values():
             each.split = SPLIT_NAMES.get(file.stem.removeprefix("competition_"), "")
         found.labels.update(labels)

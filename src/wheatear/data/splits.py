@@ -1,4 +1,4 @@
-"""Divide photos into train and val so that no field photo is on both sides."""
+"""Divide photos into train and val so that no field photo is on both sides, and tell them apart again."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 
 from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
-from wheatear.data.tables import write_table
+from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
 Groups = dict[str, list[Sample]]
@@ -46,6 +46,37 @@ def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sampl
     if all(sample.photo in held for sample in samples):
         raise InputError("--hold-out: no photo is left to train on; hold out fewer sessions")
     return [replace(sample, split="val" if sample.photo in held else "train") for sample in samples]
+
+
+def usual_split(samples: Sequence[Sample]) -> str:
+    """val, or all where no photo is in a split."""
+    return "val" if any(sample.split for sample in samples) else "all"
+
+
+def photos_of(samples: Sequence[Sample], split: str | None, folder: Path) -> list[Sample]:
+    """The photos of a split; without one named, val, or all where the photos are not divided.
+
+    Raises InputError where the split has no photo.
+    """
+    splits = {sample.split for sample in samples} - {""}
+    wanted = split or usual_split(samples)
+    chosen = [sample for sample in samples if wanted in ("all", sample.split)]
+    if not chosen:
+        there = ", ".join(sorted(splits)) or "none; run `wheatear data split` first"
+        raise InputError(f"{folder}: no photo is in the split '{wanted}'; there are: {there}")
+    return chosen
+
+
+def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
+    """Those of the samples that an images.csv names, in its split; all of them as they are where it names none."""
+    splits = read_splits(images)
+    known = [replace(sample, split=splits[sample.name]) for sample in samples if sample.name in splits]
+    return known or list(samples)
+
+
+def read_splits(images: Path) -> dict[str, str]:
+    """The split of each photo of an images.csv that `write_images_csv` wrote, by name."""
+    return {row["image_id"]: row["split"] for _, row in read_table(images)[1]}
 
 
 def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:

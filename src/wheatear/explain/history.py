@@ -11,6 +11,7 @@ from wheatear.data.sample import Sample
 from wheatear.explain.colours import IGNORED, INK
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import TrainedRun
+from wheatear.train.checkpoint import HISTORY
 
 PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
 
@@ -20,7 +21,7 @@ SECONDS_SHOWN = 180  # up to here a training took seconds, beyond it minutes
 
 def curves(run: TrainedRun, sample: Sample) -> Figure:
     """The losses and metrics of each stage on the training and the validation data, each stage in rows of its own."""
-    histories = {s.stage: read_history(run.folder / s.stage / "metrics.csv") for s in run.model.recipe.stages}
+    histories = {s.stage: read_history(run.folder / s.stage / HISTORY) for s in run.model.recipe.stages}
     names = {stage: metric_names(rows) for stage, rows in histories.items()}
     columns = min(COLUMNS, max(map(len, names.values())))
     rows_of = {stage: -(-len(some) // columns) for stage, some in names.items()}

@@ -7,17 +7,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wheatear.boxes import area, iou
+from wheatear.boxes import area
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
+from wheatear.evaluation import SCORE_THRESHOLDS
 from wheatear.explain.colours import BACKGROUND, FOUND, HEAD, INK, MISSED, TRUTH
 from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_for, sheet, show, write
 from wheatear.explain.seen import Finder, Seen
+from wheatear.matching import match
 
 HIT_IOU = 0.5  # as in ADA and in the recall of the RPN
 WIDTH = 7.0  # inches of a single photo
 SIZE_BINS = 24
-THRESHOLDS = np.arange(2, 99) / 100
 
 
 def labelled_photo(run: Finder, sample: Sample) -> Figure:
@@ -73,16 +74,17 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
 def score_threshold(run: Finder, sample: Sample) -> Figure:
     """The count at every score threshold, the hits among it, and the heads as labelled."""
     seen = run.seen(sample)
-    counts = [len(seen.detections.above(t)) for t in THRESHOLDS]
+    counts = [len(seen.detections.above(t)) for t in SCORE_THRESHOLDS]
     figure, (axes,) = sheet(1, 1, (WIDTH, 4))
-    axes.plot(THRESHOLDS, counts, color=FOUND, lw=2.5, label="counted")
+    axes.plot(SCORE_THRESHOLDS, counts, color=FOUND, lw=2.5, label="counted")
     text = f"At {run.threshold:.2f} the count is {len(seen.detections.above(run.threshold))}"
     if len(seen.boxes):
-        hits = [int((pair(seen.boxes, seen.detections.above(t)) >= 0).sum()) for t in THRESHOLDS]
-        axes.plot(THRESHOLDS, hits, color=HEAD, ls="--", label=f"hits (IoU {HIT_IOU})")
+        hits = [int((pair(seen.boxes, seen.detections.above(t)) >= 0).sum()) for t in SCORE_THRESHOLDS]
+        axes.plot(SCORE_THRESHOLDS, hits, color=HEAD, ls="--", label=f"hits (IoU {HIT_IOU})")
         axes.axhline(len(seen.boxes), color=TRUTH, label="heads as labelled")
         best = int(np.abs(np.array(counts) - len(seen.boxes)).argmin())
-        text += f", at {THRESHOLDS[best]:.2f} it would come nearest to the {len(seen.boxes)} labelled ({counts[best]})"
+        text += f", at {SCORE_THRESHOLDS[best]:.2f} it would come nearest to the {len(seen.boxes)} labelled "
+        text += f"({counts[best]})"
     axes.axvline(run.threshold, color=INK, ls=":", label=f"threshold {run.threshold:.2f}")
     axes.set(xlabel="score threshold", ylabel="heads in this photo", xlim=(0, 1), ylim=(0, None))
     axes.legend(fontsize=8)
@@ -124,12 +126,7 @@ def size_range(boxes: np.ndarray) -> str:
 
 def pair(boxes: np.ndarray, found: Detections, iou_thresh: float = HIT_IOU) -> np.ndarray:
     """(N,) int64: the head (of G) that each detection takes, or -1; greedy in descending score as in `matching`."""
-    overlaps = iou(found.boxes, boxes)
-    head_of = np.full(len(found), -1)
-    for n, row in enumerate(overlaps if len(boxes) else ()):
-        if row.max() >= np.float32(iou_thresh):
-            head_of[n] = row.argmax()
-            overlaps[:, head_of[n]] = -1  # taken
+    head_of: np.ndarray = match(boxes, found, np.array([iou_thresh])).taken[0]
     return head_of
 
 

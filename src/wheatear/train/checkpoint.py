@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from wheatear.errors import InputError, last_line
 from wheatear.files import whole
 
-WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
+WEIGHTS, METRICS, HISTORY = "weights.safetensors", "metrics.json", "metrics.csv"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -74,6 +74,11 @@ def is_detector(path: Path) -> bool:
 def sha256(path: Path) -> str:
     """The digest of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def has_history(run: Path, stage: str) -> bool:
+    """Whether the run holds the figures of each epoch of this stage; `wheatear average` makes runs that do not."""
+    return (run / stage / HISTORY).exists()
 
 
 def finished(run: Path, stage: str) -> bool:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from wheatear.errors import InputError
 from wheatear.files import whole
+from wheatear.train.checkpoint import HISTORY
 
 CHECKPOINT = "last.ckpt"
 
@@ -75,7 +76,7 @@ class History(Callback):
     """One row an epoch in metrics.csv: epoch, seconds since the stage began, learning rate, every logged metric."""
 
     def __init__(self, folder: Path) -> None:
-        self.path, self.rows = folder / "metrics.csv", list[dict[str, float]]()
+        self.path, self.rows = folder / HISTORY, list[dict[str, float]]()
         self.seconds, self.began = 0.0, time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -13,8 +13,7 @@ from wheatear.data.check import clean
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.more import More
 from wheatear.data.sample import Sample
-from wheatear.data.splits import write_images_csv
-from wheatear.data.tables import read_table
+from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import read_json, sha256, write_json
 from wheatear.train.fit import HERE, Machine, first_process
@@ -72,13 +71,14 @@ def open_run(
         )
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
-    if other_labels and other_labels.both and not recipe.is_joint():
-        raise InputError(f"--both: only joint stages learn of two labellings; {recipe.name} has others")
+    if other_labels and other_labels.both and not recipe.learns_of_both():
+        raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
     if recipe.goes_on() and not (weights and is_trained(weights)):
         raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)
+        refuse_other_weights(folder, weights)
         refuse_others(folder, other_labels)
     by_split = {split: [clean(s) for s in samples if s.split == split] for split in ("train", "val")}
     for split, chosen in by_split.items():
@@ -101,9 +101,27 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
     if validated(read_json(folder / "recipe.json"), folder / "recipe.json") != recipe:
         raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
     images = folder / IMAGES_CSV
-    known = {row["image_id"]: row["split"] for _, row in read_table(images)[1]} if images.exists() else {}
+    known = read_splits(images) if images.exists() else {}
     if known and known != {sample.name: sample.split for sample in samples}:
         raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
+
+
+def refuse_other_weights(folder: Path, weights: Path | None) -> None:
+    """Raises InputError where a folder's run, if it holds one, began with another file than `weights`."""
+    facts = folder / "run.json"
+    if not facts.exists():
+        return
+    before, now = read_json(facts).get("weights") or {}, _start(weights) or {}
+    if before.get("sha256") != now.get("sha256"):
+        began = f"--weights {before['file']}" if before else "no --weights"
+        raise InputError(
+            f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
+        )
+
+
+def _start(weights: Path | None) -> dict[str, str] | None:
+    """What run.json says of the file that a run began with."""
+    return {"file": weights.name, "sha256": sha256(weights)} if weights else None
 
 
 def describe(
@@ -114,7 +132,6 @@ def describe(
     more: Sequence[More],
 ) -> dict[str, object]:
     """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
-    start = {"file": weights.name, "sha256": sha256(weights)} if weights else None
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
         "heads": {split: sum(len(s.boxes) for s in samples) for split, samples in by_split.items()},
@@ -124,5 +141,5 @@ def describe(
         "threads": torch.get_num_threads(),
         "precision": precision,
         **asdict(machine),
-        "weights": start,
+        "weights": _start(weights),
     }

@@ -173,6 +173,10 @@ class Recipe(Part):
         """Whether everything is trained at once."""
         return all(isinstance(stage, JointStage) for stage in self.stages)
 
+    def learns_of_both(self) -> bool:
+        """Whether any stage learns of two labellings, where there are two."""
+        return any(isinstance(stage, JointStage) and stage.both for stage in self.stages)
+
     def goes_on(self) -> bool:
         """Whether its first stage needs a detector that was trained before."""
         return bool(self.stages) and self.stages[0].stage == "blend"

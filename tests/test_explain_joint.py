@@ -23,7 +23,7 @@ from wheatear.explain.history import curves
 from wheatear.explain.labels import label_anchors, labelling, training_samples
 from wheatear.explain.look import TrainedRun
 from wheatear.explain.part import cut_out, middle
-from wheatear.explain.proposals import best_of_cells, best_regions
+from wheatear.explain.proposals import before_nms, best_of_cells, best_regions
 from wheatear.explain.receptive import arithmetic, known_sides, measure, receptive_field
 from wheatear.explain.regions import box_regression, pooled_crop
 from wheatear.explain.seen import unlabelled
@@ -92,6 +92,17 @@ def test_of_a_large_photo_the_middle_is_explained(run: TrainedRun, tmp_path: Pat
     assert run.look(large).image.shape == (100, SIZE, 3)
     caption = caption_of(story.steps.labelled_photo(run, large))
     assert f"{SIZE + 20}×100 px, of which the middle {SIZE}×100 px are explained; 2 heads" in caption
+
+
+def test_a_larger_photo_has_more_regions(run: TrainedRun, tmp_path: Path):
+    """1280² for 1024²: 156 of a level for 100, and at most 78 in all for 50."""
+    Image.new("RGB", (SIZE, SIZE), "green").save(tmp_path / "large.png")
+    large = unlabelled(tmp_path / "large.png")
+    look = run.look(large)
+    assert len(before_nms(look)) == 3 * 156
+    assert {tuple(box) for box in look.proposals[0].tolist()} <= {tuple(b) for b in before_nms(look).tolist()}
+    assert "(at most 78; " in caption_of(best_regions(run, large))
+    assert "156 × 4" in [text.get_text() for text in layers(run, large).axes[0].texts]
 
 
 def test_the_diagram_has_the_shapes_of_every_level(run: TrainedRun, sample: Sample):

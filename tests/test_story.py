@@ -1,6 +1,7 @@
 """`wheatear explain`: the story of a photo as files."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def test_a_labelled_photo_shows_every_step(run: Path, field_dir: Path, field_pho
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", html)
     assert all(re.search(r"\d", caption) for caption in captions)
     assert "Left out" not in html
+
+
+def test_a_mean_of_runs_has_no_history(run: Path, field_photo: Path, tmp_path: Path):
+    mean = tmp_path / "mean"
+    shutil.copytree(run, mean)
+    next(mean.glob("*/metrics.csv")).unlink()
+    code, output = explain(field_photo, "--run", mean, "--out", tmp_path / "out")
+    assert code == 0, output
+    assert f"Left out: How the training went: {story.MISSING[story.HISTORY]}" in output
+    assert (tmp_path / "out" / "index.html").exists()
 
 
 def test_an_unlabelled_strip_of_a_photo(run: Path, tmp_path: Path):

@@ -75,7 +75,7 @@ class Card(BaseModel):
         return self.score_threshold if self.count_threshold is None else self.count_threshold
 
     def nms_thresh(self) -> float:
-        """The IoU above which the detector takes two boxes for one head; as shipped where the recipe is unknown."""
+        """The IoU above which the detector takes two boxes for one head; NMS_THRESH where the recipe is unknown."""
         detection = self.recipe.get("detection")
         return float(detection.get("nms_thresh", NMS_THRESH)) if isinstance(detection, dict) else NMS_THRESH
 

@@ -17,6 +17,9 @@ Write = Callable[[str], object]
 
 JPEG_QUALITY = 70  # half the size of Pillow's default; the boxes stay clear
 
+# What is wider than the screen is scrolled, by the keyboard too.
+SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="scrolls sideways">'
+
 _START = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -31,7 +34,8 @@ $style</style>
 <body>
 <h1>$title</h1>
 """)
-_END = Template("""<dialog aria-label="Picture"><img alt=""><p><span></span> <a hidden>Full size</a></p></dialog>
+_END = Template("""<dialog aria-label="Picture">
+<button class="close">Close</button><img alt=""><p><span></span> <a hidden>Full size</a></p></dialog>
 <script>
 $script</script>
 </body>
@@ -80,8 +84,10 @@ def header(titles: Sequence[str], numbers: Iterable[bool]) -> str:
     cells = []
     for title, number in zip(titles, numbers, strict=True):
         kind = ' class="number"' if number else ""
-        cells.append(f"<th{kind}><button>{escape(title)}</button></th>" if title else "<th></th>")
-    return f'<div class="scroll"><table>\n<thead><tr>{"".join(cells)}</tr></thead>\n<tbody>\n'
+        cells.append(
+            f"<th{kind}><button>{escape(title)}</button></th>" if title else '<th aria-label="picture"></th>'
+        )
+    return f"{SCROLL}<table>\n<thead><tr>{''.join(cells)}</tr></thead>\n<tbody>\n"
 
 
 def cell(text: str, value: float | None = None, number: bool = False, small: str = "") -> str:

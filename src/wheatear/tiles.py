@@ -31,10 +31,7 @@ SIZE = 1280
 OVERLAP = 256
 # As far as two windows may disagree on a head's centre; the detectors' finest grid is 16 pixels.
 SLACK = 16
-# Windows start on the detectors' coarsest grid (stride 32, twice over for deeper ones), so that an anchor lies where a
-# run over the whole photo would have it.
-ALIGNMENT = 64
-# What the shipped detectors are told, for a card that does not say.
+# Of two boxes of one head, for a detector whose card does not say.
 NMS_THRESH = 0.4
 
 

@@ -15,7 +15,7 @@ class Sample:
     source:  the label file's own name for where the photo is from; "" if it names none.
     session: one field on one day (GWHD 2021's "domain"); "" if unknown.
     photo:   tiles cut from the same field photo share this name; "" if not known yet.
-    split:   "train", "val" or "" if not divided yet.
+    split:   "train", "val", "test" or "" if not divided yet.
     rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages; in
              COCO the annotations' ids, in VOC the objects' numbers.
     """

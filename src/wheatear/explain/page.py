@@ -6,6 +6,7 @@ from html import escape
 from string import Template
 
 from wheatear.explain.colours import MEANINGS
+from wheatear.page import SCROLL
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def _section(number: int, picture: Picture) -> str:
     head = f'<section id="step-{number}">\n<h2>{number}. {escape(picture.title)}</h2>\n<p>{escape(picture.text)}</p>'
     if picture.left_out:
         return f'{head}\n<p class="left-out">Left out: {escape(picture.left_out)}.</p>\n</section>'
-    caption, wide = escape(picture.caption), ' class="wide"' if picture.wide else ""
+    caption = escape(picture.caption)
+    frame, wide = (SCROLL, ' class="wide"') if picture.wide else ("<div>", "")
     source = f"data:image/webp;base64,{picture.image}"
     return (
-        f'{head}\n<figure><div class="scroll"><img{wide} alt="{escape(picture.title)}" src="{source}"></div>\n'
+        f'{head}\n<figure>{frame}<img{wide} alt="{escape(picture.title)}" src="{source}"></div>\n'
         f"<figcaption>{caption}</figcaption></figure>\n</section>"
     )

@@ -9,6 +9,7 @@ from wheatear.errors import InputError
 from wheatear.files import whole
 
 SETTINGS = "settings.json"
+DIGITS = 12  # of the digest: enough to tell models apart, and short enough to read
 
 Settings = dict[str, str | float | None]
 
@@ -27,7 +28,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
     plots = options.maps.plots
     return {
         "model": detector.card.name,
-        "model_sha256": detector.sha256,
+        "model_sha256": detector.sha256[:DIGITS],
         "tta": detector.tta,
         "threshold": options.threshold,
         "head_px": options.head_px,

@@ -155,6 +155,10 @@ def test_help_tells_the_exit_code() -> None:
         (PermissionError(13, "Permission denied", "/x"), "wheatear: /x: Permission denied\n"),
         (OSError(28, "No space left on device"), "wheatear: No space left on device\n"),
         (OSError(), "wheatear: OSError\n"),
+        (
+            InputError("Caught it in\n wheatear.errors.InputError: a.jpg: is damaged"),
+            "wheatear: a.jpg: is damaged\n",
+        ),
     ],
 )
 def test_friendly_errors_print_one_line(

@@ -283,3 +283,21 @@ def test_an_unreadable_photo_is_named(folder, model):
 
 def test_a_threshold_out_of_range(folder, model):
     assert evaluate(folder, "--model", model, "--threshold", 1.5).exit_code == 2
+
+
+def test_a_model_in_its_run_is_judged_on_the_photos_that_it_has_not_seen(folder, model, tmp_path):
+    """Where the data set divides nothing."""
+    shutil.move(folder / "images.csv", tmp_path / "images.csv")
+    (tmp_path / "run.json").write_text("{}")
+    result = runner.invoke(app, ["evaluate", str(folder), "--model", str(model)])
+    assert result.exit_code == 0, result.output
+    assert f"The photos are divided by {tmp_path / 'images.csv'}" in result.stdout
+    judged = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())
+    assert judged["at_score_threshold"]["overall"]["photos"] == 3
+
+
+def test_boxes_without_area_are_said_to_be_there(folder, model):
+    with (folder / "train.csv").open("a") as file:
+        file.write('c,"[5, 5, -3, 10]"\n')
+    result = runner.invoke(app, ["evaluate", str(folder), "--model", str(model)])
+    assert "labelled boxes without area, which nothing can find: 1; see" in result.stderr

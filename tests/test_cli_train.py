@@ -1,6 +1,7 @@
 """`wheatear train` and `wheatear export` as a user meets them."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import Result
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typer.testing import CliRunner
 
 from one_line import complaint_of
@@ -219,6 +221,36 @@ def test_a_run_goes_on_from_its_own_weights_only(fake, field_dir, data, trained,
     assert "began with --weights mine.pth; give the same" in complaint(*options)
     assert command(*options, "--weights", other).exit_code == 0
     assert len(trained) == 1
+
+
+def test_a_stage_that_is_finished_is_said_to_be(fake, data, trained):
+    shutil.copy(fake / "images.csv", data)
+    result = command("train", data, "--recipe", TINY, "--out", fake, "--stage", "rpn")
+    assert f"Stage rpn was finished already; remove {fake / 'rpn'} to train it again" in result.stdout
+    (fake / "rcnn" / "metrics.json").unlink()
+    result = command("train", data, "--recipe", TINY, "--out", fake, "--stage", "rpn")
+    assert result.stdout.endswith("Done. Left: rcnn\n")
+
+
+@pytest.mark.parametrize(("stop", "code"), [(SystemExit(1), 130), (SIGTERMException(), 143)])
+def test_a_run_that_is_stopped_says_how_to_go_on(field_dir, tmp_path, monkeypatch, stop, code):
+    def stopped(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(run, "train_run", stopped)
+    result = command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run")
+    assert result.exit_code == code
+    assert result.stderr == "wheatear: stopped; go on by the same command with --resume\n"
+
+
+def test_boxes_that_are_left_out_are_counted(data, tmp_path, trained):
+    with (data / "train.csv").open("a") as file:
+        file.write(file_line := f"{(data / 'train.csv').read_text().splitlines()[1]}\n")
+        file.write(file_line)
+    result = command("train", data, "--recipe", TINY, "--out", tmp_path / "run")
+    left = re.match(r"(\d+) boxes that cannot be heads are left out", result.stdout)
+    assert left
+    assert int(left[1]) >= 2
 
 
 def test_a_run_that_is_there_is_refused(fake, field_dir, trained):

@@ -231,6 +231,11 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
         ("annotations/x.json", coco_text([1, 1, [1, 2, 3, "x"]]), r"annotations.0.bbox.3: Input should be"),
         (
             "annotations/x.json",
+            coco_text([1, 1, [1, 2, 3, 4]]).replace('"bbox"', '"iscrowd": 1, "bbox"'),
+            "annotations.0: iscrowd is set",
+        ),
+        (
+            "annotations/x.json",
             coco_text([1, 1, [1, 2, 3, 4]], image_id=3),
             "annotations.0: no image has the id 3",
         ),

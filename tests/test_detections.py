@@ -152,3 +152,12 @@ def test_files_that_are_not_a_csv(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="line 1: no column"):
         read_csv(path)
+
+
+def test_a_single_head_is_no_detections():
+    heads = Detections(np.array([[0, 0, 1, 1]]), np.array([0.5]))
+    for index in (0, np.int64(0)):
+        with pytest.raises(TypeError, match="take a slice, or walk over"):
+            heads[index]
+    with pytest.raises(TypeError, match="walk over"):
+        list(heads)

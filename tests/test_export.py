@@ -12,6 +12,7 @@ from onnx import TensorProto, numpy_helper
 from PIL import Image
 
 from tiny_run import divided, fake_run, tiny_recipe
+from wheatear.data.check import clean
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
@@ -196,7 +197,7 @@ def test_a_detection_without_a_partner_is_infinitely_far():
 # the files
 
 
-def test_the_card_is_complete(run):
+def test_the_card_is_complete(run, field_dir):
     card = Card.model_validate_json((run / "model.json").read_bytes())
     assert (card.format, card.name, card.score_threshold, card.count_threshold) == (1, "tiny", 0.5, None)
     assert card.score_floor == tiny_recipe().detection.score_floor
@@ -205,13 +206,24 @@ def test_the_card_is_complete(run):
     assert card.figures == {
         "stages": {stage: {"epoch": 2, "val_accuracy": 0.5} for stage in ("cnn", "rpn", "rcnn")}
     }
-    assert "CC BY 4.0" in card.licence
-    assert "Global Wheat Head" in card.citation
+    boxes = np.concatenate([clean(s).boxes for s in divided(field_dir) if s.split == "train"])
+    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    assert card.head_px == pytest.approx(np.median(sides), abs=0.06)
     assert card.usual_tta is None
     flips = tiny_recipe().detection.model_copy(update={"tta": "flips"})
     assert describe_run(run, tiny_recipe().model_copy(update={"detection": flips})).usual_tta == "flips"
     assert card == describe_run(run, tiny_recipe())
     assert card.model_extra == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "name"), [("source", "usask_1"), ("session", "Arvalis_4"), ("source", "mine")]
+)
+def test_the_card_names_the_data_set_that_it_learned_from(run, tmp_path, column, name):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "images.csv").write_text(f"image_id,{column}\na,{name}\nb,other\n")
+    card = describe_run(tmp_path / "run", tiny_recipe())
+    assert ("CC BY 4.0" in card.licence) == ("Global Wheat Head" in card.citation) == (name != "mine")
 
 
 def test_large_weights_are_stored_as_float16(graph, rounded):

@@ -148,6 +148,7 @@ def test_duplicate_rows_are_kept(kaggle: Path) -> None:
         ('a,60,40,"[1, 2, 3, x]",s', "line 2: .* is no box"),
         ('a,60,40,"[1, 2, 3, nan]",s', "line 2: .* is no box"),
         ('a,60,40,"[1, 2, 1e999, 4]",s', "line 2: .* is no box"),
+        ('a,60,40,"[1, 2, 1e30, 4]",s', "line 2: .* is no box"),
         ("a,60,40,,s", "line 2: '' is no box"),
         ('a,60,40,"[1, 2, 3, 4]"', "line 2: not as many values as columns"),
         ('a,60,40,"[1, 2, 3, 4]",s,more', "line 2: not as many values as columns"),

@@ -1,6 +1,7 @@
 """The joint stage from photos to weights: it learns, it resumes, and several processes learn as one."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -90,6 +91,45 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
     for one, other in zip(unbroken, resumed, strict=True):
         assert one | {"seconds": ""} == other | {"seconds": ""}
     assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "resumed" / "joint")
+
+
+def test_a_run_killed_before_its_weights_were_written_ends_with_the_averaged_ones(tmp_path, samples):
+    recipe = tiny_recipe({"ema": 0.5})
+    train(tmp_path / "run", recipe, samples)
+    shutil.copytree(tmp_path / "run", tmp_path / "before")
+    for name in ("weights.safetensors", "metrics.json"):
+        (tmp_path / "run" / "joint" / name).unlink()
+    train(tmp_path / "run", recipe, samples, resume=True)
+    assert_same_weights(tmp_path / "before" / "joint", tmp_path / "run" / "joint")
+
+
+def test_before_the_average_begins_the_weights_themselves_are_judged(tmp_path, samples):
+    """An average of nothing would be what the training began with; here it begins in the second of two epochs."""
+    stage = {"warmup_steps": 3}
+    plain = train(tmp_path / "plain", tiny_recipe(stage), samples)
+    averaged = train(tmp_path / "averaged", tiny_recipe(stage | {"ema": 0.5}), samples)
+    assert averaged[0] | {"seconds": ""} == plain[0] | {"seconds": ""}
+
+
+def test_a_machine_that_is_not_there_is_one_line(tmp_path, samples):
+    machine = replace(CPU, accelerator="abacus")
+    with pytest.raises(InputError, match=r"^--accelerator abacus, --devices 1, --strategy auto, .*: "):
+        train_run(open_run(tmp_path / "run", tiny_recipe(), samples, machine=machine))
+
+
+def test_photos_without_a_head_teach_nothing(tmp_path, samples):
+    bare = [replace(sample, boxes=sample.boxes[:0], rows=sample.rows[:0]) for sample in samples]
+    with pytest.raises(InputError, match="no head is labelled in the train photos"):
+        open_run(tmp_path / "run", tiny_recipe(), bare, machine=CPU)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_gone_on_with_on_other_boxes(tmp_path, samples):
+    open_run(tmp_path / "run", tiny_recipe(), samples, machine=CPU)
+    open_run(tmp_path / "run", tiny_recipe(), samples[::-1], machine=CPU, resume=True)
+    other = [replace(samples[0], boxes=samples[0].boxes + 1), *samples[1:]]
+    with pytest.raises(InputError, match="holds a run on other boxes of these photos"):
+        open_run(tmp_path / "run", tiny_recipe(), other, machine=CPU, resume=True)
 
 
 def test_refine_goes_on_from_what_joint_left(tmp_path, samples):

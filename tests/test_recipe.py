@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_recipe import tiny_recipe as joint_recipe
 from tiny_run import TINY, tiny_recipe, tiny_toml
 from wheatear.errors import InputError
 from wheatear.train.recipe import CNNStage, Recipe, RPNStage, load_recipe, shipped
@@ -201,3 +202,10 @@ def test_anchors_that_the_window_cannot_see_are_refused_with_the_reason(tmp_path
 )
 def test_a_detector_that_cannot_be_built_or_trained_is_refused(tmp_path, old, new, key):
     assert f": {key}" in complaint(tiny_toml(tmp_path, (old, new)))
+
+
+@pytest.mark.parametrize("scale", [[1.4, 0.7], [0.01, 1.0], [1.0, 20.0]])
+def test_scales_that_no_photo_can_have(scale):
+    changed = {"augment": {"crop": 128, "scale": scale}}
+    with pytest.raises(ValueError, match=r"the smaller first, both between 0.1 and 10"):
+        joint_recipe(changed)

@@ -28,5 +28,6 @@ def _one_line(error: InputError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
-        text = str(error) or type(error).__name__
+        # torch puts the traceback of a process that reads photos before what was said there.
+        text = str(error).rpartition(f".{InputError.__name__}: ")[2] or type(error).__name__
     return " ".join(text.split())

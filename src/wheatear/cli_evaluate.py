@@ -66,6 +66,7 @@ def evaluate_command(
     ),
 ) -> None:
     """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
+    from wheatear.boxes import area
     from wheatear.data.formats import read_dataset
     from wheatear.data.splits import photos_of, usual_split
     from wheatear.detector import DEFAULT_MODEL
@@ -78,6 +79,13 @@ def evaluate_command(
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
+    if model and not any(sample.split for sample in known):
+        known = divided_by_run(known, Path(model).parent)
+    if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
+        typer.echo(
+            f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
+            err=True,
+        )
     chosen = photos_of(known, split, folder)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
@@ -105,6 +113,17 @@ def evaluate_command(
         judgements = list(figures.values())
         failures = known_failures(chosen, found, judgements[0], judgements[-1])
         keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
+
+
+def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
+    """The samples as the training of a model in its run folder has divided them; as they are where there is none."""
+    from wheatear.data.formats import IMAGES_CSV
+    from wheatear.data.splits import divided_as
+
+    if not (run / "run.json").is_file() or not (run / IMAGES_CSV).is_file():
+        return list(samples)
+    typer.echo(f"The photos are divided by {run / IMAGES_CSV}")
+    return divided_as(samples, run / IMAGES_CSV)
 
 
 def run_model(

@@ -1,6 +1,8 @@
 """`wheatear train`, `average` and `export`: the commands that need torch."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +44,9 @@ def train_command(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Another order of photos, other luck.", show_default="the recipe's"),
+        typer.Option(
+            min=0, max=2**31 - 1, help="Another order of photos, other luck.", show_default="the recipe's"
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -90,9 +94,10 @@ def train_command(
     --resume at its last finished epoch.
     """
     need_torch()
-    from wheatear.data.formats import read_dataset
+    from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.more import add_more
     from wheatear.data.splits import split
+    from wheatear.train.checkpoint import finished
     from wheatear.train.fit import Machine
     from wheatear.train.opening import open_run
     from wheatear.train.recipe import load_recipe
@@ -103,7 +108,8 @@ def train_command(
     settings = load_recipe(recipe)
     out = out or Path("runs") / settings.name
     samples = read_dataset(folder, images=images)
-    if not all(sample.split for sample in samples):
+    divided = all(sample.split for sample in samples)
+    if not divided:
         samples = split(samples, seed=settings.seed)  # the recipe's, so that runs of other seeds compare
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -126,8 +132,29 @@ def train_command(
         more=added,
         other_labels=other,
     )
-    train_run(run, stage)
-    typer.echo(f"Done. Next: wheatear export {out}")
+    if run.left_out:
+        typer.echo(
+            f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them"
+        )
+    if stage and finished(out, stage):
+        typer.echo(f"Stage {stage} was finished already; remove {out / stage} to train it again")
+    with said_to_stop():
+        train_run(run, stage)
+    if not divided:
+        typer.echo(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
+    left = [each.stage for each in settings.stages if not finished(out, each.stage)]
+    typer.echo(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
+
+
+@contextmanager
+def said_to_stop() -> Iterator[None]:
+    """Tell how to go on where Lightning, which ends in silence, was stopped by Ctrl-C or SIGTERM; exit as shells do."""
+    try:
+        yield
+    except SystemExit as stop:
+        terminated = type(stop) is not SystemExit  # Lightning's SIGTERMException
+        typer.echo("wheatear: stopped; go on by the same command with --resume", err=True)
+        raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
 
 
 @friendly_errors()

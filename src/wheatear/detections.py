@@ -33,7 +33,7 @@ class Detections:
     height, width: pixels of the photo; 0 where unknown, as in detections read from a CSV.
 
     They may be given in any order and of any float type. ValueError where the shapes do not fit or a
-    number is not finite.
+    number is not finite; that a box has its smaller corner first, and a score lies in 0..1, is the caller's care.
     """
 
     boxes: np.ndarray
@@ -56,7 +56,9 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, index: slice | np.ndarray) -> "Detections":
-        """Those at a slice, an array of indices or a bool mask; still best first."""
+        """Those at a slice, an array of indices or a bool mask; still best first. TypeError for a single index."""
+        if np.ndim(index) == 0 and not isinstance(index, slice):  # type: ignore[arg-type]
+            raise TypeError("a single head is no Detections; take a slice, or walk over .boxes and .scores")
         return Detections(self.boxes[index], self.scores[index], self.height, self.width)
 
     def above(self, threshold: float) -> "Detections":

@@ -44,6 +44,7 @@ class _Annotation(BaseModel):
     image_id: int | str
     category_id: int
     bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    iscrowd: int = 0
 
 
 class _File(BaseModel):
@@ -121,6 +122,10 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
         if one.image_id not in names:
             raise InputError(
                 f"{file.name}, annotations.{number}: no image has the id {one.image_id}; list or drop it"
+            )
+        if one.iscrowd:
+            raise InputError(
+                f"{file.name}, annotations.{number}: iscrowd is set, so it frames many heads; box each, or drop it"
             )
         x, y, width, height = one.bbox
         mine = labels[names[one.image_id]]

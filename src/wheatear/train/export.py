@@ -10,7 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
+from wheatear.data.tables import read_table
 from wheatear.detections import Detections
 from wheatear.detector import Card, load
 from wheatear.errors import InputError
@@ -25,6 +27,24 @@ from wheatear.train.rescale import REFERENCE
 from wheatear.train.storage import round_weights, shrink
 from wheatear.tta import ONCE
 
+GWHD_HEAD_PX = 75.0  # the median head of its train photos, for runs that did not write theirs down
+# How its sources and sessions begin: usask_1 in Kaggle's release, Usask_1 in that of 2021.
+GWHD_INSTITUTES = [
+    "arvalis",
+    "cimmyt",
+    "ethz",
+    "inrae",
+    "ksu",
+    "nau",
+    "nmbu",
+    "rres",
+    "terraref",
+    "ukyoto",
+    "uliège-gxabt",
+    "uq",
+    "usask",
+    "utokyo",
+]
 DATA_LICENCE = (
     "The photos and boxes are those of the Global Wheat Head Dataset, CC BY 4.0; the weights are MIT."
 )
@@ -133,18 +153,28 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 def describe_run(run: Path, recipe: Recipe) -> Card:
     """The card of a run, with its stages' figures; the thresholds are chosen later, on val."""
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
+    facts = read_json(run / "run.json")
+    licence, citation = (DATA_LICENCE, CITATION) if is_gwhd(run / IMAGES_CSV) else ("", "")
     return Card(
         format=1,
         name=recipe.name,
         score_threshold=0.5,
         score_floor=recipe.detection.score_floor,
+        head_px=facts.get("head_px", GWHD_HEAD_PX),
         usual_tta=recipe.detection.tta,
         recipe=recipe.model_dump(mode="json"),
-        data=read_json(run / "run.json"),
+        data=facts,
         figures={"stages": figures},
-        licence=DATA_LICENCE,
-        citation=CITATION,
+        licence=licence,
+        citation=citation,
     )
+
+
+def is_gwhd(images: Path) -> bool:
+    """Whether any photo of a run's images.csv is from an institute of the Global Wheat Head Dataset, by its source."""
+    _, table = read_table(images)
+    names = {row[column] for _, row in table for column in ("source", "session") if row.get(column)}
+    return any(name.lower().partition("_")[0] in GWHD_INSTITUTES for name in names)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -21,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from wheatear.errors import InputError
+from wheatear.errors import InputError, first_line
 from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY
 
@@ -152,6 +153,32 @@ class StageProgress(Callback):
         self.progress.stop()
 
 
+class AveragedWeights(EMAWeightAveraging):
+    """Lightning's, which judges, and keeps, the average even where no step has gone into it yet.
+
+    That is then what the training began with.
+    """
+
+    def is_begun(self) -> bool:
+        return self._average_model is not None and int(self._average_model.n_averaged) > 0
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.is_begun():
+            super().on_validation_epoch_start(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.is_begun():
+            super().on_validation_epoch_end(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.keep(pl_module)
+
+    def keep(self, module: L.LightningModule) -> None:
+        """Put the average into the module that it is the average of."""
+        if self.is_begun():
+            self._copy_average_to_current(module)
+
+
 class StopOnNonFinite(Callback):
     """A loss that is not finite ends the training at once, before it spoils a checkpoint."""
 
@@ -173,6 +200,8 @@ def hush() -> None:
         "Found .* module.* in eval mode",  # frozen parts
         "The number of training batches",  # few photos
         "The '.*_dataloader' does not have many workers",  # see `order.loader`
+        "The dirpath has changed",  # a run folder that was moved
+        "It is recommended to use .self.log",  # every process judges all val photos
         ".*treespec, LeafSpec",  # Lightning's own use of torch
     )
     for message in meant:
@@ -203,9 +232,10 @@ def fit(
         save_on_train_epoch_end=True,
     )
     callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
-    if care.ema:
-        callbacks.insert(0, EMAWeightAveraging(decay=care.ema, update_starting_at_step=care.ema_from))
-    trainer = L.Trainer(
+    averaged = AveragedWeights(decay=care.ema, update_starting_at_step=care.ema_from) if care.ema else None
+    if averaged:
+        callbacks.insert(0, averaged)
+    trainer = trainer_of(
         max_epochs=epochs,
         precision=precision,
         accelerator=machine.accelerator,
@@ -225,4 +255,19 @@ def fit(
     )
     last = folder / CHECKPOINT
     trainer.fit(module, train, val, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    if averaged:
+        averaged.keep(
+            module
+        )  # of a checkpoint after the last epoch Lightning says nothing, not even on_train_end
     return history.rows
+
+
+def trainer_of(**settings: Any) -> L.Trainer:
+    """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that this machine has not."""
+    try:
+        return L.Trainer(**settings)
+    except (MisconfigurationException, ValueError) as error:
+        given = ", ".join(
+            f"--{name} {settings[name]}" for name in ("accelerator", "devices", "strategy", "precision")
+        )
+        raise InputError(f"{given}: {first_line(error)}") from None

@@ -95,7 +95,9 @@ def read_weights(path: Path) -> Weights:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except pickle.UnpicklingError:  # torch's message is about its own options
+        raise InputError(f"{path}: no weights; give a .pth, .safetensors or .onnx file") from None
+    except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise InputError(
             f"{path}: weights cannot be read ({first_line(error)}); give a .pth or .safetensors file"
         ) from None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 
@@ -61,6 +61,9 @@ class RCNNStage(SteppedStage):
     stage: Literal["rcnn"]
 
 
+SMALLEST = 0.1  # of a photo's size, and its inverse the largest, that an augmentation may make of it
+
+
 class AugmentRecipe(Part):
     """How a training photo differs from the one on disk (`augment`). A chance is that of a training photo, 0 to 1.
 
@@ -87,6 +90,13 @@ class AugmentRecipe(Part):
     cutout: Fraction = 0.0
     keep_area: Fraction = 0.35
     min_side: Positive = 4.0
+
+    @field_validator("scale")
+    @classmethod
+    def _smaller_first(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not SMALLEST <= scale[0] <= scale[1] <= 1 / SMALLEST:
+            raise ValueError(f"the smaller first, both between {SMALLEST:g} and {1 / SMALLEST:g}")
+        return scale
 
 
 class JointStage(Stage):

@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from count_runs import count, lines_of, table
+from count_runs import count, draw, lines_of, table
 from tiny_model import write_tiny_model
 
 
@@ -36,16 +38,28 @@ def test_the_interval_is_that_of_the_card(photos, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--gsd", "0"], "--gsd 0: not a length; give a number above 0"),
-        (["--frame", "-1"], "--frame -1: not a length; give a number above 0"),
-        (["--height", "nan"], "--height nan: not a length; give a number above 0"),
+        (["--gsd", "0"], "--gsd 0: not a length; give a number above 0, at most 10,000"),
+        (["--frame", "-1"], "--frame -1: not a length; give a number above 0, at most 10,000"),
+        (["--height", "nan"], "--height nan: not a length; give a number above 0, at most 10,000"),
         (
             ["--gsd", "1", "--frame", "2"],
             "--gsd and --frame: give one of them, they may contradict each other",
         ),
-        (["--head-px", "0"], "--head-px 0: not a size; give the pixels across a typical head, or auto"),
-        (["--head-px", "big"], "--head-px big: not a size; give the pixels across a typical head, or auto"),
+        (
+            ["--head-px", "0"],
+            "--head-px 0: not a size; give the pixels across a typical head, 4 to 10,000, or auto",
+        ),
+        (
+            ["--head-px", "big"],
+            "--head-px big: not a size; give the pixels across a typical head, 4 to 10,000, or auto",
+        ),
+        (["--gsd", "1e300"], "--gsd 1e+300: not a length; give a number above 0, at most 10,000"),
+        (
+            ["--head-px", "0.01"],
+            "--head-px 0.01: not a size; give the pixels across a typical head, 4 to 10,000, or auto",
+        ),
         (["--cell", "0"], "--cell 0: not a length; give metres above 0"),
+        (["--cell", "inf"], "--cell inf: not a length; give metres above 0"),
     ],
 )
 def test_bad_numbers_are_one_line(model, photos, tmp_path, options, message):
@@ -60,3 +74,26 @@ def test_a_photo_without_exif_has_no_area(model, photos, tmp_path):
     warning = "its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame"
     assert lines_of(result) == [f"wheatear: a.png: {warning}"]
     assert figures_of(tmp_path / "out", "a.png")["warnings"] == warning
+
+
+@pytest.mark.parametrize(("gsd", "says"), [("0.01", "0.245"), ("1", ""), ("400", "9.8e+03")])
+def test_a_scale_that_no_wheat_has_is_doubted(model, tmp_path, gsd, says):
+    """Cells of 30 × 20 px, the root of whose area is 24.5."""
+    draw(tmp_path / "a.png", [(row, column) for row in range(3) for column in range(4)])
+    count(model, tmp_path / "out", tmp_path / "a.png", "--gsd", gsd)
+    warning = f"heads would be {says} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
+    _, *doubts = figures_of(tmp_path / "out", "a.png")["warnings"].split(
+        "; heads would"
+    )  # first their size in pixels
+    assert [f"heads would{doubt}" for doubt in doubts] == ([warning] if says else [])
+
+
+@pytest.mark.parametrize(("bits", "is_dark"), [(10, True), (12, True), (14, True), (16, False)])
+def test_a_photo_that_is_almost_black_is_doubted(model, tmp_path, bits, is_dark):
+    bright = np.full((80, 120), 2**bits - 1, np.uint16)
+    Image.fromarray(bright).save(tmp_path / "a.tif")
+    count(model, tmp_path / "out", tmp_path / "a.tif")
+    warnings = figures_of(tmp_path / "out", "a.tif")["warnings"]
+    assert warnings == (
+        "is almost black; if its file has 10 or 12 bits, save it as 8-bit RGB" if is_dark else ""
+    )

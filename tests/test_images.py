@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wheatear.errors import InputError
-from wheatear.images import PHOTO_SUFFIXES, find_photos, open_photo, photo_size
+from wheatear.images import PHOTO_SUFFIXES, find_photos, left_out, open_photo, photo_size
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})]
 RNG = np.random.default_rng(0)
@@ -370,3 +370,17 @@ def test_a_folder_that_may_not_be_read_is_reported_by_whoever_opens_it(tmp_path,
 
 def test_suffixes_are_lower_case_with_their_dot():
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in PHOTO_SUFFIXES)
+
+
+def test_photos_of_other_kinds_and_linked_folders_are_named(tmp_path):
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "b.HEIC", "sub/c.nef", "sub/d.heic", ".e.heic", "notes.txt"):
+        (tmp_path / "photos" / name).touch()
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path)
+    assert left_out([tmp_path / "photos", tmp_path / "photos" / "a.jpg"]) == [
+        f"{tmp_path}/photos/linked: is a link to a folder, so left out; name the folder itself",
+        "left out, as they are of kinds that are not read (.heic, .nef): 3; save them as JPEG",
+    ]
+    (tmp_path / "photos" / "b.HEIC").write_bytes(b"ftypheic")
+    with pytest.raises(InputError, match=r"b.HEIC: is of a kind that is not read \(.HEIC\); save it as JPEG"):
+        open_photo(tmp_path / "photos" / "b.HEIC")

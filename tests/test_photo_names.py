@@ -3,6 +3,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from count_runs import draw
 from wheatear.photo_names import each_once, name_photos
 
 
@@ -84,3 +85,15 @@ def test_no_two_photos_share_a_name_or_a_picture(tmp_path_factory, places, suffi
     assert len({photo.path for photo in photos}) == len(places) + 1
     assert len({photo.name for photo in photos}) == len(photos)
     assert len({photo.picture for photo in photos}) == len(photos)
+
+
+def test_what_earlier_runs_made_is_no_photo(tmp_path):
+    """Pictures and maps of a run into this folder, whether it ended, or was stopped before it had its tables."""
+    draw(tmp_path / "a.png", [])
+    for out, beside in (("now", None), ("ended", "counts.csv"), ("stopped", "settings.json")):
+        for made in ("annotated/a.jpg", "maps/a_density.tif"):
+            draw(tmp_path / out / made, [])
+        if beside:
+            (tmp_path / out / beside).touch()
+    draw(tmp_path / "maps" / "b.png", [])  # a folder of the user's own
+    assert [photo.name for photo in name_photos([tmp_path], tmp_path / "now")] == ["a.png", "maps/b.png"]

@@ -148,3 +148,39 @@ def test_a_picture_too_long_for_jpeg(model, tmp_path):
     assert "count it with --no-pictures" in failed.error
     [done] = count_photos(load(model), photos, tmp_path, Options(pictures=False))
     assert done.heads is not None
+
+
+def test_a_photo_is_counted_once_however_the_folders_are_given(model, tmp_path):
+    for place in ("one/a.png", "two/a.png", "two/b.png"):
+        draw(tmp_path / place, [(0, 0)])
+    out = tmp_path / "out"
+    assert count(model, out, tmp_path / "one").exit_code == 0
+    more = count(model, out, tmp_path / "one", tmp_path / "two", "--resume")
+    assert more.exit_code == 1
+    assert lines_of(more) == [
+        "wheatear: ../one/a.png: would be one/a.png in the tables, where it is a.png already; "
+        "give the folders that were given before, or leave out --resume"
+    ]
+    other = count(model, out, tmp_path / "two", "--resume")
+    assert lines_of(other)[0].startswith(
+        "wheatear: ../two/a.png: would be a.png in the tables, as ../one/a.png is"
+    )
+    assert counted(out) == {"a.png": 1}
+    draw(tmp_path / "one" / "new.png", [])
+    assert count(model, out, tmp_path / "one", "--resume").exit_code == 0
+    assert counted(out) == {"a.png": 1, "new.png": 0}
+
+
+def test_results_and_photos_may_be_moved_together(model, photos, tmp_path):
+    assert count(model, photos / "out", photos).exit_code == 0
+    photos.rename(tmp_path / "moved")
+    assert count(model, tmp_path / "moved" / "out", tmp_path / "moved", "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"photos": []}'])
+def test_settings_that_are_damaged(model, photos, tmp_path, content):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    (out / "settings.json").write_text(content)
+    result = count(model, out, photos, "--resume")
+    assert lines_of(result) == [f"wheatear: {out}/settings.json: is damaged; count again without --resume"]

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 
 from wheatear.errors import InputError
 
+LONGEST = 10_000  # millimetres of a pixel, metres across a photo or up: more is a slip
 NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
 MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
@@ -42,8 +43,10 @@ class Scale:
             if number is not None
         }
         for name, number in given.items():
-            if not (number > 0 and math.isfinite(number)):
-                raise InputError(f"{name} {number:g}: not a length; give a number above 0")
+            if not 0 < number <= LONGEST:
+                raise InputError(
+                    f"{name} {number:g}: not a length; give a number above 0, at most {LONGEST:,}"
+                )
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
 

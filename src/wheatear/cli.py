@@ -1,5 +1,7 @@
 """The command line, `wheatear …`. Each command lives with its job; what it needs is imported when it runs."""
 
+import sys
+
 import typer
 
 from wheatear import cli_data
@@ -13,6 +15,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find and count wheat heads in field photos; train, evaluate and export the detector.",
 )
+
+
+@app.callback()
+def before_any_command() -> None:
+    """What a terminal has no letters for, as a ², is written as "?"; it is no reason to stop."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 app.command("count")(count_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is some
     from wheatear.outputs import Maps
     from wheatear.photo_names import Photo
 
+SMALLEST_HEAD, LARGEST_HEAD = 4, 10_000  # pixels
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
 
 
@@ -113,6 +114,7 @@ def count_command(
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
+    from wheatear.images import left_out
     from wheatear.photo_names import each_once, name_photos
 
     with friendly_errors():
@@ -122,6 +124,8 @@ def count_command(
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
+        for line in left_out(photos):
+            typer.echo(f"wheatear: {line}", err=True)
         if again:
             more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
             typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
@@ -153,9 +157,12 @@ def _head_px(text: str) -> float | Literal["auto"]:
     if text == "auto":
         return "auto"
     with suppress(ValueError):
-        if 0 < (size := float(text)) < float("inf"):
+        if SMALLEST_HEAD <= (size := float(text)) <= LARGEST_HEAD:
             return size
-    raise InputError(f"--head-px {text}: not a size; give the pixels across a typical head, or auto")
+    limits = f"{SMALLEST_HEAD} to {LARGEST_HEAD:,}"
+    raise InputError(
+        f"--head-px {text}: not a size; give the pixels across a typical head, {limits}, or auto"
+    )
 
 
 def _maps(plots: Path | None, cell: float) -> "Maps":
@@ -185,14 +192,14 @@ def _run(
     from wheatear.count_outputs import write_formats, write_page
     from wheatear.count_settings import settings_of
 
-    detector, options = _begin(out, model, tta, options, formats)
+    detector, options = _begin(photos, out, model, tta, options, formats)
     try:
         summary = _count(detector, photos, out, options)
-        if summary.first:
-            summary.show()
         write_formats(out, formats)
         if report:
             write_page(out, photos, detector.card, settings_of(detector, options), summary.errors)
+        if summary.first:
+            summary.show()
     except KeyboardInterrupt:
         typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
         raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
@@ -201,7 +208,12 @@ def _run(
 
 
 def _begin(
-    out: Path, model: str | None, tta: str | None, options: "Options", formats: Sequence[Format]
+    photos: list["Photo"],
+    out: Path,
+    model: str | None,
+    tta: str | None,
+    options: "Options",
+    formats: Sequence[Format],
 ) -> tuple["Detector", "Options"]:
     """The detector, and the options with a threshold; the folder OUT is there and keeps the settings."""
     from dataclasses import replace
@@ -220,7 +232,7 @@ def _begin(
     if not options.resume:
         refuse_older(out, formats)
     out.mkdir(parents=True, exist_ok=True)
-    keep_settings(out, detector, options)
+    keep_settings(out, detector, options, photos)
     return detector, options
 
 

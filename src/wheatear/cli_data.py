@@ -140,7 +140,7 @@ def convert(
 def draw(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write photos and boxes.")],
     n: Annotated[int, typer.Option("-n", min=1, help="How many photos.")],
-    size: Annotated[int, typer.Option(min=1, help="Their width and height in pixels.")] = 1024,
+    size: Annotated[int, typer.Option(min=1, max=16_384, help="Their width and height in pixels.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same photos.")] = 0,
 ) -> None:
     """Draw photos of a wheat field that does not exist, with exact boxes, in Kaggle's layout."""

@@ -87,6 +87,7 @@ def evaluate_command(
             err=True,
         )
     chosen = photos_of(known, split, folder)
+    out.mkdir(parents=True, exist_ok=True)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
         found = read_detections(detections, known, chosen)
@@ -197,7 +198,6 @@ def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]",
     """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
     from wheatear.detections import write_csv
 
-    out.mkdir(parents=True, exist_ok=True)
     with whole(out / "evaluation.json") as part:
         part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
     write_csv(out / "detections.csv", found.items())

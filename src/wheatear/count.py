@@ -16,14 +16,14 @@ from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
 from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.ground import ground_of, odd_size
+from wheatear.ground import ground_of, odd_scale, odd_size
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
-from wheatear.photo_names import COUNTS, PICTURES, Photo
+from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
 from wheatear.pixels import Pixels
 from wheatear.raster import Raster, open_pixels
 from wheatear.tables import Row, keep_rows, rows_so_far, table
 
-DETECTIONS, PLOTS, MAPS = "detections.csv", "plots.csv", "maps"
+DETECTIONS, PLOTS = "detections.csv", "plots.csv"
 COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
 # Pixels of the longer side. The photos that detectors learn from are tiles of 1024, of fields seen from afar; a
 # camera's own, taken nearer, may have heads four times as large.
@@ -170,6 +170,8 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
     if head_px and head_px != options.head_px:
         warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
     if off := odd_size(heads, trained_px, head_px):
+        warnings.append(off)
+    if off := odd_scale(heads, ground.pixel_m2):
         warnings.append(off)
     return _Done(photo, heads, ground.area_m2, tuple(warnings), plots)
 

@@ -1,26 +1,41 @@
 """settings.json of a count: what the numbers depend on, so that a run is resumed as it began."""
 
+import hashlib
 import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from wheatear.count import Options
+from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.files import whole
+from wheatear.photo_names import SETTINGS, Photo
 
-SETTINGS = "settings.json"
-DIGITS = 12  # of the digest: enough to tell models apart, and short enough to read
+DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
+MEND = "give the folders that were given before, or leave out --resume"
+PHOTOS = "photos"  # the key of where each photo lies, from OUT on
 
 Settings = dict[str, str | float | None]
 
 
-def keep_settings(out: Path, detector: Detector, options: Options) -> None:
-    """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with."""
+def keep_settings(out: Path, detector: Detector, options: Options, photos: Sequence[Photo]) -> None:
+    """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with.
+
+    It also says where each photo lies: a photo that was counted before must have the name that it had, and no other
+    photo may have it, or it would be counted twice, or not at all.
+    """
     path, settings = out / SETTINGS, settings_of(detector, options)
+    places = {photo.name: _place(photo.path, out) for photo in photos}
     if options.resume and path.exists():
-        _refuse_others(path, settings)
+        before = _read(path)
+        _refuse_others(path, before, settings)
+        known = before.get(PHOTOS) or {}
+        _refuse_other_names({name: known[name] for name in counted_before(out) if name in known}, places)
+        places = known | places
     with whole(path) as part:
-        part.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+        part.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
 
 
 def settings_of(detector: Detector, options: Options) -> Settings:
@@ -35,17 +50,47 @@ def settings_of(detector: Detector, options: Options) -> Settings:
         "gsd_mm": options.scale.gsd_mm,
         "frame_m": options.scale.frame_m,
         "height_m": options.scale.height_m,
-        "plots": None if plots is None else str(plots.path),
+        "plots": None if plots is None else plots.path.name,
+        "plots_sha256": None
+        if plots is None
+        else hashlib.sha256(plots.path.read_bytes()).hexdigest()[:DIGITS],
         "cell_m": options.maps.cell_m,
     }
 
 
-def _refuse_others(path: Path, settings: Settings) -> None:
+def _place(photo: Path, out: Path) -> str:
+    """Where a photo lies from OUT on, so that both may be moved together; from the root on where that is on no disk."""
+    try:
+        place = os.path.relpath(os.path.realpath(photo), os.path.realpath(out))
+    except ValueError:  # of another drive of Windows
+        place = os.path.realpath(photo)
+    return place.encode("utf-8", "backslashreplace").decode()
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         before = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged; count again without --resume") from error
+    except ValueError:
+        before = None
+    if not isinstance(before, dict) or not isinstance(before.get(PHOTOS, {}), dict):
+        raise InputError(f"{path}: is damaged; count again without --resume")
+    return before
+
+
+def _refuse_others(path: Path, before: Mapping[str, Any], settings: Settings) -> None:
     for name, value in settings.items():
         if before.get(name) != value:
             was = before.get(name)
             raise InputError(f"{path}: {name} was {was}, now {value}; give the same, or leave out --resume")
+
+
+def _refuse_other_names(done: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """done: the places of the photos that were counted, by name; now: those of the photos that are to be."""
+    names = {place: name for name, place in done.items()}
+    for name, place in now.items():
+        if done.get(name, place) != place:
+            raise InputError(f"{place}: would be {name} in the tables, as {done[name]} is already; {MEND}")
+        if names.get(place, name) != name:
+            raise InputError(
+                f"{place}: would be {name} in the tables, where it is {names[place]} already; {MEND}"
+            )

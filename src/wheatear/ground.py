@@ -1,5 +1,6 @@
 """What a photo shows of the ground, from what the user says or from the file's own coordinates."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import numpy as np
 from wheatear.area import Scale
 from wheatear.boxes import area
 from wheatear.detections import Detections
-from wheatear.pixels import Pixels, valid_pixels
+from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import Raster
 
 ENOUGH_HEADS = 10  # for their median size to say something of the photo
+SHORTEST, LONGEST = 0.005, 0.4  # metres of a head, the root of its box's area; real ones have 0.03 to 0.1
+ALIKE = 1.1  # areas of a pixel as given and by coordinates that differ by more contradict each other
+DARK = 64  # of 255; 14 bits of 16 reach 63
+SAMPLE = 2048  # pixels a side
 FAR_OFF = 1.6  # heads larger or smaller than the detector's by this are found worse
 
 
@@ -38,8 +43,35 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
         warnings.append("its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame")
     if isinstance(pixels, Raster):
         warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
-        pixel_m2 = pixel_m2 or _by_coordinates(pixels)
+        own = _by_coordinates(pixels)
+        if pixel_m2 and own and not 1 / ALIKE < pixel_m2 / own < ALIKE:
+            says = (
+                f"{1000 * math.sqrt(own):.3g} mm a pixel, not {1000 * math.sqrt(pixel_m2):.3g} as was given"
+            )
+            warnings.append(f"its coordinates say {says}")
+        pixel_m2 = pixel_m2 or own
+    if brightest(pixels) < DARK:
+        warnings.append("is almost black; if its file has 10 or 12 bits, save it as 8-bit RGB")
     return Ground(pixel_m2, valid_pixels(pixels), tuple(warnings))
+
+
+def brightest(pixels: Pixels) -> int:
+    """The largest value, 0..255, of some of its pixels; of a photo in windows, of its middle."""
+    middle = pixels.height // 2, pixels.width // 2
+    top, left = (max(0, at - SAMPLE // 2) for at in middle)
+    window = Window(top, left, min(top + SAMPLE, pixels.height), min(left + SAMPLE, pixels.width))
+    image = pixels.image if isinstance(pixels, InMemory) else pixels.read(window)
+    return int(image[::4, ::4].max(initial=0))
+
+
+def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
+    """A warning where the heads found would be as no wheat has them; None where they would not, or nothing is known."""
+    if pixel_m2 is None or len(heads) < ENOUGH_HEADS:
+        return None
+    side = math.sqrt(float(np.median(area(heads.boxes))) * pixel_m2)
+    if SHORTEST <= side <= LONGEST:
+        return None
+    return f"heads would be {1000 * side:.3g} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
 
 
 def odd_size(heads: Detections, trained_px: float, head_px: float | None) -> str | None:

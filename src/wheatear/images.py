@@ -3,6 +3,7 @@
 import os
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from wheatear.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+# What phones and cameras write too, and nothing here reads.
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2")
+OTHER_SUFFIXES += (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
 
 # Above the 150 megapixels of the largest camera backs, and where Pillow itself refuses to go on.
 MAX_PIXELS = 178_956_970
@@ -75,6 +79,25 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     return sorted(photos.values())
 
 
+def left_out(paths: Iterable[str | Path]) -> list[str]:
+    """A line on the files in these folders that are photos of kinds not read, and one on each folder that is a link."""
+    kinds: Counter[str] = Counter()
+    lines = []
+    for folder in map(Path, paths):
+        for parent, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+            lines += [f"{link}: is a link to a folder, so left out; name the folder itself" for link in links]
+            kinds.update(Path(name).suffix.lower() for name in files if not name.startswith("."))
+    other = {kind: kinds[kind] for kind in OTHER_SUFFIXES if kinds[kind]}
+    if other:
+        number, names = sum(other.values()), ", ".join(other)
+        lines.append(
+            f"left out, as they are of kinds that are not read ({names}): {number:,}; save them as JPEG"
+        )
+    return lines
+
+
 # Pillow names no list of what broken EXIF can raise; these are what flipping its bytes brought up. A photo
 # whose EXIF cannot be read is taken as it lies.
 _BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
@@ -125,6 +148,8 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
         return f"cannot be read ({error.strerror}); copy it again"
     if path.stat().st_size == 0:
         return "is empty (0 bytes); copy it again"
+    if path.suffix.lower() in OTHER_SUFFIXES:
+        return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, or cut short; give a whole JPEG, PNG, TIFF or WebP file"
     return "is damaged or cut short; copy it again"

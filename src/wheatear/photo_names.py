@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 from wheatear.images import find_photos
 
 # The results of a run, below OUT.
-COUNTS = "counts.csv"
-PICTURES = "annotated"
+COUNTS, SETTINGS = "counts.csv", "settings.json"
+PICTURES, MAPS = "annotated", "maps"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
     folder. If two photos would share a name, all are named relative to the folder that holds all of them.
     What a run drew into `out`, or an earlier one elsewhere, is left out.
     """
-    drawn = os.path.realpath(out / PICTURES)
+    drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
     photos = [photo for photo in find_photos(inputs) if not _was_drawn(photo, drawn)]
     paths = [os.path.abspath(photo) for photo in photos]
     folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
@@ -56,11 +56,15 @@ def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
     return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
 
 
-def _was_drawn(photo: Path, drawn: str) -> bool:
-    """Whether it lies in this run's folder of pictures, or in another's, which has the counts beside it."""
+def _was_drawn(photo: Path, drawn: set[str]) -> bool:
+    """Whether it lies in this run's pictures or maps, or in another's, which has its counts or settings beside it."""
     folders = Path(os.path.realpath(photo)).parents
     return any(
-        str(folder) == drawn or (folder.name == PICTURES and (folder.parent / COUNTS).exists())
+        str(folder) in drawn
+        or (
+            folder.name in (PICTURES, MAPS)
+            and any((folder.parent / name).exists() for name in (COUNTS, SETTINGS))
+        )
         for folder in folders
     )
 

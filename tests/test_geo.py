@@ -303,6 +303,40 @@ def test_plots_without_a_crs(tmp_path):
         read_plots(shapefile)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[3.", "[500003.", "its coordinates are no degrees; save it in EPSG:4326, or with its CRS"),
+        ("p1", "p\xe9", "cannot be read as plots"),
+    ],
+)
+def test_plots_of_other_coordinates_or_letters(tmp_path, old, new, message):
+    path = plots_file(tmp_path / "p.geojson", p1=(1, 1, 2, 2))
+    text = path.read_text()
+    assert old in text
+    path.write_bytes(text.replace(old, new).encode("latin-1"))
+    with pytest.raises(InputError, match=rf"p\.geojson: {message}"):
+        read_plots(path)
+
+
+def test_a_plot_within_one_that_comes_before_it(tmp_path):
+    path = plots_file(tmp_path / "p.geojson", field=(0, 0, 6, 4), a=(1, 1, 2, 2))
+    with pytest.raises(
+        InputError, match="plot a lies within field, which comes before it and has its heads; take one"
+    ):
+        read_plots(path)
+
+
+def test_numbers_are_names_too(tmp_path):
+    path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    text = path.read_text().replace('"a"', "101").replace('"b"', "null")
+    path.write_text(text)
+    assert read_plots(path).names == ["1", "2"]
+    assert read_plots(path).note.endswith("not every plot has one")
+    path.write_text(text.replace("null", "102.0"))
+    assert read_plots(path).names == ["101", "102"]
+
+
 def test_plots_without_names_are_numbered(tmp_path):
     path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
     path.write_text(path.read_text().replace('"plot": "b"', '"plot": "a"'))

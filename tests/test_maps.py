@@ -1,6 +1,7 @@
 """`wheatear count` over GeoTIFFs: the maps, the plots, and what is said of images without coordinates."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ rasterio = pytest.importorskip("rasterio")
 pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
 
+from affine import Affine  # noqa: E402
 from pyogrio.errors import DataSourceError, FeatureError  # noqa: E402
 
 from count_runs import count, lines_of, table  # noqa: E402
@@ -53,7 +55,7 @@ def test_plots_are_counted(model, tmp_path):
     first, second = rows_of(tmp_path / "out" / "plots.csv")
     assert [first[name] for name in ("image", "plot", "heads", "warnings")] == ["a.tif", "A1", "1", ""]
     assert float(first["area_m2"]) == pytest.approx(12, rel=1e-2)
-    assert second["warnings"] == "25 % of it is off the image or without data"
+    assert second["warnings"] == "25 % of it is off the image, without data or in a plot named before it"
     assert float(second["heads_per_m2"]) == pytest.approx(1 / 12, abs=0.005)
     fields = pyogrio.raw.read(tmp_path / "out" / "maps" / "a_plots.gpkg")[3]
     assert fields[0].tolist() == ["A1", "A2"]
@@ -154,3 +156,49 @@ def test_heads_where_there_is_no_data_are_not_counted(model, tmp_path):
     assert float(row["area_m2"]) == pytest.approx(12, rel=1e-3)
     heads = json.loads((tmp_path / "out" / "maps" / "a_heads.geojson").read_text())["features"]
     assert len(heads) == 1
+
+
+LOCAL = 'LOCAL_CS["Local Coordinates (m)",UNIT["metre",1]]'  # as programs of photogrammetry write it
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner"),
+    [(LOCAL, (0, 0)), (UTM, (9e15, 9e15)), (UTM, (math.nan, 0)), ("EPSG:4326", (500_000, 5_500_000))],
+)
+def test_an_image_that_lies_nowhere_is_counted_and_the_others_are_too(model, tmp_path, crs, corner):
+    transform = Affine(0.01, 0, corner[0], 0, -0.01, corner[1])
+    images = [geotiff(tmp_path / "a.tif", image=FIELD, crs=crs, transform=transform)]
+    images.append(geotiff(tmp_path / "b.tif", image=FIELD))
+    result = count(model, tmp_path / "out", *images)
+    assert result.exit_code == 0
+    assert "wheatear: a.tif: its coordinates have no place in its CRS, so no maps" in lines_of(result)[0]
+    assert [row["heads"] for row in rows_of(tmp_path / "out" / "counts.csv")] == ["2", "2"]
+    assert sorted({path.name[0] for path in (tmp_path / "out" / "maps").iterdir()}) == ["b"]
+
+
+def test_names_of_plots_that_are_lost_are_said_to_be(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    plots.write_text(plots.read_text().replace('"plot": "b"', '"plot": "a"'))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert lines_of(result) == [
+        f"wheatear: {plots}: plots are numbered, as their names in the field 'plot' tell them not apart: "
+        "'a' is there more than once"
+    ]
+
+
+def test_plots_that_were_edited_are_not_resumed_with(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1))
+    assert count(model, tmp_path / "out", image, "--plots", plots).exit_code == 0
+    plots_file(plots, a=(0, 0, 2, 1))
+    result = count(model, tmp_path / "out", image, "--plots", plots, "--resume")
+    assert "settings.json: plots_sha256 was" in lines_of(result)[0]
+
+
+def test_a_scale_that_its_coordinates_deny_is_doubted(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    assert lines_of(count(model, tmp_path / "out", image, "--gsd", "10.2")) == []
+    assert lines_of(count(model, tmp_path / "out", image, "--gsd", "20")) == [
+        "wheatear: a.tif: its coordinates say 10 mm a pixel, not 20 as was given"
+    ]

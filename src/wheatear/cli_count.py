@@ -176,7 +176,10 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
         from wheatear.plots import read_plots
     except ImportError as error:
         raise InputError(f"{plots}: plots need the extra `geo`; pip install 'wheatear[geo]'") from error
-    return Maps(read_plots(plots), cell)
+    known = read_plots(plots)
+    if known.note:
+        typer.echo(f"wheatear: {plots}: {known.note}", err=True)
+    return Maps(known, cell)
 
 
 def _run(

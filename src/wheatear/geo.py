@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform as reproject
 
 from wheatear.detections import Detections
+from wheatear.errors import InputError
 from wheatear.pixels import BAND, Pixels, Window
 from wheatear.raster import Raster
 
@@ -47,7 +47,7 @@ def pixel_area(raster: Raster) -> float | None:
     points = [(column - PROBE, row), (column + PROBE, row), (column, row - PROBE), (column, row + PROBE)]
     try:
         longitudes, latitudes = to_crs(map_points(raster, np.array(points)), raster.crs, WGS84).T
-    except (CRSError, RasterioError):
+    except InputError:
         return None
     latitude = math.radians(float(latitudes.mean()))
     curve = 1 - WGS84_E2 * math.sin(latitude) ** 2
@@ -71,10 +71,26 @@ def affine(transform: Affine, points: np.ndarray) -> np.ndarray:
 
 
 def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
-    """Coordinates (N, 2) as x, y (longitude, latitude) of one CRS in another; none give none."""
-    if source == target or not len(points):
+    """Coordinates (N, 2) as x, y (longitude, latitude) of one CRS in another; none give none.
+
+    InputError, without a file's name, where they have no place in one of the two.
+    """
+    if not len(points):
         return points
-    return np.stack(reproject(source, target, points[:, 0], points[:, 1]), axis=1)
+    moved = points
+    if source != target:
+        try:
+            moved = np.stack(reproject(source, target, points[:, 0], points[:, 1]), axis=1)
+        except Exception as error:  # GDAL's exceptions have no public base of their own
+            raise InputError("its coordinates have no place in its CRS") from error
+    if not np.isfinite(moved).all() or (target.is_geographic and not are_degrees(moved)):
+        raise InputError("its coordinates have no place in its CRS")
+    return moved
+
+
+def are_degrees(points: np.ndarray) -> bool:
+    """Whether coordinates (N, 2) can be longitudes, which some count up to 360, and latitudes."""
+    return bool((np.abs(points) <= (360, 90)).all())
 
 
 def centres(heads: Detections) -> np.ndarray:

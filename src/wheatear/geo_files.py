@@ -33,18 +33,18 @@ def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> N
     """Write NAME.gpkg (layers heads and boxes), NAME_heads.geojson (points) and NAME_boxes.geojson (polygons).
 
     The GeoPackage is in the raster's CRS; GeoJSON is WGS 84, longitude first, as RFC 7946 wants it. Each head
-    has its score. The raster must have a CRS. No heads give files without features.
+    has its score. The raster must have a CRS. No heads give files without features. InputError, before anything is
+    written, where its coordinates have no place in its CRS.
     """
     fields = {"score": heads.scores.astype(np.float64).round(4)}
     points = map_points(raster, centres(heads))
     outlines = map_points(raster, corners(heads).reshape(-1, 2))
+    places, frames = (to_crs(some, raster.crs, WGS84) for some in (points, outlines))
     with _geopackage(folder / f"{name}.gpkg") as path:
         _write_layer(path, "heads", shapely.points(points), "Point", fields, raster.crs)
         _write_layer(path, "boxes", _polygons(outlines), "Polygon", fields, raster.crs)
-    places = shapely.points(to_crs(points, raster.crs, WGS84))
-    _write_geojson(folder / f"{name}_heads.geojson", "heads", places, "Point", fields)
-    places = _polygons(to_crs(outlines, raster.crs, WGS84))
-    _write_geojson(folder / f"{name}_boxes.geojson", "boxes", places, "Polygon", fields)
+    _write_geojson(folder / f"{name}_heads.geojson", "heads", shapely.points(places), "Point", fields)
+    _write_geojson(folder / f"{name}_boxes.geojson", "boxes", _polygons(frames), "Polygon", fields)
 
 
 def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:

@@ -15,8 +15,8 @@ from wheatear.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
 # What phones and cameras write too, and nothing here reads.
-OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2")
-OTHER_SUFFIXES += (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
+RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
 
 # Above the 150 megapixels of the largest camera backs, and where Pillow itself refuses to go on.
 MAX_PIXELS = 178_956_970

@@ -65,6 +65,11 @@ def write_maps(
     """Write the maps of a raster with a CRS into a folder -> the plots that it shows, and warnings."""
     from wheatear import geo, geo_files  # need the extra `geo`, without which there is no Raster
 
+    try:
+        ends = geo.map_points(raster, np.array([[0, 0], [raster.width, raster.height]]))
+        geo.to_crs(ends, raster.crs, geo.WGS84)
+    except InputError as error:
+        return [], [f"{error}, so no maps; give it the right one, as with gdal_edit -a_srs"]
     geo_files.write_heads(heads, raster, folder, name)
     if ground.pixel_m2 is None:
         return [], ["its CRS does not tell metres, so no density map and no plots; reproject it"]
@@ -82,7 +87,10 @@ def _write_plots(
     from wheatear.geo_files import write_plots
     from wheatear.plots import count_plots
 
-    rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
+    try:
+        rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
+    except InputError:  # the plots have no place in the raster's CRS
+        rows = []
     if not rows:
         return [], [f"none of the {len(plots.names)} plots of {plots.path.name} lies on it; check their CRS"]
     columns: dict[str, list[object]] = {
@@ -97,5 +105,9 @@ def _write_plots(
 
 def _plot_row(count: "PlotCount", pixel_m2: float) -> PlotRow:
     missing = round(100 * (1 - count.share))
-    cut = f"{missing} % of it is off the image or without data" if count.share < WHOLE_PLOT else ""
+    cut = (
+        f"{missing} % of it is off the image, without data or in a plot named before it"
+        if count.share < WHOLE_PLOT
+        else ""
+    )
     return PlotRow(count.name, count.heads, count.pixels * pixel_m2, cut)

@@ -5,6 +5,8 @@ the one that the file names first, so that no head is counted twice. A plot's ar
 (those whose middle it holds), times a pixel's area on the ground. Letters: N heads, P plots.
 """
 
+import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,8 @@ from rasterio.errors import CRSError
 from rasterio.features import rasterize
 
 from wheatear.detections import Detections
-from wheatear.errors import InputError
-from wheatear.geo import affine, centres, to_crs
+from wheatear.errors import InputError, first_line
+from wheatear.geo import affine, are_degrees, centres, to_crs
 from wheatear.pixels import BAND, Pixels, Window
 from wheatear.raster import Raster
 
@@ -34,12 +36,16 @@ NAME_FIELDS = (
 
 @dataclass(frozen=True, eq=False)
 class Plots:
-    """names: of the P plots, unique; polygons: (P,) shapely polygons in crs; path: the file, for messages."""
+    """names: of the P plots, unique; polygons: (P,) shapely polygons in crs; path: the file, for messages.
+
+    note: a line for the user where the names are not those of the file.
+    """
 
     path: Path
     names: list[str]
     polygons: np.ndarray
     crs: CRS
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,21 +61,29 @@ class PlotCount:
 def read_plots(path: Path) -> Plots:
     """The polygons of the file's first layer, named by its field plot, plot_id, name or id, else 1, 2, …
 
-    InputError for a file that cannot be read, has no CRS, no plots, or a shape that is no polygon.
+    InputError for a file that cannot be read, has no CRS, no plots, a shape that is no polygon, or a plot within one
+    that comes before it, which would have all of its heads.
     """
     try:
         meta, _, geometry, values = pyogrio.raw.read(path)
-    except (DataSourceError, DataLayerError) as error:
+    except (DataSourceError, DataLayerError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path}: cannot be read as plots; give a GeoJSON or GeoPackage of polygons"
         ) from error
     crs = _crs(path, meta["crs"])
-    polygons = np.array([] if geometry is None else shapely.from_wkb(geometry), object)
+    try:
+        polygons = np.array([] if geometry is None else shapely.from_wkb(geometry), object)
+    except shapely.errors.ShapelyError as error:
+        raise InputError(f"{path}: a plot is damaged ({first_line(error)}); draw it anew") from error
     if not len(polygons):
         raise InputError(f"{path}: holds no plots; draw them as polygons")
     for number, polygon in enumerate(polygons, 1):
         _refuse_no_polygon(f"{path}, plot {number}", polygon)
-    return Plots(path, _names(list(meta["fields"]), values, len(polygons)), polygons, crs)
+    if crs.is_geographic and not are_degrees(shapely.get_coordinates(polygons)):
+        raise InputError(f"{path}: its coordinates are no degrees; save it in EPSG:4326, or with its CRS")
+    names, note = _names(list(meta["fields"]), values, len(polygons))
+    _refuse_hidden(path, names, polygons)
+    return Plots(path, names, polygons, crs, note)
 
 
 def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCount]:
@@ -140,16 +154,38 @@ def _refuse_no_polygon(where: str, shape: object) -> None:
     if not isinstance(shape, shapely.Polygon | shapely.MultiPolygon):
         kind = "empty" if shape is None else f"a {type(shape).__name__}"
         raise InputError(f"{where}: is {kind}; draw it as a polygon")
+    if not np.isfinite(shapely.get_coordinates(shape)).all():
+        raise InputError(f"{where}: a corner has no place; draw it anew")
     if not shape.is_valid or shape.is_empty:
         raise InputError(f"{where}: its outline crosses itself or has no area; draw it anew")
 
 
-def _names(fields: list[str], values: list[np.ndarray], number: int) -> list[str]:
-    """Unique names: those of the first of NAME_FIELDS, or the places in the file where a name would be missing."""
-    lower = [field.lower() for field in fields]
+def _refuse_hidden(path: Path, names: list[str], polygons: np.ndarray) -> None:
+    inner, outer = shapely.STRtree(polygons).query(polygons, predicate="within")
+    for one, other in zip(inner.tolist(), outer.tolist(), strict=True):
+        if other < one:
+            hidden = f"plot {names[one]} lies within {names[other]}, which comes before it and has its heads"
+            raise InputError(f"{path}: {hidden}; take one out")
+
+
+def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[list[str], str]:
+    """Unique names, those of the first of NAME_FIELDS that has them, else 1, 2, …; and a line where names are lost."""
+    lower, lost = [field.lower() for field in fields], ""
     for wanted in NAME_FIELDS:
-        if wanted in lower:
-            names = [str(value) for value in values[lower.index(wanted)]]
-            if len(set(names)) == number and "None" not in names:
-                return names
-    return [str(place) for place in range(1, number + 1)]
+        if wanted not in lower:
+            continue
+        names = [_name(value) for value in values[lower.index(wanted)]]
+        if len(set(names)) == number and "" not in names:
+            return names, ""
+        if any(names) and not lost:
+            twice = [name for name, times in Counter(names).items() if name and times > 1]
+            lost = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
+            lost = f"plots are numbered, as their names in the field {wanted!r} tell them not apart: {lost}"
+    return [str(place) for place in range(1, number + 1)], lost
+
+
+def _name(value: object) -> str:
+    """A field's value as a name; "" where it has none."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -202,3 +202,16 @@ def test_a_scale_that_its_coordinates_deny_is_doubted(model, tmp_path):
     assert lines_of(count(model, tmp_path / "out", image, "--gsd", "20")) == [
         "wheatear: a.tif: its coordinates say 10 mm a pixel, not 20 as was given"
     ]
+
+
+def test_the_page_has_the_plots_too(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", north=(0, 0, 3, 4), south=(3, 0, 6, 4))
+    assert count(model, tmp_path / "out", image, "--plots", plots, "--report").exit_code == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>Plots</h2>" in page
+    assert [name in page for name in (">north<", ">south<")] == [True, True]
+    assert (
+        count(model, tmp_path / "out", image, "--report").exit_code == 0
+    )  # the older plots.csv is not this run's
+    assert "<h2>Plots</h2>" not in (tmp_path / "out" / "report.html").read_text()

@@ -166,9 +166,12 @@ def test_a_photo_is_counted_once_however_the_folders_are_given(model, tmp_path):
         "wheatear: ../two/a.png: would be a.png in the tables, as ../one/a.png is"
     )
     assert counted(out) == {"a.png": 1}
-    draw(tmp_path / "one" / "new.png", [])
-    assert count(model, out, tmp_path / "one", "--resume").exit_code == 0
-    assert counted(out) == {"a.png": 1, "new.png": 0}
+    draw(tmp_path / "one" / "new\x1b.png", [])
+    resumed = count(model, out, tmp_path / "one", "--resume")
+    assert resumed.exit_code == 0
+    assert "new?.png" in resumed.stdout
+    assert "Total of 1 photo counted now" in resumed.stdout
+    assert counted(out) == {"a.png": 1, "new\x1b.png": 0}
 
 
 def test_results_and_photos_may_be_moved_together(model, photos, tmp_path):

@@ -247,7 +247,7 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
     from wheatear.count_screen import Summary, progress_bar
 
     before = len(counted_before(out) & {photo.name for photo in photos}) if options.resume else 0
-    summary = Summary()
+    summary = Summary(before)
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):
         if before:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wheatear.count import COUNTS_HEADER, DETECTIONS
+from wheatear.count import COUNTS_HEADER, DETECTIONS, PLOTS, PLOTS_HEADER
 from wheatear.count_report import write_report
 from wheatear.count_settings import Settings
 from wheatear.detections import HEADER, Detections
@@ -75,7 +75,10 @@ def write_page(
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
     shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
     shown |= {name: value for name, value in settings.items() if value is not None}
-    write_report(out / REPORT, list(_counts(out)), pictures, card, shown, errors)
+    plots = [dict(zip(PLOTS_HEADER, row, strict=True)) for row in rows_so_far(out / PLOTS, PLOTS_HEADER)]
+    # What an earlier run into OUT left is no result of one that was not given plots.
+    plots = plots if settings["plots"] else []
+    write_report(out / REPORT, list(_counts(out)), pictures, card, shown, errors, plots)
 
 
 def _counts(out: Path) -> Iterator[dict[str, str]]:

@@ -30,6 +30,7 @@ INTERVAL = (
 CHARTED = ("heads", "heads_per_m2")
 # The ends of an interval stand below the number, and the size of a photo says little to who counts heads.
 NO_COLUMNS = (LOW, HIGH, "width", "height")
+NAMES = ("image", "plot")  # be they numbers or not
 TITLES = {
     "area_m2": "area, m²",
     "heads_per_m2": "heads per m²",
@@ -52,13 +53,15 @@ def write_report(
     card: "Card",
     settings: Mapping[str, object],
     errors: Sequence[str] = (),
+    plots: Sequence[Row] = (),
 ) -> None:
     """Write one HTML page that needs nothing else.
 
     rows: a photo each, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
     pictures: the annotated picture by image name; a photo may have none. They are read one at a time and put
     into the file as they come, so memory grows with the rows alone. settings: what the run was asked for.
-    errors: a line for each photo that is not among the rows because it could not be counted. A column without
+    errors: a line for each photo that is not among the rows because it could not be counted.
+    plots: a plot each, with the columns of plots.csv, in a table of their own. A column without
     anything in it is left out. No rows give a page that says so. OSError where the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
@@ -67,6 +70,8 @@ def write_report(
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
+        if plots:
+            _write_plots(write, plots)
         write(_settings(settings))
         write(_card(card))
 
@@ -125,18 +130,35 @@ def _binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _write_table(write: Write, rows: Sequence[Row], pictures: Mapping[str, Path], folder: Path) -> None:
     side = SIDE if len(rows) <= MANY else SMALL_SIDE
-    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    columns = [name for name in filled if not name.endswith(NO_COLUMNS)]
-    numeric = [bool(_numbers(rows, name)) for name in columns]
-    write(header(["", *map(_title, columns)], [False, *numeric]))
+    columns = _columns(rows)
+    write(header(["", *map(_title, columns)], [False, *columns.values()]))
     for row in rows:
         name = str(row["image"])
-        write(f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder, side)}</td>")
-        write("".join(_cell(row, column, number) for column, number in zip(columns, numeric, strict=True)))
-        write("</tr>\n")
+        write(
+            f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder, side)}</td>{_cells(row, columns)}</tr>\n"
+        )
     write(END_OF_TABLE)
-    if any(name.endswith(LOW) for name in filled):
+    if any(row.get(f"heads{LOW}") for row in rows):
         write(f"<p><small>{INTERVAL}</small></p>\n")
+
+
+def _write_plots(write: Write, rows: Sequence[Row]) -> None:
+    columns = _columns(rows)
+    write("<h2>Plots</h2>\n" + header([*map(_title, columns)], columns.values()))
+    for row in rows:
+        write(f"<tr>{_cells(row, columns)}</tr>\n")
+    write(END_OF_TABLE)
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, bool]:
+    """The columns that are shown, those with anything in them, and whether they hold numbers."""
+    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    shown = [name for name in filled if not name.endswith(NO_COLUMNS)]
+    return {name: name not in NAMES and bool(_numbers(rows, name)) for name in shown}
+
+
+def _cells(row: Row, columns: Mapping[str, bool]) -> str:
+    return "".join(_cell(row, column, number) for column, number in columns.items())
 
 
 def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: int) -> str:

@@ -20,8 +20,9 @@ SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV 
 
 @dataclass
 class Summary:
-    """Keeps the first photos and sums, however many there are."""
+    """Keeps the first photos and sums, however many there are. before: photos that an earlier run counted."""
 
+    before: int = 0
     first: list[Count] = field(default_factory=list)
     counted: int = 0
     errors: list[str] = field(default_factory=list)  # a line for each photo that was not counted
@@ -49,7 +50,7 @@ class Summary:
         if more := self.counted + len(self.errors) - len(self.first):
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
-        total = f"Total of {photos(self.counted)}"
+        total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
         table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
         if self.counted:
             table.add_row("Mean", f"{self.heads / self.counted:,.1f}", "")
@@ -79,7 +80,8 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[
 
 def _name(count: Count) -> Text:
     # A file name may hold bytes that are no text, and brackets, which rich would take for a style.
-    return Text(os.fsencode(count.name).decode(errors="replace"))
+    name = os.fsencode(count.name).decode(errors="replace")
+    return Text("".join(letter if letter.isprintable() else "?" for letter in name))
 
 
 def _heads(count: Count) -> str:

@@ -79,7 +79,7 @@ def evaluate_command(
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
-    if model and not any(sample.split for sample in known):
+    if model and Path(model).suffix == ".onnx" and not any(sample.split for sample in known):
         known = divided_by_run(known, Path(model).parent)
     if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
         typer.echo(

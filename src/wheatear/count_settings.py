@@ -59,7 +59,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
 
 
 def _place(photo: Path, out: Path) -> str:
-    """Where a photo lies from OUT on, so that both may be moved together; from the root on where that is on no disk."""
+    """Where a photo lies, from OUT on, so that both may be moved together; from the root on, on another drive."""
     try:
         place = os.path.relpath(os.path.realpath(photo), os.path.realpath(out))
     except ValueError:  # of another drive of Windows

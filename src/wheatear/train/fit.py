@@ -256,9 +256,8 @@ def fit(
     last = folder / CHECKPOINT
     trainer.fit(module, train, val, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     if averaged:
-        averaged.keep(
-            module
-        )  # of a checkpoint after the last epoch Lightning says nothing, not even on_train_end
+        # Of a checkpoint after the last epoch Lightning says nothing, not even on_train_end.
+        averaged.keep(module)
     return history.rows
 
 

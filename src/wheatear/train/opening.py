@@ -136,7 +136,7 @@ def heads_of(*photos: Sequence[Sample]) -> int:
 
 
 def digest(*photos: Sequence[Sample]) -> str:
-    """Of the data set's own boxes, photo by photo, whatever their order and the photos' is not."""
+    """Of the data set's own boxes, in whatever order the photos come."""
     found = hashlib.sha256()
     for sample in sorted((sample for some in photos for sample in some), key=lambda sample: sample.name):
         found.update(sample.name.encode() + np.ascontiguousarray(sample.boxes, np.float32).tobytes())

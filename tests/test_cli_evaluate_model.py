@@ -260,7 +260,7 @@ def test_a_threshold_given_and_to_be_chosen(folder, model):
 def test_detections_of_an_unknown_photo(folder, tmp_path):
     (tmp_path / "found.csv").write_text("image,xmin,ymin,xmax,ymax,score\nz,0,0,9,9,0.9\n")
     assert complaint(folder, "--detections", tmp_path / "found.csv").startswith(
-        "detections of 'z': no such photo"
+        f"{tmp_path / 'found.csv'}: detections of 'z': no such photo"
     )
 
 

@@ -234,3 +234,13 @@ def test_an_empty_folder_leaves_no_files(model, tmp_path):
     assert result.exit_code == 2
     assert len(lines_of(result)) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert lines_of(count(model, out, photos, "--report", "--format", "coco", "--format", "kaggle")) == []
+    again = count(model, out, photos, "--format", "kaggle")
+    assert lines_of(again) == [
+        f"wheatear: {out}: still has detections.coco.json, report.html of an earlier run"
+    ]
+    assert lines_of(count(model, out, photos, "--report", "--format", "coco", "--format", "kaggle")) == []

@@ -192,10 +192,12 @@ def _run(
     report: bool,
 ) -> int:
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
-    from wheatear.count_outputs import write_formats, write_page
+    from wheatear.count_outputs import older_files, write_formats, write_page
     from wheatear.count_settings import settings_of
 
     detector, options = _begin(photos, out, model, tta, options, formats)
+    if not options.resume and (older := older_files(out, formats, options.maps.plots is not None, report)):
+        typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
     try:
         summary = _count(detector, photos, out, options)
         write_formats(out, formats)

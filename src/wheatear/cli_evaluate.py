@@ -147,7 +147,11 @@ def read_detections(
     from wheatear.detections import read_csv
     from wheatear.evaluation import select
 
-    return select(read_csv(file), known, chosen)
+    found = read_csv(file)
+    try:
+        return select(found, known, chosen)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def second_labelling(

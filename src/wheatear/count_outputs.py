@@ -33,6 +33,14 @@ def refuse_older(out: Path, formats: Iterable[str]) -> None:
             raise InputError(f"{place}: holds files already; move it away, or name another folder for --out")
 
 
+def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: bool) -> list[str]:
+    """The single files of an earlier run into OUT that a new run, with these formats, will not write anew."""
+    kept = {EXPORTS[name][0] for name in EXPORTS} - {EXPORTS[name][0] for name in written}
+    kept |= set() if has_plots else {PLOTS}
+    kept |= set() if has_report else {REPORT}
+    return sorted(name for name in kept if (out / name).is_file())
+
+
 def write_formats(out: Path, formats: Sequence[str]) -> None:
     """Write OUT's tables in each of the formats, names of EXPORTS, in one pass: memory does not grow with the heads.
 

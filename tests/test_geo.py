@@ -213,6 +213,13 @@ def test_density_where_there_is_no_ground(tmp_path):
     assert np.isfinite(found.heads_per_m2).sum() == 5
 
 
+def test_pixels_of_no_size_and_cells_of_any(tmp_path):
+    speck = raster(tmp_path / "a.tif", crs="EPSG:4326", transform=Affine(1e-100, 0, 0, 0, -1e-100, 0))
+    assert pixel_area(speck) is None
+    found = density(HEADS, raster(tmp_path / "b.tif"), area=1e-4, cell_m=1e300)
+    assert np.isnan(found.heads_per_m2).tolist() == [[True]]
+
+
 def square(xmin: float, ymin: float, xmax: float, ymax: float) -> list[list[float]]:
     """A ring of longitude and latitude, from metres right of and below the raster's corner."""
     corners = [(xmin, ymin), (xmax, ymin), (xmax, ymax), (xmin, ymax), (xmin, ymin)]

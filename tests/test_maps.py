@@ -14,7 +14,7 @@ pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
 
 from affine import Affine  # noqa: E402
-from pyogrio.errors import DataSourceError, FeatureError  # noqa: E402
+from pyogrio.errors import CRSError, DataSourceError, FeatureError  # noqa: E402
 
 from count_runs import count, lines_of, table  # noqa: E402
 from test_geo import UTM, geotiff, plots_file  # noqa: E402
@@ -174,6 +174,50 @@ def test_an_image_that_lies_nowhere_is_counted_and_the_others_are_too(model, tmp
     assert "wheatear: a.tif: its coordinates have no place in its CRS, so no maps" in lines_of(result)[0]
     assert [row["heads"] for row in rows_of(tmp_path / "out" / "counts.csv")] == ["2", "2"]
     assert sorted({path.name[0] for path in (tmp_path / "out" / "maps").iterdir()}) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "transform", [Affine(0.01, 0, 5e5, 0.01, 0, 5.5e6), Affine(math.inf, 0, 5e5, 0, -0.01, 5.5e6)]
+)
+def test_an_image_whose_pixels_lie_on_a_line_or_nowhere(model, tmp_path, transform):
+    image = geotiff(tmp_path / "a.tif", image=FIELD, transform=transform)
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    result = count(model, tmp_path / "out", image, "--gsd", "10", "--plots", plots)
+    assert result.exit_code == 0
+    [said] = lines_of(result)
+    assert said.startswith("wheatear: a.tif: its coordinates have no place in its CRS, so no maps; give it")
+    [row] = rows_of(tmp_path / "out" / "counts.csv")
+    assert (row["heads"], row["area_m2"]) == ("2", "24.0")
+    assert not (tmp_path / "out" / "maps").exists()
+
+
+def test_an_image_over_the_pole_in_two_corners(model, tmp_path):
+    transform = Affine(
+        1e-7, 1e-7, 3, 1e-7, -1e-7, 90 - 300e-7
+    )  # the upper right corner lies beyond 90° north
+    image = geotiff(tmp_path / "a.tif", image=FIELD, crs="EPSG:4326", transform=transform)
+    result = count(model, tmp_path / "out", image)
+    assert result.exit_code == 0
+    assert "a.tif: its coordinates have no place in its CRS, so no maps" in lines_of(result)[0]
+    assert not (tmp_path / "out" / "maps").exists()
+
+
+@pytest.mark.parametrize("error", [FeatureError, CRSError])
+def test_what_gdal_refuses_to_write_leaves_out_the_maps_alone(model, tmp_path, monkeypatch, error):
+    write = pyogrio.raw.write
+
+    def fail(place: object, **options: object) -> None:
+        if error is CRSError or not isinstance(place, Path):
+            raise error("no")
+        write(place, **options)
+
+    monkeypatch.setattr(pyogrio.raw, "write", fail)
+    result = count(model, tmp_path / "out", geotiff(tmp_path / "a.tif", image=FIELD))
+    assert result.exit_code == 0
+    assert lines_of(result)[0].startswith(
+        "wheatear: a.tif: its co" if error is FeatureError else "wheatear: a.tif: its CRS"
+    )
+    assert [row["heads"] for row in rows_of(tmp_path / "out" / "counts.csv")] == ["2"]
 
 
 def test_names_of_plots_that_are_lost_are_said_to_be(model, tmp_path):

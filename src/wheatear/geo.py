@@ -27,6 +27,10 @@ MIN_SHARE = (
     0.25  # of a density cell that must be data; a sliver with one head would be the densest spot of the map
 )
 
+SMALLEST_PIXEL = 1e-12  # m², a thousandth of a millimetre squared: less is a slip in a file's transform
+LARGEST_CELL = 2**31  # pixels; what is larger than any image is one cell anyway
+NO_PLACE = "its coordinates have no place in its CRS"
+
 
 class Density(NamedTuple):
     """heads_per_m2: (rows, columns) float32, NaN where there is too little data; cell_px: k."""
@@ -55,7 +59,7 @@ def pixel_area(raster: Raster) -> float | None:
     north = np.radians(latitudes) * WGS84_AXIS * (1 - WGS84_E2) / curve**1.5
     across, down = ((axis[1] - axis[0], axis[3] - axis[2]) for axis in (east, north))
     area = abs(across[0] * down[1] - across[1] * down[0]) / (2 * PROBE) ** 2
-    return float(area) if math.isfinite(area) and area > 0 else None
+    return float(area) if math.isfinite(area) and area > SMALLEST_PIXEL else None
 
 
 def map_points(raster: Raster, points: np.ndarray) -> np.ndarray:
@@ -67,7 +71,8 @@ def affine(transform: Affine, points: np.ndarray) -> np.ndarray:
     """Points (N, 2) moved by a transform."""
     a, b, c, d, e, f = transform[:6]
     x, y = points[:, 0], points[:, 1]
-    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):  # a file's transform may hold anything
+        return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
@@ -82,10 +87,20 @@ def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
         try:
             moved = np.stack(reproject(source, target, points[:, 0], points[:, 1]), axis=1)
         except Exception as error:  # GDAL's exceptions have no public base of their own
-            raise InputError("its coordinates have no place in its CRS") from error
+            raise InputError(NO_PLACE) from error
     if not np.isfinite(moved).all() or (target.is_geographic and not are_degrees(moved)):
-        raise InputError("its coordinates have no place in its CRS")
+        raise InputError(NO_PLACE)
     return moved
+
+
+def refuse_nowhere(raster: Raster) -> None:
+    """InputError, without the file's name, for a raster that has no place on Earth; it must have a CRS."""
+    if raster.transform.is_degenerate:  # its pixels lie on a line
+        raise InputError(NO_PLACE)
+    right, bottom = raster.width, raster.height
+    to_crs(
+        map_points(raster, np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]])), raster.crs, WGS84
+    )
 
 
 def are_degrees(points: np.ndarray) -> bool:
@@ -109,7 +124,7 @@ def density(heads: Detections, pixels: Pixels, area: float, cell_m: float) -> De
 
     area: m² a pixel. A head belongs to the cell that holds its box's centre; only pixels with data count as area.
     """
-    k = max(1, round(cell_m / math.sqrt(area)))
+    k = max(1, round(min(cell_m / math.sqrt(area), LARGEST_CELL)))
     shape = math.ceil(pixels.height / k), math.ceil(pixels.width / k)
     columns, rows = (centres(heads) // k).astype(np.int64).T
     number = np.zeros(shape)

@@ -14,12 +14,13 @@ import pyogrio
 import rasterio
 import shapely
 from affine import Affine
-from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError
 from rasterio.crs import CRS
 
 from wheatear.detections import Detections
+from wheatear.errors import InputError
 from wheatear.files import whole
-from wheatear.geo import WGS84, Density, centres, corners, map_points, to_crs
+from wheatear.geo import NO_PLACE, WGS84, Density, centres, corners, map_points, to_crs
 from wheatear.plots import Plots
 from wheatear.raster import Raster
 
@@ -33,8 +34,8 @@ def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> N
     """Write NAME.gpkg (layers heads and boxes), NAME_heads.geojson (points) and NAME_boxes.geojson (polygons).
 
     The GeoPackage is in the raster's CRS; GeoJSON is WGS 84, longitude first, as RFC 7946 wants it. Each head
-    has its score. The raster must have a CRS. No heads give files without features. InputError, before anything is
-    written, where its coordinates have no place in its CRS.
+    has its score. The raster must have a CRS. No heads give files without features. InputError, without the raster's
+    name, where its coordinates have no place in its CRS, or the CRS cannot be written.
     """
     fields = {"score": heads.scores.astype(np.float64).round(4)}
     points = map_points(raster, centres(heads))
@@ -75,7 +76,10 @@ def _write_geojson(path: Path, layer: str, shapes: np.ndarray, kind: str, fields
     # 9 decimals of a degree are 0.1 mm; the driver's own 7 are 1 cm, the width of a head.
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"}
     content = io.BytesIO()
-    _write_layer(content, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
+    try:
+        _write_layer(content, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
+    except DataLayerError as error:  # in memory, so it is not the disk
+        raise InputError(NO_PLACE) from error
     _put(content.getbuffer(), path)
 
 
@@ -90,12 +94,14 @@ def _put(content: memoryview, path: Path) -> None:
 def _geopackage(path: Path) -> Iterator[Path]:
     """A path to write to that ends as GDAL wants it; what is written there becomes `path` when the block ends well.
 
-    OSError where GDAL cannot write, which it tells of in words of its database.
+    OSError where GDAL cannot write, which it tells of in words of its database; InputError where it is the CRS.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part, TemporaryDirectory(dir=path.parent, prefix=".") as folder:
         try:
             yield Path(folder, path.name)
+        except CRSError as error:
+            raise InputError("its CRS cannot be written") from error
         except (DataSourceError, DataLayerError, FeatureError) as error:
             raise OSError(errno.EIO, "cannot be written; is the disk full?", str(path)) from error
         shutil.move(Path(folder, path.name), part)

@@ -66,11 +66,10 @@ def write_maps(
     from wheatear import geo, geo_files  # need the extra `geo`, without which there is no Raster
 
     try:
-        ends = geo.map_points(raster, np.array([[0, 0], [raster.width, raster.height]]))
-        geo.to_crs(ends, raster.crs, geo.WGS84)
+        geo.refuse_nowhere(raster)
+        geo_files.write_heads(heads, raster, folder, name)
     except InputError as error:
         return [], [f"{error}, so no maps; give it the right one, as with gdal_edit -a_srs"]
-    geo_files.write_heads(heads, raster, folder, name)
     if ground.pixel_m2 is None:
         return [], ["its CRS does not tell metres, so no density map and no plots; reproject it"]
     geo_files.write_density(geo.density(heads, raster, ground.pixel_m2, maps.cell_m), raster, folder, name)

@@ -314,7 +314,7 @@ def test_plots_without_a_crs(tmp_path):
     ("old", "new", "message"),
     [
         ("[3.", "[500003.", "its coordinates are no degrees; save it in EPSG:4326, or with its CRS"),
-        ("p1", "p\xe9", "cannot be read as plots"),
+        ("p1", "p\xe9", "its text is not UTF-8; save it in UTF-8"),
     ],
 )
 def test_plots_of_other_coordinates_or_letters(tmp_path, old, new, message):
@@ -323,6 +323,49 @@ def test_plots_of_other_coordinates_or_letters(tmp_path, old, new, message):
     assert old in text
     path.write_bytes(text.replace(old, new).encode("latin-1"))
     with pytest.raises(InputError, match=rf"p\.geojson: {message}"):
+        read_plots(path)
+
+
+@pytest.mark.parametrize(
+    ("crs", "far"), [('LOCAL_CS["Local Coordinates (m)",UNIT["metre",1]]', 0), ("EPSG:32631", 9e15)]
+)
+def test_plots_that_lie_nowhere(tmp_path, crs, far):
+    path, plot = tmp_path / "p.gpkg", shapely.box(EAST + far, NORTH + far, EAST + far + 10, NORTH + far + 10)
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(np.array([plot])),
+        [np.array(["a"])],
+        ["plot"],
+        driver="GPKG",
+        geometry_type="Polygon",
+        crs=crs,
+    )
+    with pytest.raises(
+        InputError, match=r"p\.gpkg: its coordinates have no place in its CRS; save it in EPSG:4326"
+    ):
+        read_plots(path)
+
+
+@pytest.mark.parametrize(
+    ("ring", "message"),
+    [
+        ("[[3, 50], [NaN, 50], [3, 51], [3, 50]]", "plot 1: a corner has no place; draw it anew"),
+        ("[[3, 50], [3, 51], [4, 51]]", r"a plot is damaged \(.*closed.*\); draw it anew"),
+    ],
+)
+def test_plots_with_bad_corners_are_one_line_without_warnings(tmp_path, ring, message):
+    (tmp_path / "p.geojson").write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
+    with pytest.raises(InputError, match=message):
+        read_plots(tmp_path / "p.geojson")
+
+
+@pytest.mark.parametrize("number", [999_999, 0])
+def test_plots_in_an_unknown_crs_are_one_line(tmp_path, number):
+    path = plots_file(tmp_path / "p.geojson", p1=(1, 1, 2, 2))
+    named = json.dumps({"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{number}"}})
+    metres = path.read_text().replace("[3.", "[500003.")
+    path.write_text(f'{{"crs": {named}, {metres[1:]}')
+    with pytest.raises(InputError, match="its coordinates are no degrees; save it in EPSG:4326, or with its"):
         read_plots(path)
 
 

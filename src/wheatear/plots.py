@@ -6,6 +6,7 @@ the one that the file names first, so that no head is counted twice. A plot's ar
 """
 
 import math
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from rasterio.features import rasterize
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line
-from wheatear.geo import affine, are_degrees, centres, to_crs
+from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
 from wheatear.pixels import BAND, Pixels, Window
 from wheatear.raster import Raster
 
@@ -61,26 +62,30 @@ class PlotCount:
 def read_plots(path: Path) -> Plots:
     """The polygons of the file's first layer, named by its field plot, plot_id, name or id, else 1, 2, …
 
-    InputError for a file that cannot be read, has no CRS, no plots, a shape that is no polygon, or a plot within one
-    that comes before it, which would have all of its heads.
+    InputError for a file that cannot be read, has no CRS, no plots, a shape that is no polygon, coordinates without a
+    place in its CRS, or a plot within one that comes before it, which would have all of its heads.
     """
     try:
-        meta, _, geometry, values = pyogrio.raw.read(path)
-    except (DataSourceError, DataLayerError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings():  # an outline that is not closed, a CRS that is not known: said below
+            warnings.simplefilter("ignore", RuntimeWarning)
+            meta, _, geometry, values = pyogrio.raw.read(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
+    except (DataSourceError, DataLayerError) as error:
         raise InputError(
             f"{path}: cannot be read as plots; give a GeoJSON or GeoPackage of polygons"
         ) from error
     crs = _crs(path, meta["crs"])
     try:
-        polygons = np.array([] if geometry is None else shapely.from_wkb(geometry), object)
+        with np.errstate(invalid="ignore"):  # a corner that is no number: said below
+            polygons = np.array([] if geometry is None else shapely.from_wkb(geometry), object)
     except shapely.errors.ShapelyError as error:
         raise InputError(f"{path}: a plot is damaged ({first_line(error)}); draw it anew") from error
     if not len(polygons):
         raise InputError(f"{path}: holds no plots; draw them as polygons")
     for number, polygon in enumerate(polygons, 1):
         _refuse_no_polygon(f"{path}, plot {number}", polygon)
-    if crs.is_geographic and not are_degrees(shapely.get_coordinates(polygons)):
-        raise InputError(f"{path}: its coordinates are no degrees; save it in EPSG:4326, or with its CRS")
+    _refuse_nowhere(path, polygons, crs)
     names, note = _names(list(meta["fields"]), values, len(polygons))
     _refuse_hidden(path, names, polygons)
     return Plots(path, names, polygons, crs, note)
@@ -158,6 +163,16 @@ def _refuse_no_polygon(where: str, shape: object) -> None:
         raise InputError(f"{where}: a corner has no place; draw it anew")
     if not shape.is_valid or shape.is_empty:
         raise InputError(f"{where}: its outline crosses itself or has no area; draw it anew")
+
+
+def _refuse_nowhere(path: Path, polygons: np.ndarray, crs: CRS) -> None:
+    points = shapely.get_coordinates(polygons)
+    if crs.is_geographic and not are_degrees(points):
+        raise InputError(f"{path}: its coordinates are no degrees; save it in EPSG:4326, or with its CRS")
+    try:
+        to_crs(points, crs, WGS84)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; save it in EPSG:4326") from error
 
 
 def _refuse_hidden(path: Path, names: list[str], polygons: np.ndarray) -> None:

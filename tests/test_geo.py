@@ -387,6 +387,29 @@ def test_numbers_are_names_too(tmp_path):
     assert read_plots(path).names == ["101", "102"]
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (np.array([101, 102], np.float32), ["101", "102"]),
+        (np.array([1.5, 102]), ["1.5", "102"]),
+        (np.array([101, np.nan], np.float32), None),
+        (np.array(["2026-06-01", "NaT"], "datetime64[ms]"), None),
+        (np.array(["a", " "], object), None),
+        (np.array(["a\nb", " c"], object), ["a b", "c"]),
+    ],
+)
+def test_names_of_other_kinds(tmp_path, values, names):
+    path = tmp_path / "p.gpkg"
+    shapes = shapely.to_wkb(np.array([shapely.box(EAST + x, NORTH, EAST + x + 1, NORTH + 1) for x in (0, 1)]))
+    pyogrio.raw.write(
+        path, shapes, [values], ["plot"], driver="GPKG", geometry_type="Polygon", crs="EPSG:32631"
+    )
+    plots = read_plots(path)
+    assert plots.names == (names or ["1", "2"])
+    assert plots.note.endswith("" if names else ": not every plot has one")
+    assert bool(plots.note) == (names is None)
+
+
 def test_plots_without_names_are_numbered(tmp_path):
     path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
     path.write_text(path.read_text().replace('"plot": "b"', '"plot": "a"'))

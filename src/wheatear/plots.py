@@ -200,7 +200,11 @@ def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[li
 
 
 def _name(value: object) -> str:
-    """A field's value as a name; "" where it has none."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    """A field's value as a name, in one line; "" where it has none."""
+    if value is None or (isinstance(value, np.datetime64) and np.isnat(value)):
         return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, float | np.floating):  # of 32 bits, too, which are no float of Python's
+        if not math.isfinite(value):
+            return ""
+        return str(int(value)) if value.is_integer() else str(value)
+    return " ".join(str(value).split())

@@ -192,17 +192,17 @@ def _run(
     report: bool,
 ) -> int:
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
-    from wheatear.count_outputs import older_files, write_formats, write_page
-    from wheatear.count_settings import settings_of
+    from wheatear.count_outputs import write_formats, write_page
+    from wheatear.count_settings import keep_settings
 
-    detector, options = _begin(photos, out, model, tta, options, formats)
-    if not options.resume and (older := older_files(out, formats, options.maps.plots is not None, report)):
-        typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
+    detector, options = _load(model, tta, options)
+    _prepare(out, options, formats, report)
+    settings = keep_settings(out, detector, options, photos)
     try:
         summary = _count(detector, photos, out, options)
         write_formats(out, formats)
         if report:
-            write_page(out, photos, detector.card, settings_of(detector, options), summary.errors)
+            write_page(out, photos, detector.card, settings, summary.errors)
         if summary.first:
             summary.show()
     except KeyboardInterrupt:
@@ -212,19 +212,10 @@ def _run(
     return len(summary.errors)
 
 
-def _begin(
-    photos: list["Photo"],
-    out: Path,
-    model: str | None,
-    tta: str | None,
-    options: "Options",
-    formats: Sequence[Format],
-) -> tuple["Detector", "Options"]:
-    """The detector, and the options with a threshold; the folder OUT is there and keeps the settings."""
+def _load(model: str | None, tta: str | None, options: "Options") -> tuple["Detector", "Options"]:
+    """The detector, and the options with a threshold."""
     from dataclasses import replace
 
-    from wheatear.count_outputs import refuse_older
-    from wheatear.count_settings import keep_settings
     from wheatear.detector import DEFAULT_MODEL, load
 
     threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
@@ -232,13 +223,21 @@ def _begin(
     if options.threshold is None:
         say_unchosen(detector)
         options = replace(options, threshold=detector.card.threshold_to_count())
+    return detector, options
+
+
+def _prepare(out: Path, options: "Options", formats: Sequence[Format], report: bool) -> None:
+    """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
+    from wheatear.count_outputs import older_files, refuse_older
+
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
-    if not options.resume:
-        refuse_older(out, formats)
     out.mkdir(parents=True, exist_ok=True)
-    keep_settings(out, detector, options, photos)
-    return detector, options
+    if options.resume:
+        return
+    refuse_older(out, formats)
+    if older := older_files(out, formats, options.maps.plots is not None, report):
+        typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
 
 
 def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> "Summary":

@@ -35,9 +35,9 @@ def refuse_older(out: Path, formats: Iterable[str]) -> None:
 
 def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: bool) -> list[str]:
     """The single files of an earlier run into OUT that a new run, with these formats, will not write anew."""
-    kept = {EXPORTS[name][0] for name in EXPORTS} - {EXPORTS[name][0] for name in written}
-    kept |= set() if has_plots else {PLOTS}
-    kept |= set() if has_report else {REPORT}
+    kept = {place for place, _ in EXPORTS.values()} | {PLOTS, REPORT}
+    kept -= {EXPORTS[name][0] for name in written}
+    kept -= {name for name, again in ((PLOTS, has_plots), (REPORT, has_report)) if again}
     return sorted(name for name in kept if (out / name).is_file())
 
 
@@ -58,7 +58,7 @@ def write_formats(out: Path, formats: Sequence[str]) -> None:
 def counted_heads(out: Path) -> Iterator[tuple[str, Detections]]:
     """Each photo of OUT's tables with its heads and size, in the tables' order; InputError where they do not fit."""
     heads = rows_so_far(out / DETECTIONS, HEADER)
-    for row in _counts(out):
+    for row in _rows(out / COUNTS, COUNTS_HEADER):
         try:
             found = _detections(row, heads)
         except ValueError as error:
@@ -83,12 +83,12 @@ def write_page(
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
     shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
     shown |= {name: value for name, value in settings.items() if value is not None}
-    plots = [dict(zip(PLOTS_HEADER, row, strict=True)) for row in rows_so_far(out / PLOTS, PLOTS_HEADER)]
     # What an earlier run into OUT left is no result of one that was not given plots.
-    plots = plots if settings["plots"] else []
-    write_report(out / REPORT, list(_counts(out)), pictures, card, shown, errors, plots)
+    plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
+    counts = list(_rows(out / COUNTS, COUNTS_HEADER))
+    write_report(out / REPORT, counts, pictures, card, shown, errors, plots)
 
 
-def _counts(out: Path) -> Iterator[dict[str, str]]:
-    for row in rows_so_far(out / COUNTS, COUNTS_HEADER):
-        yield dict(zip(COUNTS_HEADER, row, strict=True))
+def _rows(path: Path, header: Sequence[str]) -> Iterator[dict[str, str]]:
+    for row in rows_so_far(path, header):
+        yield dict(zip(header, row, strict=True))

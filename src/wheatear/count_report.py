@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
-from wheatear.page import END_OF_TABLE, Write, cell, figure, header, open_page, opening, thumbnail
+from wheatear.page import END_OF_TABLE, SCROLL, Write, cell, figure, header, open_page, opening, thumbnail
 from wheatear.palette import BLUE
 from wheatear.svg import Axis, bars, chart
 from wheatear.words import photos
@@ -184,7 +184,7 @@ def _settings(settings: Mapping[str, object]) -> str:
     lines = "".join(
         f"<tr>{cell(_title(name))}<td>{escape(str(value))}</td></tr>\n" for name, value in settings.items()
     )
-    return f'<h2>Settings</h2>\n<div class="scroll"><table><tbody>\n{lines}{END_OF_TABLE}' if lines else ""
+    return f"<h2>Settings</h2>\n{SCROLL}<table><tbody>\n{lines}{END_OF_TABLE}" if lines else ""
 
 
 def _card(card: "Card") -> str:

@@ -1,6 +1,5 @@
 """settings.json of a count: what the numbers depend on, so that a run is resumed as it began."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.files import whole
+from wheatear.files import sha256, whole
 from wheatear.photo_names import SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
@@ -20,11 +19,12 @@ PHOTOS = "photos"  # the key of where each photo lies, from OUT on
 Settings = dict[str, str | float | None]
 
 
-def keep_settings(out: Path, detector: Detector, options: Options, photos: Sequence[Photo]) -> None:
-    """Write OUT/settings.json. InputError where a run is resumed with other settings than it began with.
+def keep_settings(out: Path, detector: Detector, options: Options, photos: Sequence[Photo]) -> Settings:
+    """Write OUT/settings.json -> what it says but for the photos.
 
-    It also says where each photo lies: a photo that was counted before must have the name that it had, and no other
-    photo may have it, or it would be counted twice, or not at all.
+    InputError where a run is resumed with other settings than it began with. The file also says where each photo lies:
+    a photo that was counted before must have the name that it had, and no other photo may have it, or it would be
+    counted twice, or not at all.
     """
     path, settings = out / SETTINGS, settings_of(detector, options)
     places = {photo.name: _place(photo.path, out) for photo in photos}
@@ -36,6 +36,7 @@ def keep_settings(out: Path, detector: Detector, options: Options, photos: Seque
         places = known | places
     with whole(path) as part:
         part.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
+    return settings
 
 
 def settings_of(detector: Detector, options: Options) -> Settings:
@@ -51,9 +52,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
         "frame_m": options.scale.frame_m,
         "height_m": options.scale.height_m,
         "plots": None if plots is None else plots.path.name,
-        "plots_sha256": None
-        if plots is None
-        else hashlib.sha256(plots.path.read_bytes()).hexdigest()[:DIGITS],
+        "plots_sha256": None if plots is None else sha256(plots.path)[:DIGITS],
         "cell_m": options.maps.cell_m,
     }
 

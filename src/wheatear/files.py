@@ -1,5 +1,6 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and telling them apart."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def _bring(part: Path, path: Path) -> None:
         place = path / file.relative_to(part)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, place)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

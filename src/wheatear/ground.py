@@ -13,7 +13,7 @@ from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import Raster
 
 ENOUGH_HEADS = 10  # for their median size to say something of the photo
-SHORTEST, LONGEST = 0.005, 0.4  # metres of a head, the root of its box's area; real ones have 0.03 to 0.1
+SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.4  # metres, the root of a box's area; real ones have 0.03 to 0.1
 ALIKE = 1.1  # areas of a pixel as given and by coordinates that differ by more contradict each other
 DARK = 64  # of 255; 14 bits of 16 reach 63
 SAMPLE = 2048  # pixels a side
@@ -69,7 +69,7 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     if pixel_m2 is None or len(heads) < ENOUGH_HEADS:
         return None
     side = math.sqrt(float(np.median(area(heads.boxes))) * pixel_m2)
-    if SHORTEST <= side <= LONGEST:
+    if SHORTEST_HEAD <= side <= LONGEST_HEAD:
         return None
     return f"heads would be {1000 * side:.3g} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
 

@@ -4,7 +4,7 @@ import os
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -84,11 +84,10 @@ def left_out(paths: Iterable[str | Path]) -> list[str]:
     kinds: Counter[str] = Counter()
     lines = []
     for folder in map(Path, paths):
-        for parent, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        for folders, files in _seen_in(folder):
+            links = [path for path in folders if path.is_symlink()]
             lines += [f"{link}: is a link to a folder, so left out; name the folder itself" for link in links]
-            kinds.update(Path(name).suffix.lower() for name in files if not name.startswith("."))
+            kinds.update(path.suffix.lower() for path in files)
     other = {kind: kinds[kind] for kind in OTHER_SUFFIXES if kinds[kind]}
     if other:
         number, names = sum(other.values()), ", ".join(other)
@@ -177,10 +176,18 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
+    """Its photos, and the folders in it that cannot be read."""
     unreadable: list[OSError] = []
-    for parent, folders, files in os.walk(folder, onerror=unreadable.append):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and name.lower().endswith(PHOTO_SUFFIXES):
-                yield Path(parent, name)
+    for _, files in _seen_in(folder, unreadable.append):
+        yield from (path for path in files if path.name.lower().endswith(PHOTO_SUFFIXES))
     yield from (Path(error.filename) for error in unreadable)
+
+
+def _seen_in(
+    folder: Path, onerror: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[list[Path], list[Path]]]:
+    """(folders, files) of a folder and of each folder in it, without the hidden ones."""
+    for parent, folders, files in os.walk(folder, onerror=onerror):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = [name for name in files if not name.startswith(".")]
+        yield [Path(parent, name) for name in folders], [Path(parent, name) for name in shown]

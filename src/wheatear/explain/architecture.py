@@ -10,7 +10,6 @@ from wheatear.explain.colours import FOUND, HEAD, START, WINDOW
 from wheatear.explain.diagram import Column, Layer, draw_columns
 from wheatear.explain.drawing import caption
 from wheatear.explain.look import Look, Network
-from wheatear.train.rescale import grown
 from wheatear.train.roi import RoIHead
 
 
@@ -69,7 +68,7 @@ def rpn_layers(look: Look) -> list[Layer]:
     rpn, settings = look.model.rpn, look.model.rpn.proposal_settings
     per_cell, channels = rpn.levels[0].per_cell(), rpn.head.conv.out_channels
     strides = ", ".join(str(level.stride) for level in rpn.levels)
-    most = grown(settings.pre_nms_top_n, look.size, settings.side)
+    most = settings.most_before(look.size)
     best = [min(most, len(anchors)) for anchors in look.anchors]
     return [
         Layer(

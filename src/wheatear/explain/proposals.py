@@ -14,7 +14,6 @@ from wheatear.data.sample import Sample
 from wheatear.explain.colours import HEAT, INK, START, TRUTH
 from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, panel_for, sheet, show
 from wheatear.explain.look import Look, Network
-from wheatear.train.rescale import grown
 from wheatear.train.targets import decode
 
 COVERED = 0.5  # IoU, as in `val_recall`
@@ -46,7 +45,7 @@ def best_regions(run: Network, sample: Sample) -> Figure:
 def before_nms(look: Look) -> Tensor:
     """(R, 4) the best pre_nms_top_n boxes of each level, moved and clipped, before the NMS."""
     rpn, found = look.model.rpn, []
-    most = grown(rpn.proposal_settings.pre_nms_top_n, look.size, rpn.proposal_settings.side)
+    most = rpn.proposal_settings.most_before(look.size)
     objectness, deltas = look.scored
     sizes = [len(anchors) for anchors in look.anchors]
     for scores, moves, anchors in zip(
@@ -104,7 +103,7 @@ def _plot_recall(axes: Axes, look: Look) -> None:
 
 def _describe(look: Look, before: int, scores: Tensor) -> str:
     settings = look.model.rpn.proposal_settings
-    limit = grown(settings.post_nms_top_n, look.size, settings.side)
+    limit = settings.most_after(look.size)
     text = (
         f"{len(look.scored[0]):,} anchors are scored and moved; the best {before:,} go into the NMS (IoU "
         f"{settings.nms_thresh}), which leaves {len(scores)} (at most {limit}; thinner than "

@@ -8,7 +8,6 @@ RUN/STAGE/         one folder a stage: weights.safetensors (the parts it trained
 RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,11 +68,6 @@ def is_detector(path: Path) -> bool:
         return {"backbone", "roi_head"} <= parts
     except SafetensorError:
         return False  # whoever reads it says what is wrong
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def has_history(run: Path, stage: str) -> bool:

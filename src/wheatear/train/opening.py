@@ -3,10 +3,11 @@
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,13 +19,16 @@ from wheatear.data.more import More
 from wheatear.data.sample import Sample
 from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import read_json, sha256, write_json
+from wheatear.files import sha256
+from wheatear.train.checkpoint import read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
-from wheatear.train.relabelled import Relabelled, labellings, record, refuse_others
+from wheatear.train.relabelled import Relabelled, labellings, record
 from wheatear.train.start import is_trained
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning's, those in which the boxes stay exact
+FACTS = "run.json"
+LEARNT = ("train", "val")  # of the splits
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
@@ -66,8 +70,9 @@ def open_run(
     more: the record of those among them that were added for training alone.
     other_labels are those of train photos; val photos are judged by their own.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
-    another split or other labels; for a precision that there is not; where a stage cannot learn of both labellings; and
-    where the recipe goes on from a trained detector and `weights` are none.
+    another split, other boxes or labels, or that began with other weights; for photos of which none has a head, or none
+    is of train or of val; for a precision that there is not; where no stage learns of both labellings and they are
+    given; and where the recipe goes on from a trained detector and `weights` are none.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
@@ -80,20 +85,21 @@ def open_run(
         raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
     if recipe.goes_on() and not (weights and is_trained(weights)):
         raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
+    start = {
+        "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
+        "labels": record(other_labels),
+        "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
+    }
     kept = folder / "recipe.json"
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)
-        refuse_other_weights(folder, weights)
-        refuse_others(folder, other_labels)
-    divided = {split: [s for s in samples if s.split == split] for split in ("train", "val")}
+        refuse_another_start(folder, start)
+    divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
             raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
     by_split = {split: [clean(s) for s in chosen] for split, chosen in divided.items()}
     left_out = heads_of(*divided.values()) - heads_of(*by_split.values())
-    own = digest(*divided.values())
-    if kept.exists() and first_process():
-        refuse_other_boxes(folder, own)
     by_split["train"], again = labellings(by_split["train"], other_labels)
     if not heads_of(by_split["train"]):
         raise InputError("no head is labelled in the train photos; there is nothing to learn")
@@ -101,9 +107,7 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / IMAGES_CSV)
-        facts = describe(by_split, precision, machine, weights, more)
-        facts |= {"labels": record(other_labels), "boxes_sha256": own}
-        write_json(folder / "run.json", facts)
+        write_json(folder / FACTS, describe(by_split, precision, machine, more) | start)
     return Run(
         folder,
         recipe,
@@ -130,42 +134,32 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
         raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
 
 
+def refuse_another_start(folder: Path, start: Mapping[str, Any]) -> None:
+    """Raises InputError where a folder's run.json, if there is one, tells of another start."""
+    before = read_json(folder / FACTS) if (folder / FACTS).exists() else start
+    was, now = before.get("weights") or {}, start["weights"] or {}
+    if was.get("sha256") != now.get("sha256"):
+        began = f"--weights {was['file']}" if was else "no --weights"
+        raise InputError(
+            f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
+        )
+    if before.get("labels") != start["labels"]:
+        raise InputError(f"{folder}: holds a run on other labels; choose another folder")
+    if before.get("boxes_sha256", start["boxes_sha256"]) != start["boxes_sha256"]:
+        raise InputError(f"{folder}: holds a run on other boxes of these photos; choose another folder")
+
+
 def heads_of(*photos: Sequence[Sample]) -> int:
     """The number of boxes in some lists of photos."""
     return sum(len(sample.boxes) for some in photos for sample in some)
 
 
-def digest(*photos: Sequence[Sample]) -> str:
+def digest(photos: Sequence[Sample]) -> str:
     """Of the data set's own boxes, in whatever order the photos come."""
     found = hashlib.sha256()
-    for sample in sorted((sample for some in photos for sample in some), key=lambda sample: sample.name):
+    for sample in sorted(photos, key=lambda sample: sample.name):
         found.update(sample.name.encode() + np.ascontiguousarray(sample.boxes, np.float32).tobytes())
     return found.hexdigest()
-
-
-def refuse_other_boxes(folder: Path, own: str) -> None:
-    """Raises InputError where a folder's run, if it says so, began with other boxes than those of this digest."""
-    facts = folder / "run.json"
-    if facts.exists() and read_json(facts).get("boxes_sha256", own) != own:
-        raise InputError(f"{folder}: holds a run on other boxes of these photos; choose another folder")
-
-
-def refuse_other_weights(folder: Path, weights: Path | None) -> None:
-    """Raises InputError where a folder's run, if it holds one, began with another file than `weights`."""
-    facts = folder / "run.json"
-    if not facts.exists():
-        return
-    before, now = read_json(facts).get("weights") or {}, _start(weights) or {}
-    if before.get("sha256") != now.get("sha256"):
-        began = f"--weights {before['file']}" if before else "no --weights"
-        raise InputError(
-            f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
-        )
-
-
-def _start(weights: Path | None) -> dict[str, str] | None:
-    """What run.json says of the file that a run began with."""
-    return {"file": weights.name, "sha256": sha256(weights)} if weights else None
 
 
 def head_px(samples: Sequence[Sample]) -> float:
@@ -177,10 +171,9 @@ def describe(
     by_split: dict[str, list[Sample]],
     precision: str,
     machine: Machine,
-    weights: Path | None,
     more: Sequence[More],
 ) -> dict[str, object]:
-    """What a reader needs to judge the figures of a run: data, versions, machine, the file it started from."""
+    """What a reader needs to judge the figures of a run: data, versions, machine."""
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
         "heads": {split: heads_of(samples) for split, samples in by_split.items()},
@@ -191,5 +184,4 @@ def describe(
         "threads": torch.get_num_threads(),
         "precision": precision,
         **asdict(machine),
-        "weights": _start(weights),
     }

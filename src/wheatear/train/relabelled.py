@@ -6,8 +6,7 @@ from pathlib import Path
 
 from wheatear.data.check import clean
 from wheatear.data.sample import Sample
-from wheatear.errors import InputError
-from wheatear.train.checkpoint import read_json, sha256
+from wheatear.files import sha256
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,3 @@ def labellings(train: Sequence[Sample], other: Relabelled | None) -> tuple[list[
 def record(other: Relabelled | None) -> dict[str, object] | None:
     """What run.json says of it: None for the data set's own labels alone."""
     return {"file": other.file.name, "sha256": sha256(other.file), "both": other.both} if other else None
-
-
-def refuse_others(folder: Path, other: Relabelled | None) -> None:
-    """Raises InputError where a folder's run, if it holds one, learnt from other labels."""
-    facts = folder / "run.json"
-    if facts.exists() and read_json(facts).get("labels") != record(other):
-        raise InputError(f"{folder}: holds a run on other labels; choose another folder")

@@ -5,7 +5,7 @@ Flattened outputs are in the order level, row, column, anchor.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,14 @@ class ProposalSettings:
     post_nms_top_n: int
     nms_thresh: float
     min_size: float
+
+    def most_before(self, image_size: tuple[int, int]) -> int:
+        """How many boxes of a level go into the NMS, of an image of (height, width) pixels."""
+        return grown(self.pre_nms_top_n, image_size, self.side)
+
+    def most_after(self, image_size: tuple[int, int]) -> int:
+        """How many proposals an image of (height, width) pixels has at most."""
+        return grown(self.post_nms_top_n, image_size, self.side)
 
 
 class RPNHead(nn.Module):
@@ -107,8 +115,7 @@ class RPN(nn.Module):
         objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, image_size height and
         width in pixels. R may be 0. No gradient flows back through the boxes.
         """
-        settings = self.proposal_settings
-        limit = grown(settings.post_nms_top_n, image_size, settings.side)
+        limit = self.proposal_settings.most_after(image_size)
         sizes = [level.shape[0] for level in anchors]
         found = []
         for scores, moves in zip(objectness.detach().unbind(), deltas.detach().unbind(), strict=True):
@@ -130,8 +137,9 @@ class RPN(nn.Module):
         post_nms_top_n.
         """
         settings = self.proposal_settings
-        most = grown(settings.pre_nms_top_n, image_size, settings.side)
-        limit = grown(number or settings.post_nms_top_n, image_size, settings.side)
+        if number:
+            settings = replace(settings, post_nms_top_n=number)
+        most, limit = settings.most_before(image_size), settings.most_after(image_size)
         sizes = [level.shape[0] for level in anchors]
         boxes, scores = [], []
         for logits, moves, level in zip(
@@ -186,7 +194,7 @@ class RPN(nn.Module):
         """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
         settings = self.proposal_settings
         order = objectness.argsort(descending=True)
-        limit = grown(settings.pre_nms_top_n, image_size, settings.side)
+        limit = settings.most_before(image_size)
         # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
         top = order[torch.where(torch.arange(order.shape[0], device=order.device) < limit)[0]]
         boxes, scores = self._boxes(objectness[top], deltas[top], anchors[top], image_size)

@@ -12,15 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import (
-    METRICS,
-    WEIGHTS,
-    finished,
-    load_parts,
-    save_parts,
-    sha256,
-    write_json,
-)
+from wheatear.files import sha256
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, save_parts, write_json
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit

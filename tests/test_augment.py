@@ -6,13 +6,17 @@ import pytest
 from wheatear.train.augment import (
     GREY,
     Picture,
+    add_noise,
     augment,
+    compress,
     cut_out,
     join,
     keep,
     mix,
     place,
     recolour,
+    shake,
+    tone,
     turn,
     window,
 )
@@ -142,7 +146,59 @@ def test_colours_stay_where_nothing_is_asked_and_change_where_it_is():
     assert np.abs(changed.astype(int) - image).mean() > 3
 
 
-ALL = {"scale": (0.5, 2.0), "mosaic": 1.0, "mixup": 1.0, "cutout": 1.0, "blur": 1.0, "brightness": 0.3}
+def dot() -> np.ndarray:
+    """A white pixel on black."""
+    image = np.zeros((21, 21, 3), np.uint8)
+    image[10, 10] = 255
+    return image
+
+
+@pytest.mark.parametrize(("angle", "axis"), [(0.0, 1), (np.pi / 2, 0)])
+def test_a_shaken_dot_is_a_line_as_long_as_the_way_of_the_hand(angle, axis):
+    """6 px are 7 places, each with a seventh of the light, around where the dot was."""
+    shaken = shake(dot(), 6, angle)[..., 0]
+    seen = np.nonzero(shaken)
+    assert seen[axis].tolist() == [7, 8, 9, 10, 11, 12, 13]
+    assert seen[1 - axis].tolist() == [10] * 7
+    assert set(shaken[seen].tolist()) == {36}
+
+
+def test_a_shaken_border_stays_as_bright_as_it_was():
+    assert (shake(np.full((9, 12, 3), 200, np.uint8), 10, 0.7) == 200).all()
+
+
+def test_noise_has_the_deviation_asked_for_and_no_mean():
+    grey = np.full((100, 100, 3), 128, np.uint8)
+    noise = add_noise(grey, 20, np.random.default_rng(0)).astype(float) - 128
+    assert abs(noise.mean()) < 0.5
+    assert noise.std() == pytest.approx(20, rel=0.03)
+    assert np.abs(np.corrcoef(noise.reshape(-1, 3).T)[np.triu_indices(3, 1)]).max() < 0.05
+
+
+def test_a_lower_quality_leaves_less_of_a_picture():
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    lost = [np.abs(compress(image, quality).astype(int) - image).mean() for quality in (90, 50, 10)]
+    assert 0 < lost[0] < lost[1] < lost[2]
+
+
+def test_a_picture_takes_the_colours_of_another():
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 20, (256, 256, 3)).clip(0, 255).astype(np.uint8)
+    other = rng.normal([60, 120, 160], [10, 30, 20], (320, 160, 3)).clip(0, 255).astype(np.uint8)
+    toned = tone(image, other)
+    assert toned.mean((0, 1)) == pytest.approx(other.mean((0, 1)), abs=4)
+    assert toned.std((0, 1)) == pytest.approx(other.std((0, 1)), rel=0.15)
+
+
+def test_colours_taken_from_a_picture_of_one_colour_leave_half_of_the_contrast():
+    image = np.random.default_rng(0).integers(50, 150, (256, 256, 3), dtype=np.uint8)
+    toned = tone(image, np.full((8, 8, 3), 90, np.uint8))
+    assert toned.std() == pytest.approx(image.std() / 2, rel=0.05)
+
+
+ALL = {"scale": (0.5, 2.0), "brightness": 0.3} | dict.fromkeys(
+    ("mosaic", "mixup", "cutout", "blur", "shake", "noise", "compress", "tone"), 1.0
+)
 
 
 @pytest.mark.parametrize("first", [painted, empty])

@@ -5,6 +5,7 @@ Pillow on bytes: torchvision's transforms draw from a global state, and as tenso
 one core must feed the network. What is drawn comes from the generator that is passed in.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,10 @@ from wheatear.train.recipe_stages import AugmentRecipe
 
 GREY = 114  # of what lies beyond a photo or under a cut-out: about the mean of all photos
 LARGEST_BLUR = 1.5  # px of standard deviation; more, and the awns are gone
+LONGEST_SHAKE = 10  # px; more, and the heads are gone
+LARGEST_NOISE = 25.0  # levels of standard deviation, of 255
+QUALITY = (10, 75)  # of a JPEG, from where blocks of 8 px are all that is left to where none is seen
+STRETCH = (0.5, 2.0)  # of contrasts, where a photo takes those of another; more, and noise is all there is
 SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as shares of a side
 BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both are to be seen
 CUTOUTS, CUTOUT_SIDE = (
@@ -39,7 +44,7 @@ def augment(
 ) -> Picture:
     """A square of recipe.crop pixels from a photo, at `factor` of its size or thereabouts, changed as the recipe says.
 
-    `another` gives photos for mosaic and mixup.
+    `another` gives photos for mosaic, mixup and tone.
     """
     picture = compose(photo, another, factor, recipe, rng)
     if rng.random() < recipe.mixup:
@@ -50,9 +55,18 @@ def augment(
         picture = turn(picture, int(rng.integers(4)), flip=rng.random() < 0.5)
     elif rng.random() < recipe.mirror:
         picture = turn(picture, 0, flip=True)
-    image = recolour(picture.image, recipe, rng)
+    image = picture.image
+    if rng.random() < recipe.tone:
+        image = tone(image, another().image)
+    image = recolour(image, recipe, rng)
     if rng.random() < recipe.blur:
         image = blur(image, rng.uniform(0, LARGEST_BLUR))
+    if rng.random() < recipe.shake:
+        image = shake(image, rng.uniform(1, LONGEST_SHAKE), rng.uniform(0, np.pi))
+    if rng.random() < recipe.noise:
+        image = add_noise(image, rng.uniform(0, LARGEST_NOISE), rng)
+    if rng.random() < recipe.compress:
+        image = compress(image, int(rng.integers(*QUALITY)))
     return Picture(image, picture.boxes)
 
 
@@ -169,6 +183,17 @@ def turn(picture: Picture, quarters: int, *, flip: bool) -> Picture:
     return Picture(np.ascontiguousarray(image), boxes)
 
 
+def tone(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """An image with the mean and, within STRETCH, the standard deviation of each colour of another's.
+
+    Colour transfer, Reinhard et al. 2001, in RGB.
+    """
+    pixels, others = image[::8, ::8].reshape(-1, 3), other[::8, ::8].reshape(-1, 3)
+    stretch = ((others.std(0) + 1) / (pixels.std(0) + 1)).clip(*STRETCH)
+    values = (np.arange(256) - pixels.mean(0)[:, None]) * stretch[:, None] + others.mean(0)[:, None]
+    return _looked_up(image, values)
+
+
 def recolour(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray:
     """Another light, another camera: brightness, contrast and a colour cast in one table, then saturation."""
     brightness, contrast, saturation = (
@@ -177,11 +202,43 @@ def recolour(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator)
     cast = 1 + rng.uniform(-recipe.cast, recipe.cast, (3, 1))
     mean = image[::16, ::16].mean((0, 1))[:, None]
     values = (np.arange(256) - mean) * contrast + mean
-    table = (values * brightness * cast).round().clip(0, 255).astype(np.uint8)
-    changed = Image.fromarray(image).point(table.ravel().tolist())
+    changed = Image.fromarray(_looked_up(image, values * brightness * cast))
     return np.asarray(ImageEnhance.Color(changed).enhance(saturation))
+
+
+def _looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """An image with the levels that a table (3, 256) has for those of each colour."""
+    levels = table.round().clip(0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(image).point(levels.ravel().tolist()))
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
     """Out of focus by a standard deviation of `radius` pixels."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def shake(image: np.ndarray, length: float, angle: float) -> np.ndarray:
+    """As by a hand that moves `length` pixels along a line while the shutter is open; angle in radians."""
+    steps = int(np.ceil(length)) + 1
+    along = np.linspace(-length / 2, length / 2, steps)
+    shifts = np.stack([np.sin(angle) * along, np.cos(angle) * along], 1).round().astype(int)
+    margin = int(np.ceil(length / 2))
+    height, width = image.shape[:2]
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), "edge")
+    total = np.zeros(image.shape, np.uint16)
+    for y, x in shifts + margin:
+        total += padded[y : y + height, x : x + width]
+    return ((total + steps // 2) // steps).astype(np.uint8)
+
+
+def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """As a sensor makes of little light: normal noise, its deviation in levels of 255, for each value alone."""
+    noisy: np.ndarray = image + rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
+    return noisy.round().clip(0, 255).astype(np.uint8)
+
+
+def compress(image: np.ndarray, quality: int) -> np.ndarray:
+    """As a JPEG of this quality, 1 to 95, leaves it."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "JPEG", quality=quality)
+    return np.asarray(Image.open(content))

@@ -72,7 +72,9 @@ class AugmentRecipe(Part):
     turn:      quarter turns and flips, as a field has no up.
     mirror:    chance of left for right alone, where `turn` is false: labels may have an up, if they lie beside heads.
     brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
-    blur, mosaic, mixup, cutout: chances. Mosaic: four photos in one; mixup: two blended; cutout: grey boxes.
+    blur, shake, noise, compress: chances: out of focus, a moving hand, a sensor's noise, a JPEG of low quality.
+    tone:      chance of another photo's colours: mean and contrast of each channel.
+    mosaic, mixup, cutout: chances: four photos in one, two blended, grey boxes.
     keep_area: a head stays a head when this share of its box is left to see; and min_side pixels of each side.
     """
 
@@ -85,6 +87,10 @@ class AugmentRecipe(Part):
     saturation: Fraction = 0.0
     cast: Fraction = 0.0
     blur: Fraction = 0.0
+    shake: Fraction = 0.0
+    noise: Fraction = 0.0
+    compress: Fraction = 0.0
+    tone: Fraction = 0.0
     mosaic: Fraction = 0.0
     mixup: Fraction = 0.0
     cutout: Fraction = 0.0

@@ -173,7 +173,7 @@ def test_a_region_is_cut_from_the_level_of_its_size(run: TrainedRun, sample: Sam
     look, head = run.look(sample), run.model.roi_head
     figure = pooled_crop(run, sample)
     chosen = int(caption_of(figure).split()[1]) - 1
-    crop = pyramid_roi_align(
+    crop, _ = pyramid_roi_align(
         look.maps, to_rois([look.proposals[0][chosen : chosen + 1]]), head.cells, head.size
     )
     shown = next(axes for axes in figure.axes if axes.get_title().startswith("RoIAlign, channel"))

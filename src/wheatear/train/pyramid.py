@@ -42,18 +42,20 @@ def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor
     return torch.stack([torch.zeros_like(side, dtype=torch.bool), *steps]).sum(0)
 
 
-def pyramid_roi_align(maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int) -> Tensor:
-    """Cut each of (R, 5) rois out of the map of its level: {stride: (B, C, H, W)} -> (R, C, size, size).
+def pyramid_roi_align(
+    maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int
+) -> tuple[Tensor, Tensor]:
+    """Cut each of (R, 5) rois out of the map of its level: {stride: (B, C, H, W)} -> (R, C, size, size), by level.
 
-    R may be 0. torchvision's `MultiScaleRoIAlign` does the same, without "aligned": its samples lie half a cell off.
+    Also (R,) where among them each of the rois is; R may be 0. They are the largest tensor after the maps, and what the
+    head says of them is put in order for less. torchvision's `MultiScaleRoIAlign` does the same, without "aligned": its
+    samples lie half a cell off.
     """
     strides = sorted(maps)
     level = region_levels(rois[:, 1:], strides, cells)
-    pooled = rois.new_zeros(rois.shape[0], maps[strides[0]].shape[1], size, size)
-    for i, stride in enumerate(strides):
-        chosen = torch.where(level == i)[0]
-        pooled[chosen] = roi_align(maps[stride], rois[chosen], stride, size)
-    return pooled
+    chosen = [torch.where(level == i)[0] for i in range(len(strides))]
+    crops = [roi_align(maps[s], rois[those], s, size) for s, those in zip(strides, chosen, strict=True)]
+    return torch.cat(crops), torch.cat(chosen).argsort()
 
 
 class PyramidHead(nn.Module):
@@ -84,5 +86,6 @@ class PyramidHead(nn.Module):
     def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and (R, 5) rois -> class_logits (R, 2): background, head, or (R, 3): also quality; deltas (R, 4)."""
         levels = {stride: maps[stride] for stride in self.strides}
-        seen = self.hidden(pyramid_roi_align(levels, rois, self.cells, self.size))
+        crops, place = pyramid_roi_align(levels, rois, self.cells, self.size)
+        seen = self.hidden(crops)[place]
         return self.scores(seen), self.deltas(seen)

@@ -17,7 +17,8 @@ from wheatear.data.sample import Sample
 from wheatear.images import open_photo
 
 SEEN = 48  # photos; with 19 or with 61 the Kaggle metric of small moved by less than 0.001
-QUANTIZED = ["Conv", "Gemm"]
+LAYERS = ["Conv", "Gemm"]
+QUANTIZED = ["Conv", "Gemm", "Relu"]
 LAST = ("objectness", "deltas", "scores")  # layers
 
 
@@ -34,7 +35,7 @@ class Photos(CalibrationDataReader):  # type: ignore[misc]
 
 def quantize(model: onnx.ModelProto, samples: Sequence[Sample], path: Path) -> None:
     """Write a graph of float32 as one of 8 bits; up to SEEN of the samples, evenly taken, say how far values reach."""
-    layers = [node for node in model.graph.node if node.op_type in QUANTIZED]
+    layers = [node for node in model.graph.node if node.op_type in LAYERS]
     kept = [node.name for node in layers if any(part in node.input[1].split(".") for part in LAST)]
     kept.append(next(node.name for node in layers if node.op_type == "Conv"))
     logging.disable(logging.WARNING)  # it asks for a preparation that the exporter has done

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
@@ -193,10 +194,10 @@ class RPN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
         settings = self.proposal_settings
-        order = objectness.argsort(descending=True)
         limit = settings.most_before(image_size)
-        # Neither topk nor a slice: either is traced for one size of photo, with more anchors than that or with fewer.
-        top = order[torch.where(torch.arange(order.shape[0], device=order.device) < limit)[0]]
+        # Of scores alone topk would be traced for one size of photo, with more anchors than the limit or with fewer.
+        top = F.pad(objectness, (0, limit), value=-torch.inf).topk(limit).indices
+        top = top[torch.where(top < objectness.shape[0])[0]]
         boxes, scores = self._boxes(objectness[top], deltas[top], anchors[top], image_size)
         thick = remove_small_boxes(boxes, settings.min_size)
         boxes, scores = boxes[thick], scores[thick]

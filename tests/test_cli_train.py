@@ -254,6 +254,31 @@ def test_boxes_that_are_left_out_are_counted(data, tmp_path, trained):
     assert int(left[1]) >= 2
 
 
+@pytest.mark.parametrize(
+    ("precision", "made_for_it", "said"),
+    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+)
+def test_a_processor_that_only_imitates_bfloat16(
+    field_dir, tmp_path, trained, monkeypatch, precision, made_for_it, said
+):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: made_for_it)
+    result = command(
+        "train",
+        field_dir,
+        "--recipe",
+        TINY,
+        "--out",
+        tmp_path / "run",
+        "--precision",
+        precision,
+        "--accelerator",
+        "cpu",
+    )
+    assert result.exit_code == 0
+    assert bool(trained)
+    assert ("imitates" in result.stderr) == said
+
+
 def test_a_run_that_is_there_is_refused(fake, field_dir, trained):
     message = complaint("train", field_dir, "--recipe", TINY, "--out", fake)
     assert message == f"{fake}: holds a run already; go on with it by --resume or choose another folder"

@@ -66,6 +66,14 @@ def test_weights_are_whole_multiples_of_a_step_but_for_the_first_and_last_layers
     assert {"roi_head.hidden.fc6.weight", "rpn.head.conv.weight", "backbone.groups.5.0.weight"} <= rounded
 
 
+def test_nothing_is_rounded_between_a_convolution_and_its_relu(paths):
+    """Twice rounded, it would be slower and, with half of the steps below zero, coarser."""
+    graph = onnx.load(paths["int8"]).graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    before = {makers[node.input[0]] for node in graph.node if node.op_type in ("Relu", "Clip")}
+    assert "DequantizeLinear" not in before
+
+
 def test_it_finds_nearly_what_float32_finds(detectors, field_dir):
     for sample in read_dataset(field_dir)[:3]:
         one, other = (each.detect(sample.path, score_threshold=0.0) for each in detectors.values())

@@ -121,17 +121,23 @@ def train_command(
         raise InputError(
             f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
         )
+    machine = Machine(accelerator, devices, strategy, workers)
     run = open_run(
         out,
         settings,
         samples,
         precision=precision,
         resume=resume or stage is not None,
-        machine=Machine(accelerator, devices, strategy, workers),
+        machine=machine,
         weights=weights and start_file(weights),
         more=added,
         other_labels=other,
     )
+    if machine.only_imitates(precision):
+        typer.echo(
+            f"--precision {precision}: this processor has no such numbers and imitates them slowly; leave it out",
+            err=True,
+        )
     if run.left_out:
         typer.echo(
             f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them"

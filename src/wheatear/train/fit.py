@@ -46,6 +46,16 @@ class Machine:
     strategy: str = "auto"
     workers: int = 0
 
+    def only_imitates(self, precision: str) -> bool:
+        """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes many times longer."""
+        none = torch.accelerator.current_accelerator(check_available=True) is None
+        return (
+            precision == "bf16-mixed"
+            and (self.accelerator == "cpu" or (self.accelerator == "auto" and none))
+            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+
 
 @dataclass(frozen=True)
 class Care:

@@ -18,7 +18,8 @@ from wheatear.images import open_photo
 
 SEEN = 48  # photos; with 19 or with 61 the Kaggle metric of small moved by less than 0.001
 LAYERS = ["Conv", "Gemm"]
-QUANTIZED = ["Conv", "Gemm", "Relu"]
+# What is done to the outputs of layers: if it were not named, they would be rounded before it and again after it.
+ACTIVATIONS = ["Relu", "Clip"]
 LAST = ("objectness", "deltas", "scores")  # layers
 
 
@@ -45,7 +46,7 @@ def quantize(model: onnx.ModelProto, samples: Sequence[Sample], path: Path) -> N
             path,
             Photos(samples[:: -(-len(samples) // SEEN)]),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=QUANTIZED,
+            op_types_to_quantize=LAYERS + ACTIVATIONS,
             nodes_to_exclude=kept,
             per_channel=True,
             # Weights of 7 bits: processors without VNNI (before about 2019) add the products of two pairs in 16 bits,

@@ -425,6 +425,29 @@ def test_an_export_by_another_recipe(fake, exported, tmp_path):
     assert "not one of" in complaint("export", fake, "--recipe", "none")
 
 
+def test_a_detector_is_exported_anew(fake, data, tmp_path, monkeypatch):
+    """It has no division of its own, so the data set's is taken."""
+    shutil.copy(fake / "images.csv", data)
+    seen = {}
+    model = write_tiny_model(tmp_path, "cells")
+    monkeypatch.setattr(
+        export, "export_onnx", lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos)
+    )
+    out = tmp_path / "new.onnx"
+    assert command("export", "seed", "--int8", data, "--out", out).exit_code == 0
+    assert read_json(out.with_suffix(".json"))["name"] == "seed"
+    assert [sample.name for sample in seen["train"]] == [f"field_0000{k}" for k in range(1, 8)]
+
+
+def test_a_detector_that_is_exported_anew_needs_another_place(tmp_path):
+    model = write_tiny_model(tmp_path, "cells")
+    for given in ([model], [model, "--out", model], ["small"]):
+        message = complaint("export", *given)
+        assert message == f"{given[0]}: give another file to write by --out"
+    assert complaint("export", "smal").endswith("is this a run folder?")
+    assert "no such model" in complaint("export", tmp_path / "none.onnx", "--out", tmp_path / "new.onnx")
+
+
 def test_an_export_that_is_another_detector_does_not_pass_its_check(fake, exported, field_dir):
     assert complaint("export", fake, "--check", field_dir).endswith(
         "do not use it"

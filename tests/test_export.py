@@ -24,7 +24,7 @@ from wheatear.train.export import (
     SCORE_TOLERANCE,
     compare,
     describe_run,
-    export_run,
+    export_detector,
     found_by_torch,
     gap,
     load_run,
@@ -41,7 +41,7 @@ def run(field_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run and its exported detector. For reading only."""
     folder = tmp_path_factory.mktemp("export") / "run"
     fake_run(folder, field_dir)
-    assert export_run(folder) == folder / "model.onnx"
+    export_detector(folder, folder / "model.onnx")
     return folder
 
 
@@ -148,14 +148,16 @@ def wider() -> Recipe:
 
 
 def test_a_margin_comes_with_another_recipe(run, wider, field_dir, tmp_path):
-    path, samples = export_run(run, tmp_path / "wider.onnx", settings=wider), divided(field_dir)[:2]
+    path, samples = tmp_path / "wider.onnx", divided(field_dir)[:2]
+    export_detector(run, path, settings=wider)
     assert compare(run, path, samples, wider).holds()
     assert not compare(run, path, samples).holds()
     assert load(path).card.recipe["detection"]["margin"] == 0.05
 
 
 def test_a_margin_is_one_addition_to_the_graph(run, graph, wider, tmp_path):
-    with_it = onnx.load(export_run(run, tmp_path / "wider.onnx", settings=wider)).graph
+    export_detector(run, tmp_path / "wider.onnx", settings=wider)
+    with_it = onnx.load(tmp_path / "wider.onnx").graph
     one, other = ([node.op_type for node in each.node] for each in (graph, with_it))
     additions = [i for i, op_type in enumerate(other) if op_type == "Add"]
     assert any(one == other[:i] + other[i + 1 :] for i in additions)
@@ -294,7 +296,7 @@ def test_an_unfinished_run_is_named(run, tmp_path, stage):
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(InputError, match=r"recipe\.json: cannot be read .*; is this a run folder\?"):
-        export_run(tmp_path)
+        export_detector(tmp_path, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 

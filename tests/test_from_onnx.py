@@ -11,12 +11,20 @@ from torch import nn
 
 from tiny_recipe import tiny_recipe
 from wheatear.cli_explain import open_model
+from wheatear.data.formats import read_dataset
 from wheatear.detections import Detections
-from wheatear.detector import Card, load
+from wheatear.detector import Card, Judged, load
 from wheatear.errors import InputError
 from wheatear.explain import story
 from wheatear.explain.look import Network, shipped_network
-from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap
+from wheatear.train.export import (
+    BOX_TOLERANCE,
+    SCORE_TOLERANCE,
+    OneImage,
+    export_detector,
+    export_onnx,
+    gap,
+)
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import load_exported, stored_tensors
 from wheatear.train.recipe import Recipe
@@ -86,6 +94,31 @@ def test_a_margin_is_read_from_the_card(exported: Path, tmp_path: Path):
     assert wider.recipe.detection.margin == 0.05
     for name, tensor in plain.state_dict().items():  # the graph's addition is not taken for a bias
         assert torch.equal(wider.state_dict()[name], tensor), name
+
+
+def test_it_is_exported_anew(exported: Path, field_dir: Path, tmp_path: Path):
+    """It finds what it found before, and its card keeps what was chosen and nothing that was measured."""
+    first, again = tmp_path / "first.onnx", tmp_path / "again.onnx"
+    first.write_bytes(exported.read_bytes())
+    card = Card.model_validate_json(exported.with_suffix(".json").read_bytes())
+    judged = Judged(score_threshold=0.3, count_threshold=0.2, figures={"val": 1}, known_failures=["rain"])
+    figures = {"stages": {"joint": 2}, "val": 3}
+    update = dict(judged) | {"usual_tta": "flips", "tta": {"mix": judged}, "figures": figures}
+    first.with_suffix(".json").write_text(card.model_copy(update=update).model_dump_json())
+    export_detector(first, again)
+    image = np.random.default_rng(0).integers(0, 256, (301, 277, 3), dtype=np.uint8)
+    one, other = (load(path).run(image, 0.0) for path in (first, again))
+    assert len(one) > 5
+    assert gap(one, other, 0.02).max(0) == pytest.approx([0, 0], abs=1e-3)
+    chosen = {"score_threshold": 0.3, "count_threshold": 0.2}
+    kept = card.model_copy(update=chosen | {"usual_tta": "flips", "tta": {"mix": Judged(**chosen)}})
+    assert load(again, tta="once").card == kept.model_copy(update={"figures": {"stages": {"joint": 2}}})
+
+    recipe = tiny_recipe(image_size=640)
+    wider = recipe.model_copy(update={"detection": recipe.detection.model_copy(update={"margin": 0.05})})
+    export_detector(first, again, read_dataset(field_dir), wider)
+    kept = load(again, tta="once").card
+    assert (kept.arithmetic, kept.usual_tta, kept.recipe["detection"]["margin"]) == ("int8", None, 0.05)
 
 
 def test_weights_are_as_stored(exported: Path):

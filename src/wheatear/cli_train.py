@@ -183,7 +183,13 @@ def average_command(
 
 @friendly_errors()
 def export_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder whose stages are finished.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|FILE|NAME",
+            help="A run folder whose stages are finished, a model.onnx that is to be exported anew, or a shipped one.",
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="RUN/model.onnx")
     ] = None,
@@ -191,7 +197,7 @@ def export_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Compare torch and onnxruntime on the val photos of this data set, as the run divided it.",
+            help="Compare torch and onnxruntime on the val photos of this data set, as a run divided it.",
         ),
     ] = None,
     int8: Annotated[
@@ -215,18 +221,23 @@ def export_command(
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import divided_as, photos_of
     from wheatear.files import make_way
-    from wheatear.train.export import export_run
+    from wheatear.train.export import export_detector, is_exported
     from wheatear.train.recipe import load_recipe
 
     settings = load_recipe(recipe) if recipe else None
+    again = is_exported(run)
+    if again and (out is None or out.resolve() == run.resolve()):
+        raise InputError(f"{run}: give another file to write by --out")
+    path = out or run / "model.onnx"
     if out:
         make_way(out)
 
     def divided(folder: Path) -> "list[Sample]":
-        return divided_as(read_dataset(folder), run / IMAGES_CSV)
+        samples = read_dataset(folder)
+        return samples if again else divided_as(samples, run / IMAGES_CSV)
 
     seen = photos_of(divided(int8), "train", int8) if int8 else []
-    path = export_run(run, out, seen, settings)
+    export_detector(run, path, seen, settings)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement

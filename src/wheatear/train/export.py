@@ -1,4 +1,4 @@
-"""From a run folder to model.onnx and its card, model.json."""
+"""From a run folder, or a detector that was exported before, to model.onnx and its card, model.json."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,13 +14,14 @@ from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
 from wheatear.data.tables import read_table
 from wheatear.detections import Detections
-from wheatear.detector import Card, load
+from wheatear.detector import Card, find, load
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.from_onnx import exported_network
 from wheatear.train.quantize import quantize
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
@@ -58,6 +59,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch an
 RARE = 1e-3
 LOST = 0.003  # of the Kaggle metric, that a detector of 8 bits may have less
 COARSEST = 32  # px, the largest stride of all backbones
+TAKEN = ("name", "image_size", "detection")  # of a recipe, what has no part in training
 
 
 class OneImage(nn.Module):
@@ -81,8 +83,7 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     recipe = validated(read_json(run / "recipe.json"), run / "recipe.json")
     if settings is None:
         settings = recipe
-    taken = {key: getattr(settings, key) for key in ("name", "image_size", "detection")}
-    model = FasterRCNN(recipe.model_copy(update=taken))
+    model = FasterRCNN(recipe.model_copy(update={key: getattr(settings, key) for key in TAKEN}))
     for stage in recipe.stages:
         if not finished(run, stage.stage):
             raise InputError(
@@ -92,24 +93,58 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     return model.eval()
 
 
-def export_run(
-    run: Path, out: Path | None = None, seen: Sequence[Sample] = (), settings: Recipe | None = None
-) -> Path:
-    """Write model.onnx and model.json of a finished run, into its folder or as the path `out`. -> the model's path.
+def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, Card]:
+    """What is exported: the network of a finished run, and its card; or that of a shipped detector or a model.onnx.
+
+    settings: as in `load_run`. Raises InputError where there is no such run or detector.
+    """
+    if not is_exported(source):
+        model = load_run(source, settings)
+        return model, describe_run(source, model.recipe)
+    taken = settings.model_dump(mode="json", include=set(TAKEN)) if settings else {}
+    model, card = exported_network(str(source), taken)
+    usual = card.usual_tta if settings is None else settings.detection.tta
+    return model, card.model_copy(
+        update={
+            "name": model.recipe.name,
+            "recipe": model.recipe.model_dump(mode="json"),
+            "arithmetic": "float32",
+            "usual_tta": usual,
+            # What was measured was measured of the other file.
+            "tta": {
+                views: judged.model_copy(update={"figures": {}, "known_failures": []})
+                for views, judged in card.tta.items()
+            },
+            "figures": {"stages": card.figures.get("stages", {})},
+            "known_failures": [],
+        }
+    )
+
+
+def is_exported(source: Path) -> bool:
+    """Whether it is the name of a shipped detector or a model.onnx, and no run folder."""
+    try:
+        find(str(source))
+    except InputError:
+        return source.suffix == ".onnx"
+    return not source.is_dir()
+
+
+def export_detector(
+    source: Path, path: Path, seen: Sequence[Sample] = (), settings: Recipe | None = None
+) -> None:
+    """Write the model.onnx of a finished run, or of what was exported before, as `path`, and its card beside it.
 
     With photos that were seen in training it is one that computes with 8 bits (`quantize`). settings: as in `load_run`.
     """
-    path = out or run / "model.onnx"
-    model = load_run(run, settings)
+    model, card = trained(source, settings)
     if not seen:
         round_weights(model)
     with whole(path) as part:
         export_onnx(model, part, seen)
-    card = describe_run(run, model.recipe)
     if seen:
         card = card.model_copy(update={"arithmetic": "int8"})
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
-    return path
 
 
 def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> None:
@@ -213,10 +248,10 @@ def found_by_both(
 
 
 def compare(
-    run: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None
+    source: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None
 ) -> Agreement:
     """Run torch and onnxruntime on every photo, and pair what they find."""
-    model = load_run(run, settings)
+    model, _ = trained(source, settings)
     round_weights(model)
     floor = model.recipe.detection.score_floor
     gaps, detections, apart = [np.zeros((1, 2))], 0, 0
@@ -242,10 +277,10 @@ class Cost:
         return self.int8 >= self.torch - LOST
 
 
-def cost(run: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None) -> Cost:
-    """Judge a run and what was exported of it in 8 bits by labelled photos."""
+def cost(source: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None) -> Cost:
+    """Judge a network and what was exported of it in 8 bits by labelled photos."""
     names = [sample.path.name for sample in samples]
-    found = zip(*found_by_both(load_run(run, settings), onnx_path, samples), strict=True)
+    found = zip(*found_by_both(trained(source, settings)[0], onnx_path, samples), strict=True)
     best = [sweep(samples, dict(zip(names, each, strict=True))).kaggle.max() for each in found]
     return Cost(len(samples), *map(float, best))
 

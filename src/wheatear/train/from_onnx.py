@@ -6,7 +6,7 @@ graph (`quantize`) come back as they were rounded, but torch rounds nothing betw
 which only trains the backbone, is not exported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,13 +33,16 @@ DEQUANTIZED = "_DequantizeLinear_Output"  # what onnxruntime's quantization appe
 NOT_EXPORTED = "num_batches_tracked"  # of a batch norm, which has no use for it once trained
 
 
-def exported_network(name: str | Path) -> tuple[FasterRCNN, Card]:
+def exported_network(
+    name: str | Path, settings: Mapping[str, object] | None = None
+) -> tuple[FasterRCNN, Card]:
     """The network inside a shipped detector, or a model.onnx of one's own, and its card.
 
-    Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
+    settings: parts of a recipe that take the place of its own. Raises InputError where there is none, or its card holds
+    no recipe that it could be rebuilt from.
     """
     card, (weights, _) = load(name, tta=ONCE).card, find(name)
-    return load_exported(weights.read_bytes(), card.recipe, str(name)), card
+    return load_exported(weights.read_bytes(), card.recipe | dict(settings or {}), str(name)), card
 
 
 def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:

@@ -135,7 +135,7 @@ def train_command(
     )
     if machine.only_imitates(precision):
         typer.echo(
-            f"--precision {precision}: this processor has no such numbers and imitates them slowly; leave it out",
+            f"--precision {precision}: this processor only imitates it, in ten times the time; leave it out",
             err=True,
         )
     if run.left_out:

@@ -9,7 +9,6 @@ are.
 """
 
 import argparse
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
 from wheatear.evaluation import Metrics, evaluate
 from wheatear.images import open_photo
-from wheatear.train.augment import Picture, turn
+from wheatear.train.augment import Picture, compress, turn
 
 Change = Callable[[Image.Image], Image.Image]
 SEED = 0
@@ -33,12 +32,7 @@ SEED = 0
 def jpeg(quality: int) -> Change:
     """Compressed as a JPEG of this quality, colours at half the resolution."""
 
-    def change(photo: Image.Image) -> Image.Image:
-        content = io.BytesIO()
-        photo.save(content, "JPEG", quality=quality)
-        return Image.open(content).convert("RGB")
-
-    return change
+    return lambda photo: Image.fromarray(compress(np.asarray(photo), quality))
 
 
 def shaken(length: int) -> Change:

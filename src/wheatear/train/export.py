@@ -25,6 +25,7 @@ from wheatear.train.from_onnx import exported_network
 from wheatear.train.quantize import quantize
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
+from wheatear.train.start import EXPORTED
 from wheatear.train.storage import round_weights, shrink
 from wheatear.tta import ONCE
 
@@ -123,11 +124,13 @@ def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, C
 
 def is_exported(source: Path) -> bool:
     """Whether it is the name of a shipped detector or a model.onnx, and no run folder."""
+    if source.is_dir():
+        return False
     try:
         find(str(source))
     except InputError:
-        return source.suffix == ".onnx"
-    return not source.is_dir()
+        return source.suffix == EXPORTED
+    return True
 
 
 def export_detector(

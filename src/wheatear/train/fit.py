@@ -48,13 +48,12 @@ class Machine:
 
     def only_imitates(self, precision: str) -> bool:
         """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes many times longer."""
-        none = torch.accelerator.current_accelerator(check_available=True) is None
-        return (
-            precision == "bf16-mixed"
-            and (self.accelerator == "cpu" or (self.accelerator == "auto" and none))
-            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-            and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        )
+        if precision != "bf16-mixed" or self.accelerator not in ("cpu", "auto"):
+            return False
+        if self.accelerator == "auto" and torch.accelerator.current_accelerator(check_available=True):
+            return False
+        there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        return bool(there and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from wheatear.errors import InputError
 from wheatear.train.backbone import NotesCNN
 from wheatear.train.checkpoint import save_parts
+from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.pretrained import PretrainedCNN, classifier, stages
 from wheatear.train.published import load_backbone
-from wheatear.train.recipe import NotesBackboneRecipe, PretrainedBackboneRecipe
+from wheatear.train.recipe import NotesBackboneRecipe, PretrainedBackboneRecipe, load_recipe
 
 torch.set_num_threads(1)
 
@@ -125,6 +126,34 @@ def test_a_fourth_stage_may_be_short(tmp_path):
     assert len(last) == 1
     assert torch.equal(last[0].conv1.weight, network.layer4[0].conv1.weight)
     assert list(backbone.out_channels.values()) == CHANNELS["resnet50"]
+
+
+def test_stages_that_nothing_looks_at_are_left_out(tmp_path):
+    path = file_of(tmp_path, classifier(recipe("resnet18")).state_dict())
+    full, fine = (
+        PretrainedCNN(recipe("resnet18")).eval(),
+        PretrainedCNN(recipe("resnet18"), coarsest=16).eval(),
+    )
+    for backbone in (full, fine):
+        load_backbone(backbone, recipe("resnet18"), path)
+    assert fine.out_channels == {4: 64, 8: 128, 16: 256}
+    with torch.inference_mode():
+        maps, expected = (b(torch.full((1, 3, 32, 64), 99, dtype=torch.uint8)) for b in (fine, full))
+    assert list(maps) == [4, 8, 16]
+    assert all(torch.equal(m, expected[stride]) for stride, m in maps.items())
+
+
+def test_a_detector_has_the_stages_that_its_recipe_looks_at():
+    small, notes = load_recipe("small"), load_recipe("seed")
+    fine = small.model_copy(
+        update={part: getattr(small, part).model_copy(update={"strides": [8, 16]}) for part in ("rpn", "roi")}
+    )
+    with_snips = notes.model_copy(update={"backbone": small.backbone})
+    assert [list(FasterRCNN(r).backbone.out_channels) for r in (small, fine, with_snips)] == [
+        [4, 8, 16, 32],
+        [4, 8, 16],
+        [4, 8, 16, 32],  # the snip classifier looks at the last
+    ]
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("resnet18", 3), ("resnet50", 4), ("mobilenet_v2", 1)])

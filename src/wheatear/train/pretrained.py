@@ -15,17 +15,21 @@ STRIDES = (4, 8, 16, 32)
 
 
 class PretrainedCNN(nn.Module):
-    """The stages of an ImageNet classifier, with weights at random until `published.load_backbone`."""
+    """The stages of an ImageNet classifier, with weights at random until `published.load_backbone`.
+
+    coarsest: the stride of the last map that anything looks at; stages after it are left out.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, recipe: PretrainedBackboneRecipe) -> None:
+    def __init__(self, recipe: PretrainedBackboneRecipe, coarsest: int = STRIDES[-1]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages(classifier(recipe), recipe.last_blocks))
+        strides = [stride for stride in STRIDES if stride <= coarsest]
+        self.stages = nn.ModuleList(stages(classifier(recipe), recipe.last_blocks)[: len(strides)])
         self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1), persistent=False)
-        self.out_channels = dict(zip(STRIDES, map(last_channels, self.stages), strict=True))
+        self.out_channels = dict(zip(strides, map(last_channels, self.stages), strict=True))
         self.frozen = recipe.frozen
 
     def requires_grad_(self, requires_grad: bool = True) -> "PretrainedCNN":
@@ -41,11 +45,11 @@ class PretrainedCNN(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides 4 to 32."""
+        """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides from 4 to the coarsest."""
         x = pad_to_multiple((images.to(self.mean.dtype) - self.mean) / self.std, STRIDES[-1])
         x = x.contiguous(memory_format=torch.channels_last)
         maps = {}
-        for stride, stage in zip(STRIDES, self.stages, strict=True):
+        for stride, stage in zip(self.out_channels, self.stages, strict=True):
             x = stage(x)
             maps[stride] = x
         return maps

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance
 from rich.progress import track
 
 from wheatear import Detections, Detector, load
@@ -23,36 +23,35 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
 from wheatear.evaluation import Metrics, evaluate
 from wheatear.images import open_photo
-from wheatear.train.augment import Picture, compress, turn
+from wheatear.train.augment import Picture, add_noise, blur, compress, shake, turn
 
 Change = Callable[[Image.Image], Image.Image]
 SEED = 0
 
 
+def on_array(change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    """A change that training makes, too, of photos as arrays."""
+    return lambda photo: Image.fromarray(change(np.asarray(photo)))
+
+
 def jpeg(quality: int) -> Change:
     """Compressed as a JPEG of this quality, colours at half the resolution."""
+    return on_array(lambda image: compress(image, quality))
 
-    return lambda photo: Image.fromarray(compress(np.asarray(photo), quality))
+
+def unfocused(radius: float) -> Change:
+    """Blurred by a normal distribution of this standard deviation."""
+    return on_array(lambda image: blur(image, radius))
 
 
-def shaken(length: int) -> Change:
-    """The mean of the photo at so many places, a pixel apart, along its width."""
-
-    def change(photo: Image.Image) -> Image.Image:
-        moved = [np.asarray(ImageChops.offset(photo, x, 0), np.float32) for x in range(length)]
-        return _image(np.mean(moved, axis=0))
-
-    return change
+def shaken(length: float) -> Change:
+    """Moved along its width while the shutter was open; boxes stay, in the middle of the way."""
+    return on_array(lambda image: shake(image, length, 0.0))
 
 
 def noisy(deviation: float) -> Change:
     """Noise of a normal distribution, its own in each channel and pixel."""
-
-    def change(photo: Image.Image) -> Image.Image:
-        noise = np.random.default_rng(SEED).normal(0, deviation, (photo.height, photo.width, 3))
-        return _image(np.asarray(photo) + noise)
-
-    return change
+    return on_array(lambda image: add_noise(image, deviation, np.random.default_rng(SEED)))
 
 
 def times(red: float, green: float, blue: float) -> Change:
@@ -75,10 +74,10 @@ CHANGES: dict[str, Change] = {
     "none": lambda photo: photo,
     "JPEG of quality 30": jpeg(30),
     "JPEG of quality 10": jpeg(10),
-    "out of focus by 1.5": lambda photo: photo.filter(ImageFilter.GaussianBlur(1.5)),
-    "out of focus by 3": lambda photo: photo.filter(ImageFilter.GaussianBlur(3)),
-    "shaken by 7": shaken(7),
-    "shaken by 15": shaken(15),
+    "out of focus by 1.5": unfocused(1.5),
+    "out of focus by 3": unfocused(3),
+    "shaken by 6": shaken(6),
+    "shaken by 14": shaken(14),
     "sharpened twice": lambda photo: ImageEnhance.Sharpness(photo).enhance(3),
     "noise of 10": noisy(10),
     "noise of 25": noisy(25),

@@ -163,6 +163,12 @@ def test_a_shaken_dot_is_a_line_as_long_as_the_way_of_the_hand(angle, axis):
     assert set(shaken[seen].tolist()) == {36}
 
 
+@pytest.mark.parametrize("length", [1, 3, 7])
+def test_an_odd_way_has_no_gaps(length):
+    (along,) = np.nonzero(shake(dot(), length, 0.0)[10, :, 0])
+    assert along.tolist() == list(range(along[0], along[0] + length + 1))
+
+
 def test_a_shaken_border_stays_as_bright_as_it_was():
     assert (shake(np.full((9, 12, 3), 200, np.uint8), 10, 0.7) == 200).all()
 

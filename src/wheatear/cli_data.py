@@ -45,7 +45,7 @@ def check(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="Compare a recipe's anchors, too; this needs wheatear[train]."
+            metavar="NAME|FILE", help="Compare a recipe's anchors, too; this needs the extra `train`."
         ),
     ] = None,
 ) -> None:

@@ -211,7 +211,7 @@ def export_command(
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Take the name, image_size and [detection] of this recipe.",
+            help="Take the name, image_size and the table `detection` of this recipe.",
             show_default="the run's",
         ),
     ] = None,

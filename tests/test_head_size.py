@@ -80,6 +80,20 @@ def test_too_few_heads_are_not_measured():
     assert estimate_head_px(run, field(60, 300, 300), TRAINED) is None
 
 
+def test_a_few_sure_heads_outweigh_many_doubtful_ones():
+    """As of a photo with few heads, whose leaves look a little like heads when they are four times as large."""
+    photo = InMemory(np.tile((np.arange(2000) // 8).astype(np.uint8)[:, None], (1500, 1, 3)))
+
+    def run(image: np.ndarray) -> Detections:
+        seen = int(image.max()) - int(image.min())  # 8 px a level of the photo: 80 at its own scale
+        number, score = {80: (2, 0.75), 20: (7, 0.55)}.get(5 * round(seen / 5), (0, 0.0))
+        lefts = np.arange(number) * 80 + 10
+        boxes = np.stack([lefts, np.full(number, 10), lefts + TRAINED, np.full(number, 10 + TRAINED)], 1)
+        return Detections(boxes, np.full(number, score), *image.shape[:2])
+
+    assert estimate_head_px(run, photo, TRAINED) is None
+
+
 def test_boxes_come_back_in_the_photos_pixels():
     image = field(120).image[:500, :500]
     plain, half = sure_of_its_own_size(image), run_scaled(sure_of_its_own_size, image, 0.5)

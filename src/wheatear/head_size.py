@@ -21,7 +21,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 WINDOW = 640  # pixels of the detector: room for about 20 heads, at 0.4 of the cost of a 1024² photo
 PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))  # of the photo's height and width
 LIKELY = 0.3  # the score of a head that speaks for or against a scale
-ENOUGH = 15  # such heads; fewer say less, as their root, and below a third of them nothing is measured
+ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of them nothing is measured
 SURE = 0.5  # of the best score: the heads that are measured
 NEAR = 0.5  # octaves: heads that differ less from the trained size, as in its training, are left as they are
 
@@ -37,7 +37,7 @@ def estimate_head_px(
     looks = [_look(run, pixels, scale) for scale in SCALES]
     evidence = [_evidence(heads, scale, trained_px) for heads, scale in zip(looks, SCALES, strict=True)]
     heads = looks[int(np.argmax(evidence))]
-    if len(heads) < ENOUGH / 3:
+    if len(heads) < ENOUGH / 2:
         return None
     size = float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
     return None if abs(np.log2(size / trained_px)) < NEAR else size
@@ -63,11 +63,14 @@ def _uncut(heads: Detections, margin: float) -> Detections:
 
 
 def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
-    """How sure the detector is on average, less by how far a head's size is off: 0..1."""
+    """How sure the detector is on average, less by how far a head's size is off: 0..1.
+
+    Scores are squared: leaves and stalks, looked at large enough, are many unlikely heads, and a photo may have few.
+    """
     if not len(heads):
         return 0.0
     fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
-    return float((heads.scores * fit).mean()) * sqrt(min(1.0, len(heads) / ENOUGH))
+    return float((heads.scores**2 * fit).mean()) * sqrt(min(1.0, len(heads) / ENOUGH))
 
 
 def _sizes(heads: Detections) -> np.ndarray:

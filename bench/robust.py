@@ -29,29 +29,14 @@ Change = Callable[[Image.Image], Image.Image]
 SEED = 0
 
 
-def on_array(change: Callable[[np.ndarray], np.ndarray]) -> Change:
-    """A change that training makes, too, of photos as arrays."""
-    return lambda photo: Image.fromarray(change(np.asarray(photo)))
-
-
-def jpeg(quality: int) -> Change:
-    """Compressed as a JPEG of this quality, colours at half the resolution."""
-    return on_array(lambda image: compress(image, quality))
-
-
-def unfocused(radius: float) -> Change:
-    """Blurred by a normal distribution of this standard deviation."""
-    return on_array(lambda image: blur(image, radius))
-
-
-def shaken(length: float) -> Change:
-    """Moved along its width while the shutter was open; boxes stay, in the middle of the way."""
-    return on_array(lambda image: shake(image, length, 0.0))
+def as_in_training(change: Callable[..., np.ndarray], *values: float) -> Change:
+    """A change that training makes, too (`wheatear.train.augment`), by these values."""
+    return lambda photo: Image.fromarray(change(np.asarray(photo), *values))
 
 
 def noisy(deviation: float) -> Change:
     """Noise of a normal distribution, its own in each channel and pixel."""
-    return on_array(lambda image: add_noise(image, deviation, np.random.default_rng(SEED)))
+    return lambda photo: Image.fromarray(add_noise(np.asarray(photo), deviation, np.random.default_rng(SEED)))
 
 
 def times(red: float, green: float, blue: float) -> Change:
@@ -72,12 +57,12 @@ def shaded(factor: float) -> Change:
 
 CHANGES: dict[str, Change] = {
     "none": lambda photo: photo,
-    "JPEG of quality 30": jpeg(30),
-    "JPEG of quality 10": jpeg(10),
-    "out of focus by 1.5": unfocused(1.5),
-    "out of focus by 3": unfocused(3),
-    "shaken by 6": shaken(6),
-    "shaken by 14": shaken(14),
+    "JPEG of quality 30": as_in_training(compress, 30),
+    "JPEG of quality 10": as_in_training(compress, 10),
+    "out of focus by 1.5": as_in_training(blur, 1.5),
+    "out of focus by 3": as_in_training(blur, 3),
+    "shaken by 6": as_in_training(shake, 6, 0.0),  # along its width; boxes stay, in the middle of the way
+    "shaken by 14": as_in_training(shake, 14, 0.0),
     "sharpened twice": lambda photo: ImageEnhance.Sharpness(photo).enhance(3),
     "noise of 10": noisy(10),
     "noise of 25": noisy(25),

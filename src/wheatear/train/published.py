@@ -43,9 +43,9 @@ def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, we
         else:
             network = classifier(recipe)
             load_classifier(network, found)
-            there = stages(network, recipe.last_blocks)
-            for own, wanted in zip(backbone.get_submodule("stages").children(), there, strict=False):
-                own.load_state_dict(wanted.state_dict())
+            assert isinstance(backbone, PretrainedCNN)
+            wanted = nn.ModuleList(stages(network, recipe.last_blocks)[: len(backbone.stages)])
+            backbone.stages.load_state_dict(wanted.state_dict())
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{weights}: not weights of {recipe.name} ({last_line(error)}); give others or mend the recipe"

@@ -6,6 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from wheatear import __version__
 from wheatear.cli import app
 
 COMMANDS = ("count", "data", "evaluate", "export", "train")
@@ -34,6 +35,11 @@ def test_the_package_runs_as_a_module():
     )
     assert done.returncode == 0, done.stderr
     assert "Usage: wheatear count" in done.stdout
+
+
+def test_the_version_is_the_package_s():
+    result = runner.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"wheatear {__version__}\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["count", "--help"]])

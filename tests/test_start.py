@@ -10,15 +10,18 @@ from test_from_onnx import write_exported
 from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.splits import split
+from wheatear.detector import load
 from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json, save_parts
 from wheatear.train.dataset import to_tensor
+from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import open_run
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
-from wheatear.train.start import load_start, start_file
+from wheatear.train.start import load_start, start_file, start_thresholds
+from wheatear.tta import ONCE
 
 torch.set_num_threads(1)
 
@@ -94,7 +97,23 @@ def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path
     recipe = tiny_recipe(image_size=640, stage={"epochs": 1})
     train_run(open_run(tmp_path / "run", recipe, split(read_dataset(field_dir)), weights=exported))
     assert read_json(tmp_path / "run" / "run.json")["weights"]["file"] == "model.onnx"
+    card = describe_run(tmp_path / "run", recipe)
+    assert (card.score_threshold, card.count_threshold, card.tta) == (0.4, None, {})
     assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
+
+
+def test_the_thresholds_of_a_start_are_those_of_its_card():
+    medium = load("medium", tta=ONCE).card
+    found = start_thresholds(start_file(Path("medium")))
+    assert (found["score_threshold"], found["count_threshold"]) == (
+        medium.score_threshold,
+        medium.count_threshold,
+    )
+    mix = medium.tta["mix"]
+    assert found["tta"] == {
+        "mix": {"score_threshold": mix.score_threshold, "count_threshold": mix.count_threshold}
+    }
+    assert start_thresholds(None) == start_thresholds(Path("weights.safetensors")) == {}
 
 
 def test_an_exported_detector_of_another_shape_is_refused(exported: Path):

@@ -1,6 +1,7 @@
 """The command line, `wheatear …`. Each command lives with its job; what it needs is imported when it runs."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -17,8 +18,22 @@ app = typer.Typer(
 )
 
 
+def say_version(asked: bool) -> None:
+    """Print the version of the package, and end."""
+    if asked:
+        from wheatear import __version__
+
+        typer.echo(f"wheatear {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def before_any_command() -> None:
+def before_any_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
     """What a terminal has no letters for, as a ², is written as "?"; it is no reason to stop."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -189,14 +189,14 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def describe_run(run: Path, recipe: Recipe) -> Card:
-    """The card of a run, with its stages' figures; the thresholds are chosen later, on val."""
+    """The card of a run, with its stages' figures. Its thresholds are its start's (`start_thresholds`), or 0.5."""
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
     facts = read_json(run / "run.json")
     licence, citation = (DATA_LICENCE, CITATION) if is_gwhd(run / IMAGES_CSV) else ("", "")
     return Card(
         format=1,
         name=recipe.name,
-        score_threshold=0.5,
+        **{"score_threshold": 0.5} | facts.get("thresholds", {}),
         score_floor=recipe.detection.score_floor,
         head_px=facts.get("head_px", GWHD_HEAD_PX),
         usual_tta=recipe.detection.tta,

@@ -24,7 +24,7 @@ from wheatear.train.checkpoint import read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.relabelled import Relabelled, labellings, record
-from wheatear.train.start import is_trained
+from wheatear.train.start import is_trained, start_thresholds
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning's, those in which the boxes stay exact
 FACTS = "run.json"
@@ -107,7 +107,10 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / IMAGES_CSV)
-        write_json(folder / FACTS, describe(by_split, precision, machine, more) | start)
+        facts = (
+            describe(by_split, precision, machine, more) | start | {"thresholds": start_thresholds(weights)}
+        )
+        write_json(folder / FACTS, facts)
     return Run(
         folder,
         recipe,

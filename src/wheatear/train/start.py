@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from wheatear.data.sample import Sample
-from wheatear.detector import find
+from wheatear.detector import find, load
 from wheatear.errors import InputError, last_line
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import is_detector, load_parts
@@ -13,9 +14,11 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
+from wheatear.tta import ONCE
 
 EXPORTED = ".onnx"
 MEASURED = 16  # photos
+THRESHOLDS = {"score_threshold": True, "count_threshold": True}  # of a card
 
 
 def start_file(weights: Path) -> Path:
@@ -31,6 +34,16 @@ def start_file(weights: Path) -> Path:
 def is_trained(weights: Path) -> bool:
     """Whether a file is meant to hold a whole detector, and not a backbone alone."""
     return weights.suffix == EXPORTED or is_detector(weights)
+
+
+def start_thresholds(weights: Path | None) -> dict[str, Any]:
+    """The thresholds of an exported detector, with which what goes on from it is used until its own are chosen.
+
+    As a card has them; {} for other files. Raises InputError for a detector that cannot be read.
+    """
+    if weights is None or weights.suffix != EXPORTED:
+        return {}
+    return load(weights, tta=ONCE).card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:

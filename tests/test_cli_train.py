@@ -294,7 +294,7 @@ def test_another_recipe_is_refused(fake, field_dir, trained):
 def test_what_is_wrong_is_said_in_one_line(data, tmp_path):
     out = tmp_path / "run"
     assert complaint("train", tmp_path / "none", "--out", out) == f"{tmp_path / 'none'}: no such folder"
-    assert "not one of blend, medium, polish, seed" in complaint(
+    assert "not one of adapt, blend, medium, polish, seed" in complaint(
         "train", data, "--recipe", "sead", "--out", out
     )
     broken = tiny_toml(tmp_path, ("seed = 1", 'seed = "one"'))

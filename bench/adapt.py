@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from levers import TRAIN
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
@@ -29,7 +30,6 @@ from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 
-TRAIN = [sys.executable, "-c", "from wheatear.cli import app; app()", "train"]
 SEED = 1
 
 

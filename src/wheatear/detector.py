@@ -178,7 +178,7 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
     if tta not in (None, ONCE, *VIEWS):
         raise ValueError(f"tta must be None or one of {', '.join((ONCE, *VIEWS))}, got {tta!r}")
     weights, path = find(model)
-    card = _card(path)
+    card = read_card(path)
     content = weights.read_bytes()
     session = _session(weights, content, threads)
     seen = tta or card.usual_tta
@@ -209,7 +209,8 @@ def _own(path: Path) -> tuple[Path, Path]:
     return path, path.with_suffix(".json")
 
 
-def _card(path: Traversable) -> Card:
+def read_card(path: Traversable) -> Card:
+    """The card in a file, such as `find` gives. InputError where it cannot be read, or is none of ours."""
     try:
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:

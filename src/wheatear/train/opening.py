@@ -87,6 +87,7 @@ def open_run(
         raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
+        "thresholds": start_thresholds(weights),
         "labels": record(other_labels),
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
@@ -107,10 +108,7 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(samples, folder / IMAGES_CSV)
-        facts = (
-            describe(by_split, precision, machine, more) | start | {"thresholds": start_thresholds(weights)}
-        )
-        write_json(folder / FACTS, facts)
+        write_json(folder / FACTS, describe(by_split, precision, machine, more) | start)
     return Run(
         folder,
         recipe,

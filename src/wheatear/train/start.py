@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.data.sample import Sample
-from wheatear.detector import find, load
+from wheatear.detector import find, read_card
 from wheatear.errors import InputError, last_line
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import is_detector, load_parts
@@ -14,7 +14,6 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
-from wheatear.tta import ONCE
 
 EXPORTED = ".onnx"
 MEASURED = 16  # photos
@@ -39,11 +38,12 @@ def is_trained(weights: Path) -> bool:
 def start_thresholds(weights: Path | None) -> dict[str, Any]:
     """The thresholds of an exported detector, with which what goes on from it is used until its own are chosen.
 
-    As a card has them; {} for other files. Raises InputError for a detector that cannot be read.
+    As its card has them; {} for other files. Raises InputError where there is no such detector, or no card.
     """
     if weights is None or weights.suffix != EXPORTED:
         return {}
-    return load(weights, tta=ONCE).card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
+    card = read_card(find(weights)[1])
+    return card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:

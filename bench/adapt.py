@@ -6,8 +6,9 @@
 MODEL must have learned without these sessions (`wheatear data split --hold-out`). Of each session's field photos one
 half, drawn with a seed, judges; of the tiles of the other half some are learned from, by `wheatear train --recipe
 RECIPE --weights MODEL` in OUT/SESSION-PHOTOS. Finished runs are kept: the same command goes on where it was stopped.
-Judged by torch, by DIR's own labels and those of --labels: the Kaggle metric and the count MAE at the model's two
-thresholds, which the runs keep.
+Judged by torch, by DIR's own labels and those of --labels: the Kaggle metric and AP50 at one threshold, the count at
+another. Both are first the model's, which the runs keep, and then those that do best on the photos learned from, which
+can be had without training, too.
 """
 
 import argparse
@@ -19,12 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from levers import TRAIN
+from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
-from wheatear.detector import Card
 from wheatear.errors import InputError
-from wheatear.evaluation import evaluate
+from wheatear.evaluation import Thresholds, best_threshold, evaluate
 from wheatear.images import open_photo
 from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
@@ -59,17 +60,27 @@ def adapted(
     subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
 
 
-def row(name: str, photos: int, model: FasterRCNN, card: Card, truths: Sequence[Sequence[Sample]]) -> str:
-    """A line of the table: the figures by each labelling of the same photos."""
+def rows(
+    name: str,
+    model: FasterRCNN,
+    usual: Thresholds,
+    learned: Sequence[Sample],
+    truths: Sequence[Sequence[Sample]],
+) -> str:
+    """Two lines of the table: by each labelling, at the usual thresholds and those of the photos learned from."""
+    seen = {s.path.name: found_by_torch(model, open_photo(s.path)) for s in learned}
     found = {s.path.name: found_by_torch(model, open_photo(s.path)) for s in truths[0]}
-    figures = []
-    for truth in truths:
-        boxes = evaluate(truth, found, card.score_threshold).overall
-        counts = evaluate(truth, found, card.threshold_to_count()).overall
-        figures.append(
-            f"{boxes.kaggle:.3f} | {boxes.ap50:.3f} | {counts.count.mae:.2f} | {counts.count.bias:+.2f}"
-        )
-    return f"| {name} | {len(truths[0])} | {photos or 'none'} | {' | '.join(figures)} |"
+    own = best_threshold([clean(sample) for sample in learned], seen)
+    lines = []
+    for whose, at in (("the model's", usual), ("those photos'", own)):
+        figures = []
+        for truth in truths:
+            boxes = evaluate(truth, found, at.kaggle).overall
+            counts = evaluate(truth, found, at.count).overall.count
+            figures.append(f"{boxes.kaggle:.3f} | {boxes.ap50:.3f} | {counts.mae:.2f} | {counts.bias:+.2f}")
+        thresholds = f"{whose}: {at.kaggle:.2f}, {at.count:.2f}"
+        lines.append(f"| {name} | {thresholds} | {' | '.join(figures)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -89,19 +100,23 @@ def main() -> None:
     samples = split(read_dataset(given.folder))
     labellings = [samples] + ([read_dataset(given.folder, given.labels)] if given.labels else [])
     before, card = exported_network(given.model)
+    usual = Thresholds(card.score_threshold, card.threshold_to_count())
     print(
-        "| session | photos that judge | learned from |"
+        "| session | photos that judge | learned from | thresholds |"
         + " Kaggle | AP50 | count MAE | bias |" * len(labellings)
     )
-    print("|---|---|---|" + "---|---|---|---|" * len(labellings))
+    print("|---|---|---|---|" + "---|---|---|---|" * len(labellings))
     for session in given.sessions:
         judges, rest = halves(samples, session)
         truths = [[sample for sample in each if sample.name in judges] for each in labellings]
-        print(row(session, 0, before, card, truths), flush=True)
         for photos in given.photos:
             run = given.out / f"{session}-{photos}"
-            adapted(samples, rest[:photos], judges, run, given)
-            print(row(session, min(photos, len(rest)), load_run(run), card, truths), flush=True)
+            some = rest[:photos]
+            learned = [sample for sample in samples if sample.name in some]
+            adapted(samples, some, judges, run, given)
+            for network, number in ((before, f"none of {len(some)}"), (load_run(run), f"{len(some)}")):
+                name = f"{session} | {len(judges)} | {number}"
+                print(rows(name, network, usual, learned, truths), flush=True)
 
 
 if __name__ == "__main__":

@@ -87,3 +87,14 @@ def test_jobs_change_nothing_but_the_time(model, tmp_path, jobs):
     result = count(model, tmp_path / "out", tmp_path / "photos", "--jobs", jobs)
     assert result.exit_code == 0
     assert list(counted(tmp_path / "out").items()) == [(f"{n:02}.png", n % 4) for n in range(12)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a\rb.png", "a\nb.png", "a\r\nb.png"])
+def test_a_name_with_a_line_break_is_one_line_and_the_others_are_counted(model, photos, tmp_path, name):
+    (photos / name).write_bytes((photos / "a.png").read_bytes())
+    out = tmp_path / "out"
+    result = count(model, out, photos)
+    assert result.exit_code == 1
+    assert lines_of(result)[0] == f"wheatear: {str(photos / name)!r}: has a line break in its name; rename it"
+    assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}

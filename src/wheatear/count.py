@@ -122,6 +122,8 @@ def _results(
 
 
 def _open(photo: Photo) -> _Opened | _Failed:
+    if "\r" in photo.name or "\n" in photo.name:
+        return _Failed(photo, f"{str(photo.path)!r}: has a line break in its name; rename it")
     try:
         return _Opened(photo, open_pixels(photo.path))
     except InputError as error:

@@ -15,8 +15,9 @@ import argparse
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from levers import TRAIN
@@ -24,6 +25,7 @@ from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
+from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
 from wheatear.images import open_photo
@@ -60,16 +62,21 @@ def adapted(
     subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
 
 
+def found_by(model: FasterRCNN, photo: Path) -> Detections:
+    """What a network finds in the photo of a file."""
+    return found_by_torch(model, open_photo(photo))
+
+
 def rows(
     name: str,
-    model: FasterRCNN,
+    find: Callable[[Path], Detections],
     usual: Thresholds,
     learned: Sequence[Sample],
     truths: Sequence[Sequence[Sample]],
 ) -> str:
     """Two lines of the table: by each labelling, at the usual thresholds and those of the photos learned from."""
-    seen = {s.path.name: found_by_torch(model, open_photo(s.path)) for s in learned}
-    found = {s.path.name: found_by_torch(model, open_photo(s.path)) for s in truths[0]}
+    seen = {sample.path.name: find(sample.path) for sample in learned}
+    found = {sample.path.name: find(sample.path) for sample in truths[0]}
     own = best_threshold([clean(sample) for sample in learned], seen)
     lines = []
     for whose, at in (("the model's", usual), ("those photos'", own)):
@@ -101,6 +108,7 @@ def main() -> None:
     labellings = [samples] + ([read_dataset(given.folder, given.labels)] if given.labels else [])
     before, card = exported_network(given.model)
     usual = Thresholds(card.score_threshold, card.threshold_to_count())
+    found_before = cache(partial(found_by, before))
     print(
         "| session | photos that judge | learned from | thresholds |"
         + " Kaggle | AP50 | count MAE | bias |" * len(labellings)
@@ -114,9 +122,10 @@ def main() -> None:
             some = rest[:photos]
             learned = [sample for sample in samples if sample.name in some]
             adapted(samples, some, judges, run, given)
-            for network, number in ((before, f"none of {len(some)}"), (load_run(run), f"{len(some)}")):
+            found_after = partial(found_by, load_run(run))
+            for find, number in ((found_before, f"none of {len(some)}"), (found_after, f"{len(some)}")):
                 name = f"{session} | {len(judges)} | {number}"
-                print(rows(name, network, usual, learned, truths), flush=True)
+                print(rows(name, find, usual, learned, truths), flush=True)
 
 
 if __name__ == "__main__":

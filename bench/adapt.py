@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
-from levers import TRAIN
+from levers import TRAIN, found_by
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -28,9 +28,7 @@ from wheatear.data.splits import split, write_images_csv
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
-from wheatear.images import open_photo
-from wheatear.train.export import found_by_torch, load_run
-from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.export import load_run
 from wheatear.train.from_onnx import exported_network
 
 SEED = 1
@@ -60,11 +58,6 @@ def adapted(
     command = [*TRAIN, given.folder, "--recipe", given.recipe, "--weights", given.model, "--images", images]
     command += ["--out", run, "--precision", given.precision, "--resume"]
     subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
-
-
-def found_by(model: FasterRCNN, photo: Path) -> Detections:
-    """What a network finds in the photo of a file."""
-    return found_by_torch(model, open_photo(photo))
 
 
 def rows(

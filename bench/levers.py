@@ -41,6 +41,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
 from wheatear.data.tables import write_table
+from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
@@ -189,9 +190,14 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     model = FasterRCNN(recipe).eval()
     load_parts(model, folder / "joint" / WEIGHTS)
     val = [s for s in read_dataset(given.folder, images=given.out / IMAGES_CSV) if s.split == "val"]
-    figures = sweep(val, {s.path.name: found_by_torch(model, open_photo(s.path)) for s in val})
+    figures = sweep(val, {s.path.name: found_by(model, s.path) for s in val})
     best = {"val_kaggle": float(figures.kaggle.max()), "val_count_mae": float(figures.count_mae.min())}
     write_json(folder / "joint" / METRICS, read_json(base / "joint" / METRICS) | best)
+
+
+def found_by(model: FasterRCNN, photo: Path) -> Detections:
+    """What a network finds in the photo of a file."""
+    return found_by_torch(model, open_photo(photo))
 
 
 def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:

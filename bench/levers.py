@@ -54,7 +54,8 @@ from wheatear.train.fit import CHECKPOINT
 from wheatear.train.recipe import Recipe, load_recipe, validated
 
 BASE = "base"
-TRAIN = [sys.executable, "-c", "from wheatear.cli import app; app()", "train"]
+WHEATEAR = [sys.executable, "-c", "from wheatear.cli import app; app()"]
+TRAIN = [*WHEATEAR, "train"]
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,19 @@ class Row:
 def read_levers(file: Path, folder: Path) -> tuple[dict[str, Any], list[Lever]]:
     """The base, shortened, as keys and values, and the levers, the base itself first."""
     content = tomllib.loads(file.read_text("utf-8"))
-    recipe = load_recipe(content["base"]).model_dump(mode="json")
-    recipe["stages"] = recipe["stages"][: content.get("stages")]
-    base = changed(recipe, content.get("short", {}))
+    base = shortened(content)
     levers = [Lever(BASE, {}, [])]
     for name, each in content["levers"].items():
         options = [option.replace("{DIR}", str(folder)) for option in each.pop("options", [])]
         levers.append(Lever(name, each, options))
     return base, levers
+
+
+def shortened(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe that a file names as its base, of it the first stages, with the values of its "short"."""
+    recipe = load_recipe(content["base"]).model_dump(mode="json")
+    recipe["stages"] = recipe["stages"][: content.get("stages")]
+    return changed(recipe, content.get("short", {}))
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +124,12 @@ def toml(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items() if v is not None) + "}"
     return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+def write_recipe(recipe: Mapping[str, Any], file: Path) -> None:
+    """A recipe as TOML, whole or not at all."""
+    with whole(file) as part:
+        part.write_text("".join(f"{k} = {toml(v)}\n" for k, v in recipe.items() if v is not None), "utf-8")
 
 
 def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
@@ -149,8 +161,7 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) ->
         changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
     if is_kept(folder, validated(changes, lever.name), given.out):
         return True
-    with whole(file) as part:
-        part.write_text("".join(f"{k} = {toml(v)}\n" for k, v in changes.items() if v is not None), "utf-8")
+    write_recipe(changes, file)
     options = [
         "--images",
         given.out / "images.csv",

@@ -1,0 +1,200 @@
+"""What a detector is worth on fields that it has never seen: each group of sessions, found by a training without it.
+
+    python bench/unseen.py DIR [--groups bench/unseen.toml] [--labels CSV] [--backbone FILE] [--precision bf16-mixed]
+                           [--tta VIEWS] [--out runs/unseen]
+
+The file of the groups names a recipe, what is changed of it, and the sessions that each training does without: one
+`wheatear train` a group, in OUT/GROUP, from ImageNet's weights, which are downloaded or taken from the file --backbone.
+Photos of the group's sources whose session is unknown are left out, too. Finished runs are kept: the same command goes
+on where it was stopped.
+Both score thresholds are chosen as for a detector that is shipped, on the val photos of the sessions that are known, by
+DIR's own labels; the photos of the group are judged at them by each labelling. "counted" is the number of heads found,
+of that of the labels; "within" the share of photos whose number lies in the interval that `wheatear count` would give.
+The last table is the count MAE of the known and of the unseen photos at other thresholds than that, as much lower or
+higher for each group.
+"""
+
+import argparse
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from levers import TRAIN, WHEATEAR, changed, shortened, write_recipe
+from wheatear import Detections, Detector, load
+from wheatear.area import CountingError
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import split, write_images_csv
+from wheatear.evaluation import Thresholds, best_threshold, by_photo, evaluate
+from wheatear.train.recipe import validated
+
+SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
+Found = dict[str, Detections]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A group's detector at its thresholds, with what it found in known val photos and in those of the group.
+
+    error: that of its counts on the known ones. known and unseen: the photos by each labelling.
+    """
+
+    at: Thresholds
+    error: CountingError
+    known: list[list[Sample]]
+    unseen: list[list[Sample]]
+    found: Found
+
+
+def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
+    """The samples with those in test that may be of the sessions."""
+    sources = {sample.source for sample in samples if sample.session in sessions}
+    unseen = [s.session in sessions or (not s.session and s.source in sources) for s in samples]
+    return [replace(s, split="test") if out else s for s, out in zip(samples, unseen, strict=True)]
+
+
+def train(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
+    """Train a group's detector in a process of its own, or find it trained; the file that it is exported to."""
+    file, images = given.out / f"{name}.toml", given.out / f"{name}.csv"
+    start = {"backbone.weights": str(given.backbone)} if given.backbone else {}
+    own = changed(recipe, {"name": name} | start)
+    validated(own, name)
+    write_recipe(own, file)
+    write_images_csv(samples, images)
+    run, model = given.out / name, given.out / f"{name}.onnx"
+    command = [*TRAIN, given.folder, "--recipe", file, "--images", images, "--out", run, "--resume"]
+    command += ["--precision", given.precision]
+    command += ["--labels", given.labels, "--both"] if given.labels else []
+    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    if not model.exists():
+        subprocess.run([*WHEATEAR, "export", str(run), "--out", str(model)], check=True, stdout=sys.stderr)
+    return model
+
+
+def judge(
+    detector: Detector, name: str, sessions: Sequence[str], labellings: Sequence[Sequence[Sample]]
+) -> Judged:
+    """Look at the photos, in which the group's are in test, and choose the thresholds by the first labelling."""
+    known = [[sample for sample in each if sample.split == "val"] for each in labellings]
+    unseen = [[sample for sample in each if sample.session in sessions] for each in labellings]
+    photos = [*known[0], *unseen[0]]
+    floor = detector.card.score_floor
+    found = {s.path.name: detector.detect(s.path, floor) for s in track(photos, name, transient=True)}
+    at = best_threshold(known[0], chosen(known[0], found))
+    val = evaluate(known[0], chosen(known[0], found), at.count).overall
+    return Judged(at, CountingError(val.count.rmse, val.heads / val.photos), known, unseen, found)
+
+
+def chosen(photos: Sequence[Sample], found: Found) -> Found:
+    """What was found in some photos."""
+    return {sample.path.name: found[sample.path.name] for sample in photos}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Figures of some photos by one labelling: shares of 1, but for count_mae, in heads."""
+
+    kaggle: float
+    ap50: float
+    count_mae: float
+    counted: float
+    within: float
+
+    def cells(self) -> str:
+        return f"{self.kaggle:.3f} | {self.ap50:.3f} | {self.count_mae:.2f} | {self.counted:.2f} | {self.within:.2f}"
+
+
+HEADER = " Kaggle | AP50 | count MAE | counted | within |"
+
+
+def line(photos: Sequence[Sample], judged: Judged) -> Line:
+    """The figures of some photos at a group's thresholds."""
+    found = chosen(photos, judged.found)
+    boxes = evaluate(photos, found, judged.at.kaggle).overall
+    counts = evaluate(photos, found, judged.at.count).overall
+    intervals = [
+        judged.error.around(int((found[s.path.name].scores >= judged.at.count).sum())) for s in photos
+    ]
+    within = [each.low <= len(s.boxes) <= each.high for s, each in zip(photos, intervals, strict=True)]
+    return Line(
+        boxes.kaggle, boxes.ap50 or 0.0, counts.count.mae, counts.found / counts.heads, float(np.mean(within))
+    )
+
+
+def rows(judged: Sequence[Judged]) -> list[str]:
+    """A line of the table for each session, and one for all: means over photos."""
+    lines, photos, heads = [], list[int](), list[int]()
+    figures: list[list[Line]] = []
+    for each in judged:
+        for session in sorted({sample.session for sample in each.unseen[0]}):
+            own = [[s for s in labelling if s.session == session] for labelling in each.unseen]
+            photos.append(len(own[0]))
+            heads.append(sum(len(sample.boxes) for sample in own[0]))
+            figures.append([line(labelling, each) for labelling in own])
+            at = f"{each.at.kaggle:.2f}, {each.at.count:.2f}"
+            cells = " | ".join(one.cells() for one in figures[-1])
+            lines.append(f"| {session} | {photos[-1]} | {heads[-1]} | {at} | {cells} |")
+    means = [
+        Line(*np.average([astuple(one) for one in labelling], axis=0, weights=photos))
+        for labelling in zip(*figures, strict=True)
+    ]
+    cells = " | ".join(one.cells() for one in means)
+    return [*lines, f"| all, mean of the photos | {sum(photos)} | {sum(heads)} | | {cells} |"]
+
+
+def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: int) -> float:
+    """The count MAE over all groups' photos ("known" or "unseen"), each at its threshold for counts and the shift."""
+    errors: list[int] = []
+    for each in judged:
+        truth = getattr(each, photos)[labelling]
+        for sample, found in zip(truth, by_photo(truth, chosen(truth, each.found)), strict=True):
+            errors.append(int((found.scores >= each.at.count + shift).sum()) - len(sample.boxes))
+    return float(np.abs(errors).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--groups", type=Path, default=Path(__file__).with_name("unseen.toml"))
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--backbone", type=Path)
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--tta", default=None)
+    parser.add_argument("--out", type=Path, default=Path("runs/unseen"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    content = tomllib.loads(given.groups.read_text("utf-8"))
+    recipe, judged = shortened(content), list[Judged]()
+    for name, sessions in content["groups"].items():
+        samples = without(split(read_dataset(given.folder)), sessions)
+        model = train(name, recipe, samples, given)
+        labellings = [samples]
+        if given.labels:
+            labellings.append(read_dataset(given.folder, given.labels, images=given.out / f"{name}.csv"))
+        judged.append(judge(load(model, tta=given.tta), name, sessions, labellings))
+    number = len(judged[0].known)
+    print("| session | photos | heads | thresholds |" + HEADER * number)
+    print("|---|---|---|---|" + "---|---|---|---|---|" * number)
+    print("\n".join(rows(judged)))
+    print("\n| threshold for counts |" + " known photos | unseen photos |" * number)
+    print("|---|" + "---|---|" * number)
+    for shift in SHIFTS:
+        cells = [
+            f"{count_mae(judged, shift, photos, i):.2f}"
+            for i in range(number)
+            for photos in ("known", "unseen")
+        ]
+        print(f"| {shift:+.2f} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

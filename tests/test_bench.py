@@ -1,0 +1,68 @@
+"""What the scripts of bench/ promise beside times and figures of real photos."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import levers
+import unseen
+from wheatear.area import CountingError
+from wheatear.data.sample import Sample
+from wheatear.detections import Detections
+from wheatear.evaluation import Thresholds
+from wheatear.train.recipe import validated
+
+BENCH = Path(levers.__file__).parent
+
+
+def test_every_lever_makes_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(BENCH.parent)  # where its base is named from
+    base, all_levers = levers.read_levers(BENCH / "levers.toml", Path("photos"))
+    assert len(all_levers) > 20
+    for lever in all_levers:
+        validated(levers.changed(base, lever.changes | {"name": lever.name}), lever.name)
+
+
+def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:
+    content = tomllib.loads((BENCH / "unseen.toml").read_text("utf-8"))
+    validated(levers.shortened(content), BENCH / "unseen.toml")
+    sessions = [session for group in content["groups"].values() for session in group]
+    assert len(set(sessions)) == len(sessions) > 0
+
+
+def sample(name: str, heads: int, source: str, session: str, split: str = "train") -> Sample:
+    return Sample(Path(name), squares(heads), 100, 100, source, session, split=split)
+
+
+def squares(number: int) -> np.ndarray:
+    """As many heads of 8 px in a row, (number, 4)."""
+    left = 10.0 * np.arange(number)
+    return np.stack([left, left * 0, left + 8, left * 0 + 8], axis=1)
+
+
+def test_a_group_leaves_out_its_sessions_and_what_may_be_of_them() -> None:
+    samples = [
+        sample("a.jpg", 1, "farm", "Farm_1"),
+        sample("b.jpg", 1, "farm", ""),
+        sample("c.jpg", 1, "farm", "Farm_2", "val"),
+        sample("d.jpg", 1, "field", ""),
+    ]
+    assert [s.split for s in unseen.without(samples, ["Farm_1"])] == ["test", "test", "val", "train"]
+
+
+def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:
+    """Two heads of three are sure, one is doubtful; the threshold for counts leaves it out."""
+    known, photo = sample("known.jpg", 2, "field", "Field_1", "val"), sample("new.jpg", 3, "farm", "Farm_1")
+    found = {
+        "known.jpg": Detections(squares(2), np.array([0.9, 0.8])),
+        "new.jpg": Detections(squares(3), np.array([0.9, 0.8, 0.4])),
+    }
+    judged = unseen.Judged(Thresholds(0.3, 0.5), CountingError(0.4, 2.0), [[known]], [[photo]], found)
+    assert unseen.rows([judged]) == [
+        "| Farm_1 | 1 | 3 | 0.30, 0.50 | 1.000 | 1.000 | 1.00 | 0.67 | 0.00 |",
+        "| all, mean of the photos | 1 | 3 | | 1.000 | 1.000 | 1.00 | 0.67 | 0.00 |",
+    ]
+    assert [unseen.count_mae([judged], shift, "unseen", 0) for shift in (0.0, -0.1)] == [1.0, 0.0]
+    assert unseen.count_mae([judged], 0.0, "known", 0) == 0.0

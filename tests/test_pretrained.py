@@ -116,6 +116,12 @@ def test_the_stride_may_sit_in_the_1x1_convolution():
     assert caffe.layer1[0].conv2.stride == (1, 1)
 
 
+def test_torchvisions_weights_are_not_put_where_the_stride_is_elsewhere():
+    caffe = recipe("resnet50", stride_in_1x1=True)
+    with pytest.raises(InputError, match=r"resnet50: torchvision's weights .* set stride_in_1x1 = false"):
+        load_backbone(PretrainedCNN(caffe), caffe, "imagenet")
+
+
 def test_a_fourth_stage_may_be_short(tmp_path):
     network = classifier(recipe("resnet50"))
     short = recipe("resnet50", last_blocks=1)

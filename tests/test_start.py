@@ -13,14 +13,15 @@ from wheatear.data.splits import split
 from wheatear.detector import load
 from wheatear.errors import InputError
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import read_json, save_parts
+from wheatear.train.checkpoint import read_json, save_parts, write_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import open_run
+from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
-from wheatear.train.start import load_start, start_file, start_thresholds
+from wheatear.train.start import as_started, load_start, start_file, start_thresholds
 from wheatear.tta import ONCE
 
 torch.set_num_threads(1)
@@ -114,6 +115,21 @@ def test_the_thresholds_of_a_start_are_those_of_its_card():
         "mix": {"score_threshold": mix.score_threshold, "count_threshold": mix.count_threshold}
     }
     assert start_thresholds(None) == start_thresholds(Path("weights.safetensors")) == {}
+
+
+def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Path):
+    """No weight tells where they are: the shipped small has them in its 1×1 convolutions, torchvision elsewhere."""
+    recipe = load_recipe("small")
+    onward = as_started(recipe, start_file(Path("small")))
+    assert [each.backbone.model_dump()["stride_in_1x1"] for each in (recipe, onward)] == [False, True]
+    assert as_started(onward, None) == onward
+    trained = FasterRCNN(tiny_recipe())
+    (tmp_path / "joint").mkdir()
+    own = tmp_path / "joint" / "weights.safetensors"
+    save_parts(trained, [trained], own)
+    assert as_started(onward, own) == onward  # that of an unknown recipe is taken to be as this one
+    write_json(tmp_path / "recipe.json", recipe.model_dump(mode="json"))
+    assert as_started(onward, own) == recipe
 
 
 def test_an_exported_detector_of_another_shape_is_refused(exported: Path):

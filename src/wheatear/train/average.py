@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, save_parts, write_json
+from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
 
 
@@ -25,7 +25,7 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     """
     if len(runs) < 2:
         raise InputError("one run alone has no mean; give two or more")
-    if (out / "recipe.json").exists():
+    if (out / RECIPE).exists():
         raise InputError(f"{out}: holds a run already; choose another folder")
     models = [load_run(run) for run in runs]
     model = models[0]
@@ -42,7 +42,7 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     write_json(out / "run.json", members[0] | {"run": out.name, "mean_of": members})
     shutil.copyfile(runs[0] / IMAGES_CSV, out / IMAGES_CSV)
     write_json(last / METRICS, {"runs": len(runs)})
-    write_json(out / "recipe.json", model.recipe.model_dump(mode="json"))
+    write_json(out / RECIPE, model.recipe.model_dump(mode="json"))
     return last / WEIGHTS
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wheatear.errors import InputError, last_line
 from wheatear.files import whole
 
-WEIGHTS, METRICS, HISTORY = "weights.safetensors", "metrics.json", "metrics.csv"
+RECIPE, WEIGHTS, METRICS, HISTORY = "recipe.json", "weights.safetensors", "metrics.json", "metrics.csv"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
+from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, finished, load_parts, read_json, write_json
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.quantize import quantize
@@ -81,7 +81,7 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
 
     settings: a recipe whose name, size of the photo and detection take the place of the run's.
     """
-    recipe = validated(read_json(run / "recipe.json"), run / "recipe.json")
+    recipe = validated(read_json(run / RECIPE), run / RECIPE)
     if settings is None:
         settings = recipe
     model = FasterRCNN(recipe.model_copy(update={key: getattr(settings, key) for key in TAKEN}))

@@ -20,11 +20,11 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
 from wheatear.files import sha256
-from wheatear.train.checkpoint import read_json, write_json
+from wheatear.train.checkpoint import RECIPE, read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.relabelled import Relabelled, labellings, record
-from wheatear.train.start import is_trained, start_thresholds
+from wheatear.train.start import as_started, is_trained, start_thresholds
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning's, those in which the boxes stay exact
 FACTS = "run.json"
@@ -85,13 +85,14 @@ def open_run(
         raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
     if recipe.goes_on() and not (weights and is_trained(weights)):
         raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
+    recipe = as_started(recipe, weights)
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
         "thresholds": start_thresholds(weights),
         "labels": record(other_labels),
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
-    kept = folder / "recipe.json"
+    kept = folder / RECIPE
     if kept.exists() and first_process():
         refuse_another(folder, recipe, samples, resume)
         refuse_another_start(folder, start)
@@ -127,7 +128,7 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
     """Raises InputError where a folder's run is not to be gone on with, or not with this recipe and these photos."""
     if not resume:
         raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
-    if validated(read_json(folder / "recipe.json"), folder / "recipe.json") != recipe:
+    if validated(read_json(folder / RECIPE), folder / RECIPE) != recipe:
         raise InputError(f"{folder}: holds a run of another recipe; choose another folder")
     images = folder / IMAGES_CSV
     known = read_splits(images) if images.exists() else {}

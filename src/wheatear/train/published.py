@@ -20,7 +20,7 @@ from wheatear.errors import InputError, first_line, last_line
 from wheatear.train.backbone import NotesCNN
 from wheatear.train.efficientnet_lite import EfficientNetLite
 from wheatear.train.pretrained import PretrainedCNN, classifier, stages
-from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe
+from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe, PretrainedBackboneRecipe
 
 Weights = Mapping[str, Tensor]
 LAST_LAYERS = ("fc.", "classifier.")  # a detector has no use for them, and some files have left them out
@@ -29,10 +29,16 @@ LAST_LAYERS = ("fc.", "classifier.")  # a detector has no use for them, and some
 def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:
     """Put weights into every tensor of a backbone; `weights` as above.
 
-    Raises InputError where there are none, and for those of another network.
+    Raises InputError where there are none, for those of another network, and for torchvision's where the recipe has its
+    strides elsewhere.
     """
     if not weights:
         return
+    if weights == "imagenet" and isinstance(recipe, PretrainedBackboneRecipe) and recipe.stride_in_1x1:
+        raise InputError(
+            f"{recipe.name}: torchvision's weights have their strides in the 3×3 convolutions; "
+            "set stride_in_1x1 = false in the recipe, or give other weights by --weights"
+        )
     found = published(recipe.name) if weights == "imagenet" else read_weights(Path(weights))
     try:
         if isinstance(recipe, NotesBackboneRecipe):

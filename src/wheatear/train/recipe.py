@@ -33,7 +33,8 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
 class PretrainedBackboneRecipe(AnyBackboneRecipe):
     """A classifier of ImageNet.
 
-    stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015).
+    stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015, Caffe's weights), and not in its
+        3×3 ones (torchvision's). A run that goes on from a whole detector has that detector's.
     frozen: how many of the four stages, from the first on, never learn (Detectron's FREEZE_AT less one).
     last_blocks: how many blocks of a ResNet's fourth stage there are; None: all. It has more weights than the three
         before it together, and serves heads that are hundreds of pixels long.

@@ -8,12 +8,13 @@ from wheatear.data.sample import Sample
 from wheatear.detector import find, read_card
 from wheatear.errors import InputError, last_line
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import is_detector, load_parts
+from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
+from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe
 
 EXPORTED = ".onnx"
 MEASURED = 16  # photos
@@ -44,6 +45,30 @@ def start_thresholds(weights: Path | None) -> dict[str, Any]:
         return {}
     card = read_card(find(weights)[1])
     return card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
+
+
+def as_started(recipe: Recipe, weights: Path | None) -> Recipe:
+    """The recipe, with its ResNet's strides where the detector that it goes on from has them: no weight tells.
+
+    A file of weights that does not lie in its run folder is taken to be as the recipe says. Raises InputError as
+    `start_thresholds`.
+    """
+    if (
+        weights is None
+        or not isinstance(recipe.backbone, PretrainedBackboneRecipe)
+        or not is_trained(weights)
+    ):
+        return recipe
+    if weights.suffix == EXPORTED:
+        before: Any = read_card(find(weights)[1]).recipe
+    else:
+        kept = weights.absolute().parent.parent / RECIPE
+        before = read_json(kept) if kept.exists() else {}
+    backbone = before.get("backbone")
+    if not isinstance(backbone, dict) or backbone.get("name") != recipe.backbone.name:
+        return recipe  # what does not fit is told of where it is loaded
+    strides = {"stride_in_1x1": bool(backbone.get("stride_in_1x1"))}
+    return recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=strides)})
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wheatear.data.check import Problem, Summary
     from wheatear.data.sample import Sample
 
-app = typer.Typer(no_args_is_help=True, help="Check, split, convert and draw data sets.")
+app = typer.Typer(no_args_is_help=True, help="Check, split, label, convert and draw data sets.")
 app.command("pseudo")(pseudo_command)
 app.command("denoise")(denoise_command)
 

@@ -29,7 +29,7 @@ from wheatear.pixels import Pixels, Window
 # A core is one of the 1024² photos that the detectors learned from; the memory of a run grows with the window.
 SIZE = 1280
 OVERLAP = 256
-# As far as two windows may disagree on a head's centre; the detectors' finest grid is 16 pixels.
+# As far as two windows may disagree on a head's centre: the finest grid of seed is 16 pixels, of the others less.
 SLACK = 16
 # Of two boxes of one head, for a detector whose card does not say.
 NMS_THRESH = 0.4

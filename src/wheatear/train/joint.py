@@ -1,4 +1,4 @@
-"""Stages joint and refine: backbone, pyramid, RPN and RoI head trained at once by all losses (Faster R-CNN §3.2).
+"""Stages joint, refine and blend: backbone, pyramid, RPN and RoI head trained by all losses at once (Faster R-CNN).
 
 B images, R sampled regions of a batch.
 """

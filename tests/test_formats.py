@@ -225,6 +225,14 @@ def test_other_layouts_are_refused(tmp_path: Path, kaggle: Path) -> None:
         read_dataset(kaggle, tmp_path / "nowhere.csv")
 
 
+def test_a_name_in_two_lines_is_refused(kaggle: Path) -> None:
+    (kaggle / "train" / "empty.jpg").rename(kaggle / "train" / "two\nlines.jpg")
+    with pytest.raises(
+        InputError, match=r"^'[^\n]*two\\nlines\.jpg': has a line break in its name; rename it$"
+    ):
+        read_dataset(kaggle)
+
+
 def test_two_photos_of_one_name_are_refused(kaggle: Path) -> None:
     write_photo(kaggle / "train" / "a.png")
     with pytest.raises(InputError, match=r"a.jpg and .*a.png share a name"):

@@ -15,7 +15,7 @@ from wheatear.ahead import ahead
 from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
 from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
-from wheatear.errors import InputError
+from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, odd_size
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
@@ -122,9 +122,8 @@ def _results(
 
 
 def _open(photo: Photo) -> _Opened | _Failed:
-    if "\r" in photo.name or "\n" in photo.name:
-        return _Failed(photo, f"{str(photo.path)!r}: has a line break in its name; rename it")
     try:
+        refuse_line_break(photo.path, photo.name)
         return _Opened(photo, open_pixels(photo.path))
     except InputError as error:
         return _Failed(photo, str(error))

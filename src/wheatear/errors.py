@@ -1,8 +1,16 @@
 """The one exception that reaches a user: a clear line, no traceback; and one line of what libraries say in many."""
 
+from pathlib import Path
+
 
 class InputError(Exception):
     """Something the user gave us cannot be used; the message is one line naming file, row and what to do."""
+
+
+def refuse_line_break(photo: Path, name: str) -> None:
+    """InputError for a photo whose name, as tables and messages have it, would not stay in one line."""
+    if "\r" in name or "\n" in name:
+        raise InputError(f"{str(photo)!r}: has a line break in its name; rename it")
 
 
 def first_line(error: Exception) -> str:

@@ -59,6 +59,7 @@ def test_the_interval_grows_in_proportion_above_vals_mean():
     assert error.around(50) == pytest.approx((50 - 9.8, 50 + 9.8))
     assert error.around(500) == pytest.approx((500 - 98, 500 + 98))
     assert error.around(3) == pytest.approx((0, 12.8))
+    assert CountingError(5, 50, new_fields=2).around(50) == pytest.approx((50 - 19.6, 50 + 19.6))
 
 
 def test_the_error_in_a_card():
@@ -69,6 +70,8 @@ def test_the_error_in_a_card():
     assert counting_error(
         {"val": {"at_score_threshold": of(5), "at_count_threshold": of(4)}}
     ) == CountingError(4, 50)
+    val = {"val": {"at_score_threshold": of(5)}}
+    assert counting_error(val, new_fields=1.5) == CountingError(5, 50, 1.5)
     empty = {"overall": {"photos": 4, "heads": 0, "count": {"rmse": 1}}}
     for card in ({}, {"val": {}}, {"val": None}, {"val": {"at_score_threshold": empty}}):
         assert counting_error(card) is None

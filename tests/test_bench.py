@@ -66,3 +66,4 @@ def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:
     ]
     assert [unseen.count_mae([judged], shift, "unseen", 0) for shift in (0.0, -0.1)] == [1.0, 0.0]
     assert unseen.count_mae([judged], 0.0, "known", 0) == 0.0
+    assert unseen.widening([judged], "unseen", 0) == pytest.approx(1 / (1.96 * 0.4))

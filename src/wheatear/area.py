@@ -107,7 +107,7 @@ def _exif(path: Path) -> dict[int, object]:
 
 
 class Interval(NamedTuple):
-    """Heads that the true number lies between, in about 95 of 100 photos like those of val."""
+    """Heads that the true number lies between, in about 95 of 100 photos."""
 
     low: float
     high: float
@@ -115,21 +115,25 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class CountingError:
-    """How far the detector's counts were off on val: root mean square error and mean heads, per photo."""
+    """How far the detector's counts were off on val: root mean square error and mean heads, per photo.
+
+    new_fields: the card's, by which intervals are wider than for photos like those of val.
+    """
 
     rmse: float
     mean_heads: float
+    new_fields: float = 1.0
 
     def around(self, heads: int) -> Interval:
-        """Count ± 1.96 RMSE, and in proportion where there are more heads than in val's mean photo.
+        """Count ± 1.96 RMSE × new_fields, and in proportion where there are more heads than in val's mean photo.
 
         In proportion, and not by the root of the number, as the errors within one field go the same way.
         """
-        margin = NORMAL_95 * self.rmse * max(1.0, heads / self.mean_heads)
+        margin = NORMAL_95 * self.rmse * self.new_fields * max(1.0, heads / self.mean_heads)
         return Interval(max(0.0, heads - margin), heads + margin)
 
 
-def counting_error(figures: Mapping[str, object]) -> CountingError | None:
+def counting_error(figures: Mapping[str, object], new_fields: float = 1.0) -> CountingError | None:
     """The error in a model card's figures, at the threshold for counting; None where none was measured on val."""
     val = figures.get("val")
     if not isinstance(val, dict):
@@ -137,7 +141,7 @@ def counting_error(figures: Mapping[str, object]) -> CountingError | None:
     try:
         overall = (val.get("at_count_threshold") or val["at_score_threshold"])["overall"]
         mean = overall["heads"] / overall["photos"]
-        return CountingError(float(overall["count"]["rmse"]), mean) if mean > 0 else None
+        return CountingError(float(overall["count"]["rmse"]), mean, new_fields) if mean > 0 else None
     except (TypeError, KeyError, ZeroDivisionError):
         return None
 

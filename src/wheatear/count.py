@@ -73,7 +73,7 @@ def count_photos(
     done = counted_before(out) if options.resume else set()
     todo = [photo for photo in photos if photo.name not in done]
     with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
-        error = counting_error(detector.card.figures)
+        error = counting_error(detector.card.figures, detector.card.new_fields)
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)

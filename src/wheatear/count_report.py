@@ -24,9 +24,7 @@ SIDE, SMALL_SIDE, MANY = 512, 256, 200
 MOST_BARS = 24
 FEW = 5  # photos that could not be counted, listed without a click
 LOW, HIGH = "_low", "_high"
-INTERVAL = (
-    "Small numbers: the true one lies between them for about 95 in 100 photos like the validation photos."
-)
+INTERVAL = "Small numbers: the true one lies between them for about 95 in 100 photos"
 CHARTED = ("heads", "heads_per_m2")
 # The ends of an interval stand below the number, and the size of a photo says little to who counts heads.
 NO_COLUMNS = (LOW, HIGH, "width", "height")
@@ -70,6 +68,7 @@ def write_report(
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
+            write(_interval(rows, card))
         if plots:
             _write_plots(write, plots)
         write(_settings(settings))
@@ -138,8 +137,16 @@ def _write_table(write: Write, rows: Sequence[Row], pictures: Mapping[str, Path]
             f"<tr><td>{_thumbnail(name, row, pictures.get(name), folder, side)}</td>{_cells(row, columns)}</tr>\n"
         )
     write(END_OF_TABLE)
-    if any(row.get(f"heads{LOW}") for row in rows):
-        write(f"<p><small>{INTERVAL}</small></p>\n")
+
+
+def _interval(rows: Sequence[Row], card: "Card") -> str:
+    """What the small numbers are, where there are any."""
+    if not any(row.get(f"heads{HIGH}") for row in rows):
+        return ""
+    where = (
+        "of fields that the detector has not seen" if card.new_fields > 1 else "like the validation photos"
+    )
+    return f"<p><small>{INTERVAL} {where}.</small></p>\n"
 
 
 def _write_plots(write: Write, rows: Sequence[Row]) -> None:

@@ -63,18 +63,19 @@ def test_the_interval_grows_in_proportion_above_vals_mean():
 
 
 def test_the_error_in_a_card():
-    def of(rmse):
-        return {"overall": {"photos": 4, "heads": 200, "count": {"rmse": rmse}}}
+    def of(rmse, threshold):
+        overall = {"photos": 4, "heads": 200, "count": {"rmse": rmse}}
+        return {"score_threshold": threshold, "overall": overall}
 
-    assert counting_error({"val": {"at_score_threshold": of(5)}}) == CountingError(5, 50)
-    assert counting_error(
-        {"val": {"at_score_threshold": of(5), "at_count_threshold": of(4)}}
-    ) == CountingError(4, 50)
-    val = {"val": {"at_score_threshold": of(5)}}
-    assert counting_error(val, new_fields=1.5) == CountingError(5, 50, 1.5)
-    empty = {"overall": {"photos": 4, "heads": 0, "count": {"rmse": 1}}}
+    val = {"val": {"at_score_threshold": of(5, 0.7)}}
+    assert counting_error(val, 0.7) == CountingError(5, 50)
+    assert counting_error(val, 0.7, new_fields=1.5) == CountingError(5, 50, 1.5)
+    both = {"val": {"at_score_threshold": of(5, 0.7), "at_count_threshold": of(4, 0.6)}}
+    assert [counting_error(both, at) for at in (0.7, 0.6)] == [CountingError(5, 50), CountingError(4, 50)]
+    assert counting_error(both, 0.65) is None  # nobody measured it there
+    empty = {"score_threshold": 0.7, "overall": {"photos": 4, "heads": 0, "count": {"rmse": 1}}}
     for card in ({}, {"val": {}}, {"val": None}, {"val": {"at_score_threshold": empty}}):
-        assert counting_error(card) is None
+        assert counting_error(card, 0.7) is None
 
 
 def test_figures_of_a_row():

@@ -89,6 +89,16 @@ def test_split_writes_elsewhere(folder: Path, tmp_path: Path) -> None:
     assert not (folder / "images.csv").exists()
 
 
+def test_split_overwrites_no_other_table(folder: Path) -> None:
+    before = (folder / "train.csv").read_text()
+    result = runner.invoke(app, ["split", str(folder), "--out", str(folder / "train.csv")])
+    assert result.exit_code == 1
+    assert result.stderr.strip().endswith("is no images.csv; name another file for --out")
+    assert (folder / "train.csv").read_text() == before
+    for _ in range(2):  # its own it does
+        assert runner.invoke(app, ["split", str(folder), "--out", str(folder / "held.csv")]).exit_code == 0
+
+
 def test_split_counts_the_tiles_of_a_photo(folder: Path) -> None:
     rows = "".join(f"field_0000{k},,,{k // 3},\n" for k in range(8))
     (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)

@@ -229,6 +229,7 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
         ("annotations/x.json", "{}", r"x.json, images: Field required"),
         ("annotations/x.json", coco_text([1, 1, [1, 2, 3]]), r"x.json, annotations.0.bbox.3: Field required"),
         ("annotations/x.json", coco_text([1, 1, [1, 2, 3, "x"]]), r"annotations.0.bbox.3: Input should be"),
+        ("annotations/x.json", coco_text([1, 1, [1, 2, 1e300, 4]]), r"annotations.0.bbox.2: Input should be"),
         (
             "annotations/x.json",
             coco_text([1, 1, [1, 2, 3, 4]]).replace('"bbox"', '"iscrowd": 1, "bbox"'),
@@ -295,6 +296,23 @@ def test_a_photo_in_two_coco_files_is_refused(photos: Path, tmp_path: Path) -> N
     write_all(tmp_path, photos, {"annotations/a.json": coco_text(), "annotations/b.json": coco_text()})
     with pytest.raises(InputError, match=r"b.json: a is in another label file too"):
         read_dataset(tmp_path)
+
+
+def test_the_coco_that_a_count_writes_is_read_again(photos: Path, tmp_path: Path) -> None:
+    """Its name, detections.coco.json, is that of both layouts; an editor may mark it, and ids may be huge."""
+    text = "\ufeff" + coco_text([2**70, 1, [1, 2, 3, 4]])
+    write_all(tmp_path, photos, {"annotations/detections.coco.json": text})
+    a, _ = read_dataset(tmp_path)
+    assert a.boxes.tolist() == [[1, 2, 4, 6]]
+    assert a.rows.tolist() == [0]
+
+
+def test_more_boxes_than_a_csv_has_characters_for_by_itself(tmp_path: Path) -> None:
+    boxes = np.tile(np.array([[1000, 1000, 1100, 1100]], np.float32), (8000, 1))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    write_dataset([Sample(tmp_path / "a.png", boxes, 64, 64)], tmp_path / "new", "gwhd")
+    (again,) = read_dataset(tmp_path / "new")
+    assert len(again.boxes) == 8000
 
 
 def test_roboflows_layouts(photos: Path, tmp_path: Path) -> None:

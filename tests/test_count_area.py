@@ -28,11 +28,21 @@ def test_heads_per_square_metre(model, photos, tmp_path, option, number, area):
 
 def test_the_interval_is_that_of_the_card(photos, tmp_path):
     overall = {"photos": 10, "heads": 20, "count": {"rmse": 0.5}}
-    model = write_tiny_model(tmp_path, figures={"val": {"at_score_threshold": {"overall": overall}}})
+    measured = {"score_threshold": 0.4, "overall": overall}
+    model = write_tiny_model(tmp_path, figures={"val": {"at_score_threshold": measured}})
     assert count(model, tmp_path / "out", photos, "--gsd", "10").exit_code == 0
     found = figures_of(tmp_path / "out", "a.png")
     assert [found[name] for name in ("heads_low", "heads_high")] == ["1.0", "3.0"]
     assert float(found["heads_per_m2_high"]) == pytest.approx(3 / 0.96, abs=0.01)
+
+
+@pytest.mark.parametrize("options", [("--threshold", "0.5"), ("--tta", "flips")])
+def test_an_interval_is_given_only_where_it_was_measured(photos, tmp_path, options):
+    measured = {"score_threshold": 0.4, "overall": {"photos": 10, "heads": 20, "count": {"rmse": 0.5}}}
+    model = write_tiny_model(tmp_path, figures={"val": {"at_score_threshold": measured}})
+    assert count(model, tmp_path / "out", photos, *options).exit_code == 0
+    found = figures_of(tmp_path / "out", "a.png")
+    assert (found["heads"], found["heads_low"], found["heads_high"]) == ("2", "", "")
 
 
 @pytest.mark.parametrize(

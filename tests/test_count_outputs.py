@@ -236,6 +236,18 @@ def test_an_empty_folder_leaves_no_files(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_and_maps_of_other_photos_are_said_to_be_there(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert lines_of(count(model, out, photos)) == []
+    (out / "maps").mkdir()
+    (out / "maps" / "a_heads.geojson").touch()
+    assert lines_of(count(model, out, photos)) == []  # they are drawn anew
+    for options in ([photos / "sub"], [photos, "--no-pictures"]):
+        (line,) = lines_of(count(model, out, *options))
+        left = "annotated, maps" if options == [photos / "sub"] else "annotated"
+        assert line == f"wheatear: {out}: still has {left} of an earlier run"
+
+
 def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
     out = tmp_path / "out"
     assert lines_of(count(model, out, photos, "--report", "--format", "coco", "--format", "kaggle")) == []

@@ -32,6 +32,15 @@ def test_what_was_counted_before_the_disk_was_full_is_kept(model, photos, tmp_pa
     assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
 
 
+def test_a_name_too_long_for_its_picture_is_one_photo_less(model, photos, tmp_path):
+    draw(photos / f"{'x' * 251}.png", [])
+    result = count(model, tmp_path / "out", photos)
+    assert result.exit_code == 1
+    (line,) = lines_of(result)
+    assert line.endswith("x.png: its name is too long for the files made of it; shorten it")
+    assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
+
+
 def test_out_below_a_file_is_one_line(model, photos, tmp_path):
     result = count(model, photos / "a.png" / "out", photos)
     assert result.exit_code == 1

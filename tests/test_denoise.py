@@ -91,6 +91,17 @@ def test_what_is_not_matched_stays():
 # the command
 
 
+def test_the_data_sets_own_labels_are_never_overwritten(folder, model, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text((folder / "train.csv").read_text())
+    for options in (("--out", folder / "train.csv"), ("--out", other, "--labels", other)):
+        before = Path(options[1]).read_text()
+        result = denoise(folder, *options, "--model", model)
+        assert result.exit_code == 1
+        assert result.stderr.strip().endswith("may be the data set's own; name another file for --out")
+        assert Path(options[1]).read_text() == before
+
+
 def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_path):
     out = tmp_path / "denoised.csv"
     result = denoise(folder, "--out", out, "--model", model)

@@ -177,6 +177,8 @@ def test_names_with_and_without_ending():
     hit = found([0, 0, 5, 5, 0.9])
     assert evaluate(truth, {"a.b.jpg": hit, "c": hit}, 0.5).overall.kaggle == 1
     assert evaluate(truth, {"a.b": hit, "c.jpg": hit}, 0.5).overall.kaggle == 1
+    named_by_a_count = {"train/a.b.jpg": hit, "train/c.jpg": hit}  # of the folder above
+    assert evaluate(truth, named_by_a_count, 0.5).overall.kaggle == 1
 
 
 @pytest.mark.parametrize(
@@ -186,6 +188,7 @@ def test_names_with_and_without_ending():
         (["a.png"], "'a.png': no such photo"),
         (["b", "b.jpg"], "'b.jpg': given both with and without"),
         (["a"], "'a': several photos have that name"),
+        (["east/b.jpg", "west/b.jpg"], "'west/b.jpg': given both with and without"),
     ],
 )
 def test_names_that_do_not_fit(names, problem):

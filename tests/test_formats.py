@@ -1,5 +1,6 @@
 """Both layouts by hand, what is refused and how, and the real data sets."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,15 @@ def test_a_name_in_two_lines_is_refused(kaggle: Path) -> None:
     with pytest.raises(
         InputError, match=r"^'[^\n]*two\\nlines\.jpg': has a line break in its name; rename it$"
     ):
+        read_dataset(kaggle)
+
+
+def test_a_name_that_is_not_in_utf8_is_refused(kaggle: Path) -> None:
+    try:
+        (kaggle / "train" / "empty.jpg").rename(kaggle / "train" / os.fsdecode(b"caf\xe9.jpg"))
+    except OSError:
+        pytest.skip("this disk has names in UTF-8 alone")
+    with pytest.raises(InputError, match=r"caf\\udce9\.jpg': its name is not in UTF-8; rename it$"):
         read_dataset(kaggle)
 
 

@@ -10,6 +10,7 @@ pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
 
 from affine import Affine  # noqa: E402
+from PIL import ExifTags, Image  # noqa: E402
 from rasterio.crs import CRS  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 
@@ -50,6 +51,18 @@ def raster(path: Path, **options) -> Raster:
     opened = open_pixels(geotiff(path, **options))
     assert isinstance(opened, Raster)
     return opened
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_photo_that_exif_turns_is_no_raster(tmp_path, mode):
+    """GDAL takes it as it lies, with alpha or without."""
+    photo = Image.fromarray(PHOTO).convert(mode)
+    exif = photo.getexif()
+    exif[ExifTags.Base.Orientation] = 6
+    photo.save(tmp_path / "a.tif", exif=exif)
+    pixels = open_pixels(tmp_path / "a.tif")
+    assert (pixels.height, pixels.width) == (600, 400)
+    np.testing.assert_array_equal(pixels.read(Window(0, 0, 600, 400)), np.rot90(PHOTO, -1))
 
 
 def test_windows_are_those_of_the_photo(tmp_path):

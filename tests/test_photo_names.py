@@ -90,10 +90,29 @@ def test_no_two_photos_share_a_name_or_a_picture(tmp_path_factory, places, suffi
 def test_what_earlier_runs_made_is_no_photo(tmp_path):
     """Pictures and maps of a run into this folder, whether it ended, or was stopped before it had its tables."""
     draw(tmp_path / "a.png", [])
-    for out, beside in (("now", None), ("ended", "counts.csv"), ("stopped", "settings.json")):
+    started = '{\n  "model": "small",\n  "model_sha256": "0123456789ab"\n}\n'
+    ended = "image,heads,heads_low,heads_high\n"
+    for out, beside, text in (
+        ("now", "", ""),
+        ("ended", "counts.csv", ended),
+        ("stopped", "settings.json", started),
+    ):
         for made in ("annotated/a.jpg", "maps/a_density.tif"):
             draw(tmp_path / out / made, [])
         if beside:
-            (tmp_path / out / beside).touch()
-    draw(tmp_path / "maps" / "b.png", [])  # a folder of the user's own
+            (tmp_path / out / beside).write_text(text)
+    draw(
+        tmp_path / "maps" / "b.png", []
+    )  # a folder of the user's own, beside a table and settings of the user's own
+    (tmp_path / "counts.csv").write_text("plot,heads\n1,2\n")
+    (tmp_path / "settings.json").write_text("{}")
     assert [photo.name for photo in name_photos([tmp_path], tmp_path / "now")] == ["a.png", "maps/b.png"]
+
+
+def test_a_photo_whose_map_would_be_anothers_map_of_plots_has_another(tmp_path):
+    touch(tmp_path, "a.tif", "a_Plots.tif", "b.jpg")
+    assert named([tmp_path], tmp_path / "out") == {
+        "a.tif": "a.tif.jpg",
+        "a_Plots.tif": "a_Plots.tif.jpg",
+        "b.jpg": "b.jpg.jpg",
+    }

@@ -113,9 +113,17 @@ def test_what_is_refused_before_anything_is_done(photos, model, tmp_path):
     assert not out.exists()
 
 
+def test_a_name_that_no_data_set_could_have_is_refused(photos, model, tmp_path):
+    (photos / "a.png").rename(tmp_path / "a")
+    result = pseudo(tmp_path / "a", "--out", tmp_path / "new", "--model", model)
+    assert result.exit_code == 1
+    assert result.stderr.strip().endswith("let it end like .jpg, without a dot in front")
+    assert not (tmp_path / "new").exists()
+
+
 def test_pictures_that_a_count_drew_are_no_photos(photos, model, tmp_path):
     shutil.copytree(photos, photos / "counted" / "annotated")
-    (photos / "counted" / "counts.csv").touch()
+    (photos / "counted" / "counts.csv").write_text("image,heads,heads_low\n")
     assert pseudo(photos, "--out", tmp_path / "out", "--model", model).exit_code == 0
     assert len(read_dataset(tmp_path / "out")) == 3
 

@@ -103,6 +103,15 @@ def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path
     assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
 
 
+def test_a_run_that_could_not_start_is_in_nobodys_way(exported: Path, field_dir: Path, tmp_path: Path):
+    samples = split(read_dataset(field_dir))
+    wide = tiny_recipe(image_size=640, pyramid={"channels": 16})
+    with pytest.raises(InputError, match="does not fit the recipe"):
+        train_run(open_run(tmp_path / "run", wide, samples, weights=exported))
+    run = open_run(tmp_path / "run", tiny_recipe(image_size=640), samples, weights=exported)
+    assert read_json(tmp_path / "run" / "recipe.json") == run.recipe.model_dump(mode="json")
+
+
 def test_the_thresholds_of_a_start_are_those_of_its_card():
     medium = load("medium", tta=ONCE).card
     found = start_thresholds(start_file(Path("medium")))

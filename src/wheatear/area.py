@@ -133,17 +133,22 @@ class CountingError:
         return Interval(max(0.0, heads - margin), heads + margin)
 
 
-def counting_error(figures: Mapping[str, object], new_fields: float = 1.0) -> CountingError | None:
-    """The error in a model card's figures, at the threshold for counting; None where none was measured on val."""
+def counting_error(
+    figures: Mapping[str, object], threshold: float, new_fields: float = 1.0
+) -> CountingError | None:
+    """The error in a model card's figures at a score threshold; None where it was not measured there on val."""
     val = figures.get("val")
     if not isinstance(val, dict):
         return None
     try:
-        overall = (val.get("at_count_threshold") or val["at_score_threshold"])["overall"]
-        mean = overall["heads"] / overall["photos"]
-        return CountingError(float(overall["count"]["rmse"]), mean, new_fields) if mean > 0 else None
+        for measured in filter(None, map(val.get, ("at_count_threshold", "at_score_threshold"))):
+            overall = measured["overall"]
+            mean = overall["heads"] / overall["photos"]
+            if mean > 0 and math.isclose(measured["score_threshold"], threshold, abs_tol=1e-9):
+                return CountingError(float(overall["count"]["rmse"]), mean, new_fields)
     except (TypeError, KeyError, ZeroDivisionError):
-        return None
+        pass
+    return None
 
 
 FIGURES = (

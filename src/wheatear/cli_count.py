@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from wheatear import words
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
@@ -114,12 +115,14 @@ def count_command(
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
-    from wheatear.images import left_out
+    from wheatear.images import find_photos, left_out
     from wheatear.photo_names import each_once, name_photos
 
     with friendly_errors():
         photos, again = each_once(photos)
         todo = name_photos(photos, out)
+        if drawn := len(find_photos(photos)) - len(todo):
+            typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)
         if not any(photo.path.exists() for photo in todo):
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
@@ -196,7 +199,7 @@ def _run(
     from wheatear.count_settings import keep_settings
 
     detector, options = _load(model, tta, options)
-    _prepare(out, options, formats, report)
+    _prepare(out, photos, options, formats, report)
     settings = keep_settings(out, detector, options, photos)
     try:
         summary = _count(detector, photos, out, options)
@@ -226,9 +229,11 @@ def _load(model: str | None, tta: str | None, options: "Options") -> tuple["Dete
     return detector, options
 
 
-def _prepare(out: Path, options: "Options", formats: Sequence[Format], report: bool) -> None:
+def _prepare(
+    out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
+) -> None:
     """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count_outputs import older_files, refuse_older
+    from wheatear.count_outputs import older_files, older_pictures, refuse_older
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
@@ -236,7 +241,8 @@ def _prepare(out: Path, options: "Options", formats: Sequence[Format], report: b
     if options.resume:
         return
     refuse_older(out, formats)
-    if older := older_files(out, formats, options.maps.plots is not None, report):
+    older = older_files(out, formats, options.maps.plots is not None, report)
+    if older := older + older_pictures(out, photos, options.pictures):
         typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
 
 

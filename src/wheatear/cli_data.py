@@ -15,6 +15,7 @@ from wheatear.cli_denoise import denoise_command
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument
 from wheatear.cli_pseudo import pseudo_command
+from wheatear.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,11 +96,14 @@ def split(
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import hold_out, split, write_images_csv
+    from wheatear.data.tables import read_table
     from wheatear.files import make_way
 
     known = read_dataset(folder)
     out = out or folder / IMAGES_CSV
     make_way(out)
+    if out.exists() and not {"image_id", "split"} <= set(read_table(out)[0]):
+        raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held) if held else split(known, val, seed)
     write_images_csv(samples, out)

@@ -44,9 +44,10 @@ def denoise_command(
     from wheatear.data.splits import photos_of
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
-    from wheatear.files import make_way
+    from wheatear.files import make_way, refuse_own
 
     samples = read_dataset(folder, labels, images)
+    refuse_own(folder, out, labels, images)
     todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_way(out)

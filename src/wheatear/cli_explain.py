@@ -8,7 +8,7 @@ from rich.console import Console
 
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_train import need_torch
-from wheatear.errors import InputError
+from wheatear.errors import InputError, refuse_name
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
@@ -46,6 +46,7 @@ def explain_command(
 
     if run and model:
         raise InputError("--run and --model: give one of the two")
+    refuse_name(photo)
     sample = labelled(photo, data) if data else unlabelled(photo)
     finder, missing = open_run(run) if run else open_model(model)
     missing += [] if data else [LABELS]

@@ -12,7 +12,7 @@ from wheatear.cli_detecting import detect_in_each
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import ModelOption
 from wheatear.cli_tta import TTAOption, say_unchosen
-from wheatear.errors import InputError
+from wheatear.errors import InputError, refuse_name
 
 
 @friendly_errors()
@@ -60,6 +60,7 @@ def pseudo_command(
 def _photos(given: Sequence[Path], out: Path) -> list[Path]:
     """The photos to label; InputError where there are none, or two share the name that the layout knows them by."""
     from wheatear.data.labels import by_name
+    from wheatear.images import PHOTO_SUFFIXES
     from wheatear.photo_names import name_photos
 
     found = by_name(photo.path for photo in name_photos(given, out))
@@ -67,4 +68,10 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
         raise InputError(
             f"no photos found in {', '.join(map(str, given))}; give JPEG, PNG, TIFF or WebP files"
         )
+    for photo in found.values():
+        refuse_name(photo)
+        if photo.suffix.lower() not in PHOTO_SUFFIXES or photo.name.startswith("."):
+            raise InputError(
+                f"{photo}: no data set could have a photo of this name; let it end like .jpg, without a dot in front"
+            )
     return list(found.values())

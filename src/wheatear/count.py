@@ -4,6 +4,7 @@ Three steps, each with threads of its own, so that the next photo is decoded and
 detector works: open, detect, write. The tables grow in the order of the photos.
 """
 
+import errno
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -73,13 +74,23 @@ def count_photos(
     done = counted_before(out) if options.resume else set()
     todo = [photo for photo in photos if photo.name not in done]
     with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
-        error = counting_error(detector.card.figures, detector.card.new_fields)
+        error = _error(detector, options.threshold)
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)
                 yield Count(result.photo.name, len(result.heads), "", result.area_m2, result.warnings)
             else:
                 yield Count(result.photo.name, None, result.error)
+
+
+def _error(detector: Detector, threshold: float | None) -> CountingError | None:
+    """That of the detector's counts at a threshold, None for its own for boxes; None where it was not measured so."""
+    card = detector.card
+    if detector.tta is not None and detector.tta not in card.tta:
+        return None
+    return counting_error(
+        card.figures, card.score_threshold if threshold is None else threshold, card.new_fields
+    )
 
 
 def counted_before(out: Path) -> set[str]:
@@ -168,6 +179,10 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
                 warnings.append("has no coordinates, so no plots are counted in it")
         except InputError as error:
             return _Failed(photo, f"{photo.path}: {error}")
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return _Failed(photo, f"{photo.path}: its name is too long for the files made of it; shorten it")
     if head_px and head_px != options.head_px:
         warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
     if off := odd_size(heads, trained_px, head_px):

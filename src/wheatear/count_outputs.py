@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -19,10 +19,11 @@ from wheatear.detections import HEADER, Detections
 from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS, open_export
-from wheatear.photo_names import COUNTS, PICTURES, Photo
+from wheatear.photo_names import COUNTS, MAPS, PICTURES, PLOTS_MAP, Photo
 from wheatear.tables import rows_so_far
 
 REPORT = "report.html"
+MAP_ENDINGS = ("_heads", "_boxes", "_density", PLOTS_MAP)
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:
@@ -39,6 +40,33 @@ def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: 
     kept -= {EXPORTS[name][0] for name in written}
     kept -= {name for name, again in ((PLOTS, has_plots), (REPORT, has_report)) if again}
     return sorted(name for name in kept if (out / name).is_file())
+
+
+def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]:
+    """The folders in OUT with pictures or maps of an earlier run that a new run of these photos will not draw anew.
+
+    drawn: whether the new run draws pictures at all.
+    """
+    places = {str(PurePath(photo.picture).with_suffix("")) for photo in photos}
+    kept = {PICTURES: places if drawn else set[str](), MAPS: places}
+    return [
+        name
+        for name, mine in kept.items()
+        if any(_place(file, out / name) not in mine for file in _files(out / name))
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _place(file: Path, folder: Path) -> str:
+    """The place that a picture or map was drawn for, below the folder."""
+    place = file.relative_to(folder).with_suffix("")
+    stem = place.name
+    for ending in MAP_ENDINGS:
+        stem = stem.removesuffix(ending)
+    return str(place.with_name(stem))
 
 
 def write_formats(out: Path, formats: Sequence[str]) -> None:

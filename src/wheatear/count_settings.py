@@ -10,7 +10,7 @@ from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.files import sha256, whole
-from wheatear.photo_names import SETTINGS, Photo
+from wheatear.photo_names import MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
 MEND = "give the folders that were given before, or leave out --resume"
@@ -44,7 +44,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
     plots = options.maps.plots
     return {
         "model": detector.card.name,
-        "model_sha256": detector.sha256[:DIGITS],
+        MODEL_KEY: detector.sha256[:DIGITS],
         "tta": detector.tta,
         "threshold": options.threshold,
         "head_px": options.head_px,

@@ -13,6 +13,15 @@ def refuse_line_break(photo: Path, name: str) -> None:
         raise InputError(f"{str(photo)!r}: has a line break in its name; rename it")
 
 
+def refuse_name(photo: Path) -> None:
+    """InputError for a photo whose name no table of a data set, which are in UTF-8, could have in a line."""
+    refuse_line_break(photo, photo.name)
+    try:
+        photo.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{str(photo)!r}: its name is not in UTF-8; rename it") from None
+
+
 def first_line(error: Exception) -> str:
     """Where a message begins, as onnxruntime's, which go on with details; the exception's name where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,6 +16,7 @@ Shape letters: P photos, S score thresholds.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -96,9 +97,9 @@ def evaluate(
 ) -> Evaluation:
     """Compare detections with the heads in truth.
 
-    detections are keyed by the photo's file name, with or without its ending; a photo that has no key has no
-    detections. Photos are grouped by session, or by source where the session is unknown; see above for ADA's groups.
-    InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
+    detections are keyed by the photo's file name, with or without its ending and folders before it; a photo that has no
+    key has no detections. Photos are grouped by session, or by source where the session is unknown; see above for ADA's
+    groups. InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
     """
     found = by_photo(truth, detections)
     counts = tally(match_photos(truth, found), score_threshold)
@@ -154,10 +155,13 @@ def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> l
             places.setdefault(name, set()).add(place)
     found: dict[int, Detections] = {}
     for name, each in detections.items():
-        problem = _misnamed(places.get(name, set()), found)
+        there = places.get(name) or places.get(
+            PurePosixPath(name).name, set()
+        )  # a count may name its folder, too
+        problem = _misnamed(there, found)
         if problem:
             raise InputError(f"detections of '{name}': {problem}")
-        found[min(places[name])] = each
+        found[min(there)] = each
     return [found.get(place, _NOTHING) for place in range(len(truth))]
 
 

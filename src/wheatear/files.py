@@ -35,6 +35,15 @@ def make_way(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:
+    """InputError where a file to write is one of a data set's folder, or one more that was read: labels may be lost."""
+    read = {path.resolve() for path in more if path is not None}
+    if out.exists() and (out.resolve().is_relative_to(folder.resolve()) or out.resolve() in read):
+        raise InputError(
+            f"{out}: is there already and may be the data set's own; name another file for --out"
+        )
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder to write into; its files are in the folder `path` when the block ends well, else nowhere.

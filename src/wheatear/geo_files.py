@@ -21,6 +21,7 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.geo import NO_PLACE, WGS84, Density, centres, corners, map_points, to_crs
+from wheatear.photo_names import PLOTS_MAP
 from wheatear.plots import Plots
 from wheatear.raster import Raster
 
@@ -52,7 +53,7 @@ def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
     """Write NAME_plots.gpkg: the plots as drawn, in their own CRS, those named in counts["plot"] with its fields."""
     place = {plot: index for index, plot in enumerate(plots.names)}
     shown = plots.polygons[[place[str(plot)] for plot in counts["plot"]]]
-    with _geopackage(folder / f"{name}_plots.gpkg") as path:
+    with _geopackage(folder / f"{name}{PLOTS_MAP}.gpkg") as path:
         _write_layer(path, "plots", shown, "Unknown", counts, plots.crs)
 
 

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from wheatear.errors import InputError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp")
 # What phones and cameras write too, and nothing here reads.
 RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
@@ -63,6 +63,13 @@ def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
         sideways = width != height and _orientation(image) in _TURNED_SIDEWAYS
         return (height, width) if sideways else (width, height)
+
+
+def is_turned(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or has more than max_pixels."""
+    with suppress(InputError), _opened(path, max_pixels) as image:
+        return _orientation(image) != 1
+    return False
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:

@@ -1,8 +1,10 @@
 """Which photos to count, and what each is called in the tables."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 
 from wheatear.images import find_photos
@@ -10,6 +12,10 @@ from wheatear.images import find_photos
 # The results of a run, below OUT.
 COUNTS, SETTINGS = "counts.csv", "settings.json"
 PICTURES, MAPS = "annotated", "maps"
+PLOTS_MAP = "_plots"  # what the name of a photo's map of plots has more than that of its other map
+MOST = 1000  # characters, in which a table has its header and the settings their model
+HEADER_START = "image,heads,"  # of COUNTS
+MODEL_KEY = "model_sha256"  # of SETTINGS
 
 
 @dataclass(frozen=True)
@@ -46,32 +52,45 @@ def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
     What a run drew into `out`, or an earlier one elsewhere, is left out.
     """
     drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
-    photos = [photo for photo in find_photos(inputs) if not _was_drawn(photo, drawn)]
+    are_results = cache(_are_results)
+    photos = [photo for photo in find_photos(inputs) if not _was_drawn(photo, drawn, are_results)]
     paths = [os.path.abspath(photo) for photo in photos]
     folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     short_names = [_short_name(path, folders) for path in paths]
     names = _distinct(short_names, [_relative(path, common) for path in paths])
-    places = _distinct([str(PurePath(name).with_suffix("")) for name in names], names)
+    places = _distinct([str(PurePath(name).with_suffix("")) for name in names], names, PLOTS_MAP)
     return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
 
 
-def _was_drawn(photo: Path, drawn: set[str]) -> bool:
+def _was_drawn(photo: Path, drawn: set[str], are_results: Callable[[Path], bool]) -> bool:
     """Whether it lies in this run's pictures or maps, or in another's, which has its counts or settings beside it."""
     folders = Path(os.path.realpath(photo)).parents
     return any(
-        str(folder) in drawn
-        or (
-            folder.name in (PICTURES, MAPS)
-            and any((folder.parent / name).exists() for name in (COUNTS, SETTINGS))
-        )
+        str(folder) in drawn or (folder.name in (PICTURES, MAPS) and are_results(folder.parent))
         for folder in folders
     )
 
 
-def _distinct(short: list[str], long: list[str]) -> list[str]:
-    """The short names if no two of them agree, on disks that do not tell capitals apart either."""
-    return short if len({name.casefold() for name in short}) == len(short) else long
+def _are_results(folder: Path) -> bool:
+    """Whether a folder holds a count's table or settings, and not files of one's own by these names."""
+    return _holds(folder / COUNTS, HEADER_START) or _holds(folder / SETTINGS, f'"{MODEL_KEY}"')
+
+
+def _holds(file: Path, words: str) -> bool:
+    with suppress(OSError), file.open(encoding="utf-8", errors="replace") as text:
+        return words in text.read(MOST)
+    return False
+
+
+def _distinct(short: list[str], long: list[str], ending: str = "") -> list[str]:
+    """The short names if no two of them agree, on disks that do not tell capitals apart either.
+
+    Nor may one be another with an ending.
+    """
+    folded = {name.casefold() for name in short}
+    clash = ending and any(name + ending in folded for name in folded)
+    return short if len(folded) == len(short) and not clash else long
 
 
 def _short_name(path: str, folders: list[str]) -> str:

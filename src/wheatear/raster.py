@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError
-from wheatear.images import MAX_PIXELS, open_photo, photo_size
+from wheatear.images import MAX_PIXELS, is_turned, open_photo, photo_size
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
     dataset = _open(path)
     if dataset is None:
         return None
-    is_photo = dataset.crs is None and _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
-    if is_photo:
+    is_plain = _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
+    if dataset.crs is None and (is_plain or is_turned(path, max_pixels)):  # GDAL obeys no EXIF turn
         dataset.close()
         return None
     return Raster(path, dataset)

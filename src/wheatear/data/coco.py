@@ -7,14 +7,16 @@ A photo that no file lists is not labelled; one that is listed without a box has
 """
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from wheatear.data.labels import (
+    BEYOND,
     HEAD,
     SPLIT_NAMES,
     Labelled,
@@ -34,6 +36,10 @@ CATEGORY = 1  # COCO's categories count from 1
 CATEGORIES = [{"id": CATEGORY, "name": HEAD, "supercategory": ""}]
 
 
+LARGEST_ROW = 2**63  # of a Sample's rows, int64; ids made of a UUID are beyond it
+Coordinate = Annotated[float, Field(gt=-BEYOND, lt=BEYOND)]  # so no nan either
+
+
 class _Image(BaseModel):
     id: int | str
     file_name: str
@@ -43,7 +49,7 @@ class _Annotation(BaseModel):
     id: int | str = 0
     image_id: int | str
     category_id: int
-    bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate]
     iscrowd: int = 0
 
 
@@ -101,12 +107,12 @@ def annotation(number: int, image_number: int, box: Sequence[float]) -> dict[str
 
 def _label_files(folder: Path) -> list[Path]:
     patterns = ("annotations/*.json", "*.coco.json", "*/*.coco.json")
-    return sorted(file for pattern in patterns for file in folder.glob(pattern))
+    return sorted({file for pattern in patterns for file in folder.glob(pattern)})
 
 
 def _parse(file: Path) -> _File:
     try:
-        return _File.model_validate_json(file.read_bytes())
+        return _File.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
@@ -130,7 +136,7 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
         x, y, width, height = one.bbox
         mine = labels[names[one.image_id]]
         mine.boxes.append((x, y, x + width, y + height))
-        mine.rows.append(one.id if isinstance(one.id, int) else number)
+        mine.rows.append(one.id if isinstance(one.id, int) and abs(one.id) < LARGEST_ROW else number)
     return labels
 
 

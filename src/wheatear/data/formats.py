@@ -19,7 +19,7 @@ from wheatear.data.labels import SPLITS, Labelled, Labels, refuse_missing
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
 from wheatear.data.tables import read_table, require
-from wheatear.errors import InputError, refuse_line_break
+from wheatear.errors import InputError, refuse_name
 from wheatear.images import photo_size
 
 IMAGES_CSV = "images.csv"
@@ -55,14 +55,15 @@ def read_dataset(
     height are 0 where the photo cannot be read.
 
     Raises InputError, naming file and line, where the folder is in none of the formats, a column is missing, a
-    box cannot be parsed, a line names a photo that is not there, or a photo has a line break in its name.
+    box cannot be parsed, a line names a photo that is not there, or a photo has a name that is not in UTF-8, or in
+    two lines.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     photos, known = _format_of(folder).read(folder)
     for path in photos.values():
-        refuse_line_break(path, path.name)
+        refuse_name(path)
     if len({each.split for each in known.values()}) == 1:  # then the labels divide nothing
         for each in known.values():
             each.split = ""

@@ -8,6 +8,10 @@ from pathlib import Path
 from wheatear.errors import InputError
 from wheatear.files import whole
 
+csv.field_size_limit(
+    2**31 - 1
+)  # GWHD's boxes of an orthomosaic are one value; csv itself stops at 131,072 characters
+
 Table = list[tuple[int, dict[str, str]]]
 
 

@@ -93,7 +93,7 @@ def open_run(
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
     kept = folder / RECIPE
-    if kept.exists() and first_process():
+    if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, samples, resume)
         refuse_another_start(folder, start)
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
@@ -122,6 +122,12 @@ def open_run(
         again,
         left_out,
     )
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a stage of a run folder has begun; where the start failed, none has, and nothing can be lost."""
+    stages = read_json(folder / RECIPE).get("stages", [])
+    return any((folder / str(stage.get("stage"))).is_dir() for stage in stages)
 
 
 def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:

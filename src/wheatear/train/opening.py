@@ -126,8 +126,7 @@ def open_run(
 
 def has_begun(folder: Path) -> bool:
     """Whether a stage of a run folder has begun; where the start failed, none has, and nothing can be lost."""
-    stages = read_json(folder / RECIPE).get("stages", [])
-    return any((folder / str(stage.get("stage"))).is_dir() for stage in stages)
+    return any(path.is_dir() for path in folder.iterdir())
 
 
 def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:

@@ -155,9 +155,7 @@ def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> l
             places.setdefault(name, set()).add(place)
     found: dict[int, Detections] = {}
     for name, each in detections.items():
-        there = places.get(name) or places.get(
-            PurePosixPath(name).name, set()
-        )  # a count may name its folder, too
+        there = places.get(name) or places.get(PurePosixPath(name).name, set())
         problem = _misnamed(there, found)
         if problem:
             raise InputError(f"detections of '{name}': {problem}")

@@ -66,7 +66,7 @@ def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
 
 
 def is_turned(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or has more than max_pixels."""
+    """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
     with suppress(InputError), _opened(path, max_pixels) as image:
         return _orientation(image) != 1
     return False

@@ -8,9 +8,8 @@ from pathlib import Path
 from wheatear.errors import InputError
 from wheatear.files import whole
 
-csv.field_size_limit(
-    2**31 - 1
-)  # GWHD's boxes of an orthomosaic are one value; csv itself stops at 131,072 characters
+# GWHD has a photo's boxes in one value; csv itself stops at 131,072 characters, some 6,000 of them.
+csv.field_size_limit(2**31 - 1)
 
 Table = list[tuple[int, dict[str, str]]]
 

@@ -163,6 +163,7 @@ def test_more_photos_are_trained_on_and_written_down(data, tmp_path, trained):
     assert facts["more"] == [
         {"folder": name, "photos": 2, "heads": 1, "sources": ["pseudo"]} for name in ("one", "two")
     ]
+    (tmp_path / "run" / "joint").mkdir()  # it has begun
     going_on = ["train", data, "--recipe", TINY, "--out", tmp_path / "run", "--resume"]
     assert command(*going_on, *others).exit_code == 0
     assert "holds a run on other photos" in complaint(*going_on)

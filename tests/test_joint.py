@@ -126,6 +126,7 @@ def test_photos_without_a_head_teach_nothing(tmp_path, samples):
 
 def test_a_run_is_not_gone_on_with_on_other_boxes(tmp_path, samples):
     open_run(tmp_path / "run", tiny_recipe(), samples, machine=CPU)
+    (tmp_path / "run" / "joint").mkdir()  # it has begun
     open_run(tmp_path / "run", tiny_recipe(), samples[::-1], machine=CPU, resume=True)
     other = [replace(samples[0], boxes=samples[0].boxes + 1), *samples[1:]]
     with pytest.raises(InputError, match="holds a run on other boxes of these photos"):

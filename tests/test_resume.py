@@ -17,6 +17,7 @@ class Failing:
     """Finds one head in each photo until `bad` calls are done; then raises."""
 
     card = Card(format=1, name="failing", score_threshold=0.5)
+    tta = None
 
     def __init__(self, bad: int, error: BaseException) -> None:
         self.calls, self.bad, self.error = 0, bad, error

@@ -33,7 +33,7 @@ from wheatear.area import CountingError
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
-from wheatear.evaluation import Thresholds, best_threshold, by_photo, evaluate
+from wheatear.evaluation import Thresholds, best_threshold, evaluate
 from wheatear.train.recipe import validated
 
 SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
@@ -88,14 +88,21 @@ def judge(
     photos = [*known[0], *unseen[0]]
     floor = detector.card.score_floor
     found = {s.path.name: detector.detect(s.path, floor) for s in track(photos, name, transient=True)}
-    at = best_threshold(known[0], chosen(known[0], found))
-    val = evaluate(known[0], chosen(known[0], found), at.count).overall
+    of_known = chosen(known[0], found)
+    at = best_threshold(known[0], of_known)
+    val = evaluate(known[0], of_known, at.count).overall
     return Judged(at, CountingError(val.count.rmse, val.heads / val.photos), known, unseen, found)
 
 
 def chosen(photos: Sequence[Sample], found: Found) -> Found:
     """What was found in some photos."""
     return {sample.path.name: found[sample.path.name] for sample in photos}
+
+
+def numbers(judged: Judged, photos: Sequence[Sample], shift: float = 0.0) -> list[tuple[int, int]]:
+    """The heads found in each photo, at the group's threshold for counts and the shift, and those labelled."""
+    at = judged.at.count + shift
+    return [(int((judged.found[s.path.name].scores >= at).sum()), len(s.boxes)) for s in photos]
 
 
 @dataclass(frozen=True)
@@ -120,10 +127,8 @@ def line(photos: Sequence[Sample], judged: Judged) -> Line:
     found = chosen(photos, judged.found)
     boxes = evaluate(photos, found, judged.at.kaggle).overall
     counts = evaluate(photos, found, judged.at.count).overall
-    intervals = [
-        judged.error.around(int((found[s.path.name].scores >= judged.at.count).sum())) for s in photos
-    ]
-    within = [each.low <= len(s.boxes) <= each.high for s, each in zip(photos, intervals, strict=True)]
+    intervals = [(judged.error.around(heads), labelled) for heads, labelled in numbers(judged, photos)]
+    within = [each.low <= labelled <= each.high for each, labelled in intervals]
     return Line(
         boxes.kaggle, boxes.ap50 or 0.0, counts.count.mae, counts.found / counts.heads, float(np.mean(within))
     )
@@ -152,23 +157,22 @@ def rows(judged: Sequence[Judged]) -> list[str]:
 
 def widening(judged: Sequence[Judged], photos: str, labelling: int) -> float:
     """How many times as wide intervals must be to hold 95 of 100 numbers of all groups' photos."""
-    shares: list[float] = []
-    for each in judged:
-        truth = getattr(each, photos)[labelling]
-        for sample, found in zip(truth, by_photo(truth, chosen(truth, each.found)), strict=True):
-            heads = int((found.scores >= each.at.count).sum())
-            shares.append(abs(heads - len(sample.boxes)) / (each.error.around(heads).high - heads))
+    shares = [
+        abs(heads - labelled) / (each.error.around(heads).high - heads)
+        for each in judged
+        for heads, labelled in numbers(each, getattr(each, photos)[labelling])
+    ]
     return float(np.quantile(shares, 0.95))
 
 
 def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: int) -> float:
     """The count MAE over all groups' photos ("known" or "unseen"), each at its threshold for counts and the shift."""
-    errors: list[int] = []
-    for each in judged:
-        truth = getattr(each, photos)[labelling]
-        for sample, found in zip(truth, by_photo(truth, chosen(truth, each.found)), strict=True):
-            errors.append(int((found.scores >= each.at.count + shift).sum()) - len(sample.boxes))
-    return float(np.abs(errors).mean())
+    errors = [
+        abs(heads - labelled)
+        for each in judged
+        for heads, labelled in numbers(each, getattr(each, photos)[labelling], shift)
+    ]
+    return float(np.mean(errors))
 
 
 def main() -> None:

@@ -238,9 +238,11 @@ def test_an_empty_folder_leaves_no_files(model, tmp_path):
 
 def test_pictures_and_maps_of_other_photos_are_said_to_be_there(model, photos, tmp_path):
     out = tmp_path / "out"
+    draw(photos / "b_heads.png", [])
     assert lines_of(count(model, out, photos)) == []
     (out / "maps").mkdir()
-    (out / "maps" / "a_heads.geojson").touch()
+    for name in ("a_heads.geojson", "b_heads.gpkg"):
+        (out / "maps" / name).touch()
     assert lines_of(count(model, out, photos)) == []  # they are drawn anew
     for options in ([photos / "sub"], [photos, "--no-pictures"]):
         (line,) = lines_of(count(model, out, *options))

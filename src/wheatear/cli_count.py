@@ -115,13 +115,14 @@ def count_command(
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
     """
-    from wheatear.images import find_photos, left_out
-    from wheatear.photo_names import each_once, name_photos
+    from wheatear.images import left_out
+    from wheatear.photo_names import each_once, named, undrawn
 
     with friendly_errors():
         photos, again = each_once(photos)
-        todo = name_photos(photos, out)
-        if drawn := len(find_photos(photos)) - len(todo):
+        found, drawn = undrawn(photos, out)
+        todo = named(found, photos)
+        if drawn:
             typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)
         if not any(photo.path.exists() for photo in todo):
             given = ", ".join(map(str, photos))

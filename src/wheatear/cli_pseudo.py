@@ -59,8 +59,7 @@ def pseudo_command(
 
 def _photos(given: Sequence[Path], out: Path) -> list[Path]:
     """The photos to label; InputError where there are none, or two share the name that the layout knows them by."""
-    from wheatear.data.labels import by_name
-    from wheatear.images import PHOTO_SUFFIXES
+    from wheatear.data.labels import by_name, is_listed
     from wheatear.photo_names import name_photos
 
     found = by_name(photo.path for photo in name_photos(given, out))
@@ -70,7 +69,7 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
         )
     for photo in found.values():
         refuse_name(photo)
-        if photo.suffix.lower() not in PHOTO_SUFFIXES or photo.name.startswith("."):
+        if not is_listed(photo):
             raise InputError(
                 f"{photo}: no data set could have a photo of this name; let it end like .jpg, without a dot in front"
             )

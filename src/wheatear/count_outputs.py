@@ -19,11 +19,11 @@ from wheatear.detections import HEADER, Detections
 from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS, open_export
-from wheatear.photo_names import COUNTS, MAPS, PICTURES, PLOTS_MAP, Photo
+from wheatear.photo_names import BOXES_MAP, COUNTS, DENSITY_MAP, HEADS_MAP, MAPS, PICTURES, PLOTS_MAP, Photo
 from wheatear.tables import rows_so_far
 
 REPORT = "report.html"
-MAP_ENDINGS = ("_heads", "_boxes", "_density", PLOTS_MAP)
+MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:
@@ -48,25 +48,15 @@ def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]
     drawn: whether the new run draws pictures at all.
     """
     places = {str(PurePath(photo.picture).with_suffix("")) for photo in photos}
-    kept = {PICTURES: places if drawn else set[str](), MAPS: places}
-    return [
-        name
-        for name, mine in kept.items()
-        if any(_place(file, out / name) not in mine for file in _files(out / name))
-    ]
+    maps = {place + ending for place in places for ending in MAP_ENDINGS}
+    kept = {PICTURES: places if drawn else set[str](), MAPS: maps}
+    return [name for name, mine in kept.items() if not _places(out / name) <= mine]
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _place(file: Path, folder: Path) -> str:
-    """The place that a picture or map was drawn for, below the folder."""
-    place = file.relative_to(folder).with_suffix("")
-    stem = place.name
-    for ending in MAP_ENDINGS:
-        stem = stem.removesuffix(ending)
-    return str(place.with_name(stem))
+def _places(folder: Path) -> set[str]:
+    """The files in a folder and in those in it, without their endings."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(file.relative_to(folder).with_suffix("")) for file in files}
 
 
 def write_formats(out: Path, formats: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.geo import NO_PLACE, WGS84, Density, centres, corners, map_points, to_crs
-from wheatear.photo_names import PLOTS_MAP
+from wheatear.photo_names import BOXES_MAP, DENSITY_MAP, HEADS_MAP, PLOTS_MAP
 from wheatear.plots import Plots
 from wheatear.raster import Raster
 
@@ -45,8 +45,8 @@ def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> N
     with _geopackage(folder / f"{name}.gpkg") as path:
         _write_layer(path, "heads", shapely.points(points), "Point", fields, raster.crs)
         _write_layer(path, "boxes", _polygons(outlines), "Polygon", fields, raster.crs)
-    _write_geojson(folder / f"{name}_heads.geojson", "heads", shapely.points(places), "Point", fields)
-    _write_geojson(folder / f"{name}_boxes.geojson", "boxes", _polygons(frames), "Polygon", fields)
+    _write_geojson(folder / f"{name}{HEADS_MAP}.geojson", "heads", shapely.points(places), "Point", fields)
+    _write_geojson(folder / f"{name}{BOXES_MAP}.geojson", "boxes", _polygons(frames), "Polygon", fields)
 
 
 def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
@@ -70,7 +70,7 @@ def write_density(density: Density, raster: Raster, folder: Path, name: str) -> 
         ) as file:  # fmt: skip
             file.write(density.heads_per_m2, 1)
             file.set_band_description(1, "heads per m2")
-        _put(memory.getbuffer(), folder / f"{name}_density.tif")
+        _put(memory.getbuffer(), folder / f"{name}{DENSITY_MAP}.tif")
 
 
 def _write_geojson(path: Path, layer: str, shapes: np.ndarray, kind: str, fields: Fields) -> None:

@@ -12,7 +12,8 @@ from wheatear.images import find_photos
 # The results of a run, below OUT.
 COUNTS, SETTINGS = "counts.csv", "settings.json"
 PICTURES, MAPS = "annotated", "maps"
-PLOTS_MAP = "_plots"  # what the name of a photo's map of plots has more than that of its other map
+# What the names of a photo's maps have more than that of its GeoPackage of heads.
+HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP = "_heads", "_boxes", "_density", "_plots"
 MOST = 1000  # characters, in which a table has its header and the settings their model
 HEADER_START = "image,heads,"  # of COUNTS
 MODEL_KEY = "model_sha256"  # of SETTINGS
@@ -45,15 +46,25 @@ def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
-    """The photos at these files and folders with their names, sorted by path; [] where there are none.
+    """The photos at these files and folders with their names, sorted by path, but for what a count drew: `undrawn`."""
+    return named(undrawn(inputs, out)[0], inputs)
+
+
+def undrawn(inputs: Sequence[Path], out: Path) -> tuple[list[Path], int]:
+    """The photos at these files and folders, sorted, and how many more a run drew, into `out` or earlier elsewhere."""
+    drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
+    are_results = cache(_are_results)
+    found = find_photos(inputs)
+    photos = [photo for photo in found if not _was_drawn(photo, drawn, are_results)]
+    return photos, len(found) - len(photos)
+
+
+def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
+    """Photos that were found at these files and folders, in their order, with their names; [] where there are none.
 
     A photo is named relative to the folder it was found in, a file given by itself is named without its
     folder. If two photos would share a name, all are named relative to the folder that holds all of them.
-    What a run drew into `out`, or an earlier one elsewhere, is left out.
     """
-    drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
-    are_results = cache(_are_results)
-    photos = [photo for photo in find_photos(inputs) if not _was_drawn(photo, drawn, are_results)]
     paths = [os.path.abspath(photo) for photo in photos]
     folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""

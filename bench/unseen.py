@@ -1,12 +1,13 @@
 """What a detector is worth on fields that it has never seen: each group of sessions, found by a training without it.
 
     python bench/unseen.py DIR [--groups bench/unseen.toml] [--labels CSV] [--backbone FILE] [--precision bf16-mixed]
-                           [--tta VIEWS] [--out runs/unseen]
+                           [--int8] [--tta VIEWS] [--told] [--out runs/unseen]
 
 The file of the groups names a recipe, what is changed of it, and the sessions that each training does without: one
 `wheatear train` a group, in OUT/GROUP, from ImageNet's weights, which are downloaded or taken from the file --backbone.
 Photos of the group's sources whose session is unknown are left out, too. Finished runs are kept: the same command goes
-on where it was stopped.
+on where it was stopped. They are judged in float32 or, as shipped detectors compute, in 8 bits (--int8), with VIEWS.
+--told tells the detector how large the heads of each session are, the median of its labels, as a grower could measure.
 Both score thresholds are chosen as for a detector that is shipped, on the val photos of the sessions that are known, by
 DIR's own labels; the photos of the group are judged at them by each labelling. "counted" is the number of heads found,
 of that of the labels; "within" the share of photos whose number lies in the interval that `wheatear count` would give.
@@ -30,6 +31,7 @@ from rich.progress import track
 from levers import TRAIN, WHEATEAR, changed, shortened, write_recipe
 from wheatear import Detections, Detector, load
 from wheatear.area import CountingError
+from wheatear.boxes import area
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
@@ -61,7 +63,7 @@ def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
     return [replace(s, split="test") if out else s for s, out in zip(samples, unseen, strict=True)]
 
 
-def train(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
+def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
     """Train a group's detector in a process of its own, or find it trained; the file that it is exported to."""
     file, images = given.out / f"{name}.toml", given.out / f"{name}.csv"
     start = {"backbone.weights": str(given.backbone)} if given.backbone else {}
@@ -69,29 +71,56 @@ def train(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: a
     validated(own, name)
     write_recipe(own, file)
     write_images_csv(samples, images)
-    run, model = given.out / name, given.out / f"{name}.onnx"
+    run = given.out / name
     command = [*TRAIN, given.folder, "--recipe", file, "--images", images, "--out", run, "--resume"]
     command += ["--precision", given.precision]
     command += ["--labels", given.labels, "--both"] if given.labels else []
     subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    return exported(run, given.folder, given.int8)
+
+
+def file_name(name: str, int8: bool) -> str:
+    """That of a detector, in float32 or in 8 bits."""
+    return f"{name}-int8.onnx" if int8 else f"{name}.onnx"
+
+
+def exported(run: Path, folder: Path, int8: bool) -> Path:
+    """A run's detector beside its folder, written or found there."""
+    model = run.with_name(file_name(run.name, int8))
     if not model.exists():
-        subprocess.run([*WHEATEAR, "export", str(run), "--out", str(model)], check=True, stdout=sys.stderr)
+        export = [*WHEATEAR, "export", run, "--out", model, *(["--int8", folder] if int8 else [])]
+        subprocess.run([str(word) for word in export], check=True, stdout=sys.stderr)
     return model
 
 
 def judge(
-    detector: Detector, name: str, sessions: Sequence[str], labellings: Sequence[Sequence[Sample]]
+    detector: Detector,
+    name: str,
+    sessions: Sequence[str],
+    labellings: Sequence[Sequence[Sample]],
+    told: bool = False,
 ) -> Judged:
-    """Look at the photos, in which the group's are in test, and choose the thresholds by the first labelling."""
+    """Look at the photos, in which the group's are in test, and choose the thresholds by the first labelling.
+
+    told: whether the detector is told the size of each unseen session's heads.
+    """
     known = [[sample for sample in each if sample.split == "val"] for each in labellings]
     unseen = [[sample for sample in each if sample.session in sessions] for each in labellings]
-    photos = [*known[0], *unseen[0]]
+    sizes = {session: head_px(unseen[0], session) for session in sessions} if told else {}
     floor = detector.card.score_floor
-    found = {s.path.name: detector.detect(s.path, floor) for s in track(photos, name, transient=True)}
+    found = {
+        sample.path.name: detector.detect(sample.path, floor, sizes.get(sample.session))
+        for sample in track([*known[0], *unseen[0]], name, transient=True)
+    }
     of_known = chosen(known[0], found)
     at = best_threshold(known[0], of_known)
     val = evaluate(known[0], of_known, at.count).overall
     return Judged(at, CountingError(val.count.rmse, val.heads / val.photos), known, unseen, found)
+
+
+def head_px(photos: Sequence[Sample], session: str) -> float:
+    """The median size of a session's labelled heads, the root of a box's area in pixels."""
+    return float(np.median(np.sqrt(area(np.concatenate([s.boxes for s in photos if s.session == session])))))
 
 
 def chosen(photos: Sequence[Sample], found: Found) -> Found:
@@ -184,7 +213,9 @@ def main() -> None:
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--tta", default=None)
+    parser.add_argument("--told", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/unseen"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -192,11 +223,11 @@ def main() -> None:
     recipe, judged = shortened(content), list[Judged]()
     for name, sessions in content["groups"].items():
         samples = without(split(read_dataset(given.folder)), sessions)
-        model = train(name, recipe, samples, given)
+        model = trained(name, recipe, samples, given)
         labellings = [samples]
         if given.labels:
             labellings.append(read_dataset(given.folder, given.labels, images=given.out / f"{name}.csv"))
-        judged.append(judge(load(model, tta=given.tta), name, sessions, labellings))
+        judged.append(judge(load(model, tta=given.tta), name, sessions, labellings, given.told))
     number = len(judged[0].known)
     print("| session | photos | heads | thresholds |" + HEADER * number)
     print("|---|---|---|---|" + "---|---|---|---|---|" * number)

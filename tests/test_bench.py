@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,27 @@ def test_a_group_leaves_out_its_sessions_and_what_may_be_of_them() -> None:
         sample("d.jpg", 1, "field", ""),
     ]
     assert [s.split for s in unseen.without(samples, ["Farm_1"])] == ["test", "test", "val", "train"]
+
+
+class Told:
+    """A detector that keeps what it is told of the size of each photo's heads."""
+
+    card = SimpleNamespace(score_floor=0.02)
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, float | None] = {}
+
+    def detect(self, photo: Path, score_threshold: float, head_px: float | None) -> Detections:
+        self.sizes[photo.name] = head_px
+        return Detections(squares(1), np.array([0.9]))
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_size_of_heads_is_told_of_unseen_photos_alone(told: bool) -> None:
+    known, photo = sample("known.jpg", 1, "field", "Field_1", "val"), sample("new.jpg", 2, "farm", "Farm_1")
+    detector = Told()
+    unseen.judge(detector, "farm", ["Farm_1"], [[known, photo]], told)  # type: ignore[arg-type]
+    assert detector.sizes == {"known.jpg": None, "new.jpg": 8.0 if told else None}
 
 
 def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:

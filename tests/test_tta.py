@@ -175,6 +175,11 @@ def test_up_stays_up_where_a_detector_may_know_it(tta):
     assert not any(view.upside_down or view.transposed for view in VIEWS[tta])
 
 
+def test_mix_shows_no_head_smaller_than_it_is():
+    """The heads that are missed on fields new to a detector are the small ones."""
+    assert min(view.scale for view in VIEWS["mix"]) == 1.0
+
+
 def test_flips_alone_keep_the_photos_sides():
     assert not any(view.transposed for view in FLIPS)
     assert {view.scale for view in TURNS} == {1.0}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import levers
+import pseudo
 import unseen
 from wheatear.area import CountingError
 from wheatear.data.sample import Sample
@@ -89,3 +90,24 @@ def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:
     assert [unseen.count_mae([judged], shift, "unseen", 0) for shift in (0.0, -0.1)] == [1.0, 0.0]
     assert unseen.count_mae([judged], 0.0, "known", 0) == 0.0
     assert unseen.widening([judged], "unseen", 0) == pytest.approx(1 / (1.96 * 0.4))
+
+
+def test_pseudo_labels_take_the_place_of_true_ones() -> None:
+    """Those above the threshold for counts; a photo in which nothing is found has no heads then."""
+    photos = [sample("new.jpg", 3, "farm", "Farm_1", "test"), sample("bare.jpg", 1, "farm", "Farm_1", "test")]
+    found = {
+        "new.jpg": Detections(squares(2), np.array([0.9, 0.4])),
+        "bare.jpg": Detections(squares(0), np.zeros(0)),
+    }
+    own = pseudo.labelled(unseen.Judged(Thresholds(0.3, 0.5), CountingError(0.4, 2.0), [], [photos], found))
+    assert [len(photo.boxes) for photo in own] == [1, 0]
+    known = [sample("a.jpg", 1, "field", "Field_1"), sample("v.jpg", 1, "field", "Field_1", "val")]
+    sides = {
+        way: [photo.split for photo in pseudo.learned(way, [*photos, *known], own)] for way in pseudo.WAYS
+    }
+    assert sides == {
+        "alone": ["train", "train", "test", "val"],
+        "more": ["train", "train", "train", "val"],
+        "none": ["test", "test", "train", "val"],
+    }
+    assert [len(photo.boxes) for photo in pseudo.learned("more", [*photos, *known], own)] == [1, 0, 1, 1]

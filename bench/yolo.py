@@ -1,0 +1,112 @@
+"""Ultralytics' YOLO on the same photos: trained as they come, for some hours, and judged as ours are.
+
+    python bench/yolo.py DIR --weights yolo11n.pt [--hours 1.6] [--side 640] [--labels CSV] [--out runs/yolo]
+
+Needs `pip install ultralytics`; WEIGHTS are a file, or a name that it downloads. All its settings are its own but for
+the photos' side, the batch (16), the hours of training (which its rate of learning follows) and that it looks at val
+but once: the weights of its last epoch are judged, and none are chosen by val. It trains on DIR's photos in the split
+train, in OUT/photos, a copy in YOLO's layout. A finished training is kept: the same command judges it again.
+
+Of the same detections, above a score of 0.02, after its own NMS at an IoU of 0.7 and after stricter ones: the Kaggle
+metric, ADA, AP50 and AP50:95 at the best threshold for the first, and the count MAE at the best for that, by DIR's
+labels; then by those of --labels at the same thresholds. "augment" is its own test-time augmentation.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wheatear.data.check import clean
+from wheatear.data.formats import read_dataset, write_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import split
+from wheatear.detections import Detections
+from wheatear.evaluation import SCORE_THRESHOLDS, best_threshold, evaluate
+
+BATCH = 16
+SEED = 0
+IOUS = (0.7, 0.6, 0.5)  # its own default, and stricter
+
+
+def train(samples: Sequence[Sample], given: argparse.Namespace) -> Path:
+    """The file of the last epoch's weights, of a training in OUT/run or one found there."""
+    weights: Path = given.out / "run" / "weights" / "last.pt"
+    photos, done = given.out / "photos", given.out / "done"
+    if not done.exists():
+        from ultralytics import YOLO
+
+        if not photos.exists():
+            write_dataset([clean(sample) for sample in samples if sample.split], photos, "yolo", link=True)
+        YOLO(given.weights).train(
+            data=str((photos / "data.yaml").resolve()),
+            imgsz=given.side,
+            time=given.hours,
+            batch=BATCH,
+            val=False,
+            plots=False,
+            seed=SEED,
+            project=str(given.out.resolve()),
+            name="run",
+            exist_ok=True,
+        )
+        done.touch()
+    return weights
+
+
+def found_by(
+    weights: Path, side: int, iou: float, augment: bool, photos: Sequence[Sample]
+) -> dict[str, Detections]:
+    """What it finds in the photos, in pixels."""
+    from ultralytics import YOLO
+
+    network, found = YOLO(weights), dict[str, Detections]()
+    for sample in photos:
+        boxes = network.predict(
+            str(sample.path), imgsz=side, conf=float(SCORE_THRESHOLDS[0]), iou=iou, augment=augment, max_det=500,
+            verbose=False,
+        )[0].boxes.cpu()  # fmt: skip
+        found[sample.path.name] = Detections(
+            np.asarray(boxes.xyxy, np.float64).reshape(-1, 4), np.asarray(boxes.conf, np.float64)
+        )
+    return found
+
+
+def cells(photos: Sequence[Sample], found: dict[str, Detections], kaggle: float, count: float) -> str:
+    """The figures at two thresholds, for the boxes and for the count."""
+    boxes, counts = evaluate(photos, found, kaggle).overall, evaluate(photos, found, count).overall.count
+    return f"{boxes.kaggle:.3f} | {boxes.ada:.3f} | {boxes.ap50:.3f} | {boxes.ap50_95:.3f} | {counts.mae:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--hours", type=float, default=1.6)
+    parser.add_argument("--side", type=int, default=640)
+    parser.add_argument("--labels", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/yolo"))
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(SEED)
+    samples = split(read_dataset(given.folder))
+    labellings = [samples] + ([read_dataset(given.folder, given.labels)] if given.labels else [])
+    truths = [[sample for sample in each if sample.split == "val"] for each in labellings]
+    weights = train(samples, given)
+    header = " Kaggle | ADA | AP50 | AP50:95 | count MAE |" * len(truths)
+    print(f"| NMS | thresholds |{header}\n|---|---|{'---|' * 5 * len(truths)}")
+    for augment in (False, True):
+        for iou in IOUS:
+            found = found_by(weights, given.side, iou, augment, truths[0])
+            at = best_threshold(truths[0], found)
+            figures = " | ".join(cells(truth, found, at.kaggle, at.count) for truth in truths)
+            name = f"{iou}{', augment' if augment else ''}"
+            print(f"| {name} | {at.kaggle:.2f}, {at.count:.2f} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

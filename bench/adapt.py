@@ -13,14 +13,12 @@ can be had without training, too.
 
 import argparse
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
-from levers import TRAIN, found_by
+from levers import TRAIN, found_by, run_command
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -57,7 +55,7 @@ def adapted(
     write_images_csv([replace(sample, split=sides.get(sample.name, "test")) for sample in samples], images)
     command = [*TRAIN, given.folder, "--recipe", given.recipe, "--weights", given.model, "--images", images]
     command += ["--out", run, "--precision", given.precision, "--resume"]
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    run_command(command)
 
 
 def rows(

@@ -58,6 +58,11 @@ WHEATEAR = [sys.executable, "-c", "from wheatear.cli import app; app()"]
 TRAIN = [*WHEATEAR, "train"]
 
 
+def run_command(command: Sequence[object]) -> None:
+    """A command in a process of its own, whose words go to stderr: stdout is for the table."""
+    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+
+
 @dataclass(frozen=True)
 class Lever:
     """Changes of recipe keys, "rpn.channels" or "stages.0.lr", and further options of `wheatear train`."""

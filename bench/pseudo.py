@@ -6,8 +6,8 @@
 
 MODELS is the folder of `bench/unseen.py`: for each group of sessions a detector that has learned without them. What it
 finds in two views (`--tta mix`), at its threshold for counts, is taken for the labels of the group's photos, as
-`wheatear data pseudo` does; then it goes on by `wheatear train --recipe RECIPE --weights MODEL` to learn about PHOTOS
-photos, in OUT/GROUP-WAY, from:
+`wheatear data pseudo --min-score` does; then it goes on by `wheatear train --recipe RECIPE --weights MODEL` to learn
+about PHOTOS photos, in OUT/GROUP-WAY, from:
 
     alone   the group's photos alone
     more    these and the train photos that it knows (`--more`)
@@ -18,14 +18,12 @@ as in unseen.py, on known photos. Finished runs are kept. With --int8 detectors 
 """
 
 import argparse
-import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from levers import TRAIN, changed, write_recipe
+from levers import TRAIN, changed, run_command, write_recipe
 from unseen import HEADER, Judged, exported, file_name, judge, rows, without
 from wheatear import load
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -42,8 +40,8 @@ def labelled(before: Judged) -> list[Sample]:
     """The group's photos with what was found in them, at the threshold for counts, for their labels."""
     photos = []
     for sample in before.unseen[0]:
-        found = before.found[sample.path.name]
-        photos.append(replace(sample, boxes=found.boxes[found.scores >= before.at.count]))
+        found = before.found[sample.path.name].above(before.at.count)
+        photos.append(replace(sample, boxes=found.boxes))
     return photos
 
 
@@ -82,7 +80,7 @@ def train(name: str, model: Path, photos: Sequence[Sample], given: argparse.Name
     write_recipe(own, file)
     command = [*TRAIN, folder, "--recipe", file, "--weights", model, "--out", run, "--resume"]
     command += ["--precision", given.precision]
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    run_command(command)
     return exported(run, given.folder, given.int8)
 
 

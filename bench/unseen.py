@@ -17,8 +17,6 @@ known and of unseen photos, which is a card's new_fields.
 """
 
 import argparse
-import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
@@ -28,14 +26,14 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from levers import TRAIN, WHEATEAR, changed, shortened, write_recipe
+from levers import TRAIN, WHEATEAR, changed, run_command, shortened, write_recipe
 from wheatear import Detections, Detector, load
 from wheatear.area import CountingError
-from wheatear.boxes import area
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
+from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
 
 SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
@@ -75,7 +73,7 @@ def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given:
     command = [*TRAIN, given.folder, "--recipe", file, "--images", images, "--out", run, "--resume"]
     command += ["--precision", given.precision]
     command += ["--labels", given.labels, "--both"] if given.labels else []
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    run_command(command)
     return exported(run, given.folder, given.int8)
 
 
@@ -88,8 +86,7 @@ def exported(run: Path, folder: Path, int8: bool) -> Path:
     """A run's detector beside its folder, written or found there."""
     model = run.with_name(file_name(run.name, int8))
     if not model.exists():
-        export = [*WHEATEAR, "export", run, "--out", model, *(["--int8", folder] if int8 else [])]
-        subprocess.run([str(word) for word in export], check=True, stdout=sys.stderr)
+        run_command([*WHEATEAR, "export", run, "--out", model, *(["--int8", folder] if int8 else [])])
     return model
 
 
@@ -106,7 +103,9 @@ def judge(
     """
     known = [[sample for sample in each if sample.split == "val"] for each in labellings]
     unseen = [[sample for sample in each if sample.session in sessions] for each in labellings]
-    sizes = {session: head_px(unseen[0], session) for session in sessions} if told else {}
+    sizes = dict[str, float]()
+    if told:
+        sizes = {session: head_px([s for s in unseen[0] if s.session == session]) for session in sessions}
     floor = detector.card.score_floor
     found = {
         sample.path.name: detector.detect(sample.path, floor, sizes.get(sample.session))
@@ -118,11 +117,6 @@ def judge(
     return Judged(at, CountingError(val.count.rmse, val.heads / val.photos), known, unseen, found)
 
 
-def head_px(photos: Sequence[Sample], session: str) -> float:
-    """The median size of a session's labelled heads, the root of a box's area in pixels."""
-    return float(np.median(np.sqrt(area(np.concatenate([s.boxes for s in photos if s.session == session])))))
-
-
 def chosen(photos: Sequence[Sample], found: Found) -> Found:
     """What was found in some photos."""
     return {sample.path.name: found[sample.path.name] for sample in photos}
@@ -131,7 +125,7 @@ def chosen(photos: Sequence[Sample], found: Found) -> Found:
 def numbers(judged: Judged, photos: Sequence[Sample], shift: float = 0.0) -> list[tuple[int, int]]:
     """The heads found in each photo, at the group's threshold for counts and the shift, and those labelled."""
     at = judged.at.count + shift
-    return [(int((judged.found[s.path.name].scores >= at).sum()), len(s.boxes)) for s in photos]
+    return [(len(judged.found[s.path.name].above(at)), len(s.boxes)) for s in photos]
 
 
 @dataclass(frozen=True)

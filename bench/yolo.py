@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
+from ultralytics import YOLO
 
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset, write_dataset
@@ -37,8 +37,6 @@ def train(samples: Sequence[Sample], given: argparse.Namespace) -> Path:
     weights: Path = given.out / "run" / "weights" / "last.pt"
     photos, done = given.out / "photos", given.out / "done"
     if not done.exists():
-        from ultralytics import YOLO
-
         if not photos.exists():
             write_dataset([clean(sample) for sample in samples if sample.split], photos, "yolo", link=True)
         YOLO(given.weights).train(
@@ -58,12 +56,10 @@ def train(samples: Sequence[Sample], given: argparse.Namespace) -> Path:
 
 
 def found_by(
-    weights: Path, side: int, iou: float, augment: bool, photos: Sequence[Sample]
+    network: YOLO, side: int, iou: float, augment: bool, photos: Sequence[Sample]
 ) -> dict[str, Detections]:
     """What it finds in the photos, in pixels."""
-    from ultralytics import YOLO
-
-    network, found = YOLO(weights), dict[str, Detections]()
+    found = dict[str, Detections]()
     for sample in photos:
         boxes = network.predict(
             str(sample.path), imgsz=side, conf=float(SCORE_THRESHOLDS[0]), iou=iou, augment=augment, max_det=500,
@@ -93,16 +89,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/yolo"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(SEED)
     samples = split(read_dataset(given.folder))
     labellings = [samples] + ([read_dataset(given.folder, given.labels)] if given.labels else [])
     truths = [[sample for sample in each if sample.split == "val"] for each in labellings]
-    weights = train(samples, given)
+    network = YOLO(train(samples, given))
     header = " Kaggle | ADA | AP50 | AP50:95 | count MAE |" * len(truths)
     print(f"| NMS | thresholds |{header}\n|---|---|{'---|' * 5 * len(truths)}")
     for augment in (False, True):
         for iou in IOUS:
-            found = found_by(weights, given.side, iou, augment, truths[0])
+            found = found_by(network, given.side, iou, augment, truths[0])
             at = best_threshold(truths[0], found)
             figures = " | ".join(cells(truth, found, at.kaggle, at.count) for truth in truths)
             name = f"{iou}{', augment' if augment else ''}"

@@ -64,7 +64,11 @@ def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
 def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
     """Train a group's detector in a process of its own, or find it trained; the file that it is exported to."""
     file, images = given.out / f"{name}.toml", given.out / f"{name}.csv"
-    start = {"backbone.weights": str(given.backbone)} if given.backbone else {}
+    start = dict[str, Any]()
+    if given.backbone:
+        start = {"backbone.weights": str(given.backbone)}
+    elif recipe["backbone"].get("stride_in_1x1"):
+        start = {"backbone.stride_in_1x1": False}  # as torchvision's weights
     own = changed(recipe, {"name": name} | start)
     validated(own, name)
     write_recipe(own, file)

@@ -326,7 +326,7 @@ def test_plots_without_a_crs(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[3.", "[500003.", "its coordinates are no degrees; save it in EPSG:4326, or with its CRS"),
+        ("[3.", "[500003.", "its coordinates are not degrees; save it in EPSG:4326, or with its CRS"),
         ("p1", "p\xe9", "its text is not UTF-8; save it in UTF-8"),
     ],
 )
@@ -378,7 +378,7 @@ def test_plots_in_an_unknown_crs_are_one_line(tmp_path, number):
     named = json.dumps({"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{number}"}})
     metres = path.read_text().replace("[3.", "[500003.")
     path.write_text(f'{{"crs": {named}, {metres[1:]}')
-    with pytest.raises(InputError, match="its coordinates are no degrees; save it in EPSG:4326, or with its"):
+    with pytest.raises(InputError, match="its coordinates are not degrees; save it in EPSG:4326, or with its"):
         read_plots(path)
 
 

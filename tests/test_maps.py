@@ -226,7 +226,7 @@ def test_names_of_plots_that_are_lost_are_said_to_be(model, tmp_path):
     plots.write_text(plots.read_text().replace('"plot": "b"', '"plot": "a"'))
     result = count(model, tmp_path / "out", image, "--plots", plots)
     assert lines_of(result) == [
-        f"wheatear: {plots}: plots are numbered, as their names in the field 'plot' tell them not apart: "
+        f"wheatear: {plots}: plots are numbered, as their names in the field 'plot' do not tell them apart: "
         "'a' is there more than once"
     ]
 

@@ -37,7 +37,8 @@ def denoise_command(
     """Move the labelled boxes of the train photos towards what a detector finds there, and write them as a csv.
 
     It is for `wheatear train DIR --labels CSV`. No head is added and none is taken away. All photos are done where they
-    are not divided. A photo that cannot be read is named and left out, so its labels stay; the exit code is then 1.
+    are not divided. A photo that cannot be read is named, and its labels stay, as those of val do; the exit code is
+    then 1.
     """
     from wheatear.data.formats import read_dataset
     from wheatear.data.kaggle import write_labels
@@ -52,12 +53,13 @@ def denoise_command(
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_way(out)
     found = detect_in_each(todo, lambda s: denoised(s, detector.detect(s.path, min_score), keep))
-    done, moved = [sample for sample, _ in found], sum(count for _, count in found)
-    write_labels(done, out)
-    heads = sum(len(sample.boxes) for sample in done)
+    done, moved = {sample.name: sample for sample, _ in found}, sum(count for _, count in found)
+    write_labels([done.get(sample.name, sample) for sample in samples], out)
+    heads, others = sum(len(sample.boxes) for sample in done.values()), len(samples) - len(done)
     typer.echo(
         f"{words.photos(len(done))} with {heads:,} heads written to {out}; {moved:,} of these moved, "
         f"{keep:.0%} kept of what is their own"
+        + (f"; and {words.photos(others)} with labels as they were" if others else "")
     )
     if len(done) < len(todo):
         raise typer.Exit(1)

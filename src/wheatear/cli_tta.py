@@ -23,7 +23,7 @@ TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: as it is and, smaller, mirrored (2 views), "
+        help="See each photo several times and fuse what is found: as it is and, larger, mirrored (2 views), "
         "flipped (4), turned as well (8), or as it is and mirrored in three sizes (6).",
         show_default="once; mix with medium",
     ),

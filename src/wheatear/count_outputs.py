@@ -35,11 +35,11 @@ def refuse_older(out: Path, formats: Iterable[str]) -> None:
 
 
 def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: bool) -> list[str]:
-    """The single files of an earlier run into OUT that a new run, with these formats, will not write anew."""
+    """The files and folders of formats of an earlier run into OUT that a new run, with these, will not write anew."""
     kept = {place for place, _ in EXPORTS.values()} | {PLOTS, REPORT}
     kept -= {EXPORTS[name][0] for name in written}
     kept -= {name for name, again in ((PLOTS, has_plots), (REPORT, has_report)) if again}
-    return sorted(name for name in kept if (out / name).is_file())
+    return sorted(name for name in kept if (out / name).exists())
 
 
 def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]:

@@ -5,7 +5,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,8 @@ _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr
 
 # Python keeps its warning filters per process, so only one thread at a time may swap them.
 _filters_in_use = threading.Lock()
+_quiet = ExitStack()  # of the filters, while photos are open
+_open_photos = 0
 
 
 def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -133,10 +135,23 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns of large photos and odd tags; our own limit and checks say what a user needs to know."""
-    with _filters_in_use, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    """Pillow warns of large photos and odd tags; our own limit and checks say what a user needs to know.
+
+    The first photo that is open at a time hushes it and the last lets it speak again, so that threads decode at once.
+    """
+    global _open_photos
+    with _filters_in_use:
+        if not _open_photos:
+            _quiet.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _open_photos += 1
+    try:
         yield
+    finally:
+        with _filters_in_use:
+            _open_photos -= 1
+            if not _open_photos:
+                _quiet.close()
 
 
 def _too_large(path: Path, max_pixels: int) -> str:

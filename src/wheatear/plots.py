@@ -60,7 +60,7 @@ class PlotCount:
 
 
 def read_plots(path: Path) -> Plots:
-    """The polygons of the file's first layer, named by its field plot, plot_id, name or id, else 1, 2, …
+    """The polygons of the file's first layer, named by its field plot, plot_id, plotid, name or id, else 1, 2, …
 
     InputError for a file that cannot be read, has no CRS, no plots, a shape that is no polygon, coordinates without a
     place in its CRS, or a plot within one that comes before it, which would have all of its heads.
@@ -168,7 +168,7 @@ def _refuse_no_polygon(where: str, shape: object) -> None:
 def _refuse_nowhere(path: Path, polygons: np.ndarray, crs: CRS) -> None:
     points = shapely.get_coordinates(polygons)
     if crs.is_geographic and not are_degrees(points):
-        raise InputError(f"{path}: its coordinates are no degrees; save it in EPSG:4326, or with its CRS")
+        raise InputError(f"{path}: its coordinates are not degrees; save it in EPSG:4326, or with its CRS")
     try:
         to_crs(points, crs, WGS84)
     except InputError as error:
@@ -195,7 +195,7 @@ def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[li
         if any(names) and not lost:
             twice = [name for name, times in Counter(names).items() if name and times > 1]
             lost = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
-            lost = f"plots are numbered, as their names in the field {wanted!r} tell them not apart: {lost}"
+            lost = f"plots are numbered, as their names in the field {wanted!r} do not tell them apart: {lost}"
     return [str(place) for place in range(1, number + 1)], lost
 
 

@@ -107,7 +107,7 @@ class RoIRecipe(Part):
     cells:    of several strides, the coarsest in which a region is this many cells long (`region_levels`).
     box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; box_loss_weight multiplies it.
     quality:  what a score says. "none": how surely it is a head. "soft": that, trained towards the IoU of its box
-              (varifocal, quality focal loss). "iou": that times the IoU predicted by an output of its own.
+              (varifocal, quality focal loss). "iou": the root of that times the IoU predicted by an output of its own.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]

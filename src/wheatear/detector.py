@@ -28,7 +28,10 @@ SLOW = "QDQPropagationTransformer"
 
 
 class Judged(BaseModel):
-    """Thresholds and figures with test-time augmentation, where they differ from the card's own; see Card."""
+    """Thresholds and figures with test-time augmentation, where they differ from the card's own; see Card.
+
+    new_fields: None where it was not measured with these views; the card's own is then taken.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,6 +39,7 @@ class Judged(BaseModel):
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     figures: dict[str, object] = {}
     known_failures: list[str] = []
+    new_fields: float | None = Field(default=None, ge=1, allow_inf_nan=False)
 
 
 class Card(BaseModel):
@@ -85,7 +89,9 @@ class Card(BaseModel):
     def with_tta(self, tta: str) -> "Card":
         """The card with the thresholds and figures of these views; as it is where none were chosen."""
         judged = self.tta.get(tta)
-        return self if judged is None else self.model_copy(update=dict(judged))
+        if judged is None:
+            return self
+        return self.model_copy(update=dict(judged) | {"new_fields": judged.new_fields or self.new_fields})
 
 
 class Detector:

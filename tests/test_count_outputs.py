@@ -252,9 +252,11 @@ def test_pictures_and_maps_of_other_photos_are_said_to_be_there(model, photos, t
 
 def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
     out = tmp_path / "out"
-    assert lines_of(count(model, out, photos, "--report", "--format", "coco", "--format", "kaggle")) == []
+    formats = ("--report", "--format", "coco", "--format", "kaggle")
+    assert lines_of(count(model, out, photos, *formats, "--format", "yolo")) == []
     again = count(model, out, photos, "--format", "kaggle")
     assert lines_of(again) == [
-        f"wheatear: {out}: still has detections.coco.json, report.html of an earlier run"
+        f"wheatear: {out}: still has detections.coco.json, report.html, yolo of an earlier run"
     ]
-    assert lines_of(count(model, out, photos, "--report", "--format", "coco", "--format", "kaggle")) == []
+    shutil.rmtree(out / "yolo")
+    assert lines_of(count(model, out, photos, *formats)) == []

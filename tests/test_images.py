@@ -1,7 +1,10 @@
 import io
 import os
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -286,6 +289,23 @@ def test_pillows_own_warning_of_large_photos_does_not_leak(tmp_path, monkeypatch
     path = written(tmp_path / "photo", encoded(kind))
     assert open_photo(path).shape == (24, 40, 3)
     assert photo_size(path) == (40, 24)
+
+
+def test_several_threads_decode_at_once_and_leave_the_warnings_as_they_were(tmp_path, monkeypatch):
+    path = save(tmp_path / "photo.png", COLOURS)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 40 - 1)
+    both_open = threading.Barrier(2, timeout=60)
+
+    def rgb(image: Image.Image) -> np.ndarray:
+        both_open.wait()
+        return np.asarray(image)
+
+    monkeypatch.setattr("wheatear.images._rgb", rgb)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(2) as pool:
+        for photo in pool.map(open_photo, [path, path]):
+            np.testing.assert_array_equal(photo, COLOURS)
+    assert warnings.filters == before
 
 
 def test_size_needs_the_header_only(tmp_path):

@@ -4,8 +4,9 @@
 
 Needs `pip install ultralytics`; WEIGHTS are a file, or a name that it downloads. All its settings are its own but for
 the photos' side, the batch (16), the hours of training (which its rate of learning follows), the cores (all, where it
-would leave one idle) and that val chooses none of its weights: those of the last epoch are judged. It trains on DIR's photos in the split train, in OUT/photos, a copy in YOLO's layout. A finished training is kept: the same command
-judges it again; one that was stopped begins anew.
+would leave one idle) and that val chooses none of its weights: those of the last epoch are judged. It trains on DIR's
+photos in the split train, in OUT/photos, a copy in YOLO's layout. A finished training is kept: the same command judges
+it again; one that was stopped begins anew.
 
 Of the same detections, above a score of 0.02, after its own NMS at an IoU of 0.7 and after stricter ones: the Kaggle
 metric, ADA, AP50 and AP50:95 at the best threshold for the first, and the count MAE at the best for that, by DIR's

@@ -110,7 +110,7 @@ def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_p
         f"2 photos with 3 heads written to {out}; 2 of these moved, 25% kept of what is their own; and 1 photo with "
         "labels as they were\n"
     )
-    assert "c," in out.read_text()  # or the csv in place of the data set's own would say that val has no heads
+    assert "c," in out.read_text()  # so that the csv can be the data set's own
     again = {sample.name: sample.boxes.tolist() for sample in read_dataset(folder, out)}
     assert again == {
         "a": [[2.5, 0, 32.5, 20], [61.5, 40, 91.5, 60], [0, 60, 30, 80]],

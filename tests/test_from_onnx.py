@@ -101,7 +101,8 @@ def test_it_is_exported_anew(exported: Path, field_dir: Path, tmp_path: Path):
     first, again = tmp_path / "first.onnx", tmp_path / "again.onnx"
     first.write_bytes(exported.read_bytes())
     card = Card.model_validate_json(exported.with_suffix(".json").read_bytes())
-    judged = Judged(score_threshold=0.3, count_threshold=0.2, figures={"val": 1}, known_failures=["rain"])
+    chosen = {"score_threshold": 0.3, "count_threshold": 0.2, "new_fields": 1.4}
+    judged = Judged(**chosen, figures={"val": 1}, known_failures=["rain"])
     figures = {"stages": {"joint": 2}, "val": 3}
     update = dict(judged) | {"usual_tta": "flips", "tta": {"mix": judged}, "figures": figures}
     first.with_suffix(".json").write_text(card.model_copy(update=update).model_dump_json())
@@ -110,7 +111,6 @@ def test_it_is_exported_anew(exported: Path, field_dir: Path, tmp_path: Path):
     one, other = (load(path).run(image, 0.0) for path in (first, again))
     assert len(one) > 5
     assert gap(one, other, 0.02).max(0) == pytest.approx([0, 0], abs=1e-3)
-    chosen = {"score_threshold": 0.3, "count_threshold": 0.2}
     kept = card.model_copy(update=chosen | {"usual_tta": "flips", "tta": {"mix": Judged(**chosen)}})
     assert load(again, tta="once").card == kept.model_copy(update={"figures": {"stages": {"joint": 2}}})
 

@@ -378,7 +378,7 @@ def test_plots_in_an_unknown_crs_are_one_line(tmp_path, number):
     named = json.dumps({"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{number}"}})
     metres = path.read_text().replace("[3.", "[500003.")
     path.write_text(f'{{"crs": {named}, {metres[1:]}')
-    with pytest.raises(InputError, match="its coordinates are not degrees; save it in EPSG:4326, or with its"):
+    with pytest.raises(InputError, match="its coordinates are not degrees; save it in EPSG:4326, or with"):
         read_plots(path)
 
 

@@ -195,7 +195,9 @@ def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[li
         if any(names) and not lost:
             twice = [name for name, times in Counter(names).items() if name and times > 1]
             lost = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
-            lost = f"plots are numbered, as their names in the field {wanted!r} do not tell them apart: {lost}"
+            lost = (
+                f"plots are numbered, as their names in the field {wanted!r} do not tell them apart: {lost}"
+            )
     return [str(place) for place in range(1, number + 1)], lost
 
 

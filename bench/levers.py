@@ -13,11 +13,10 @@ With --jobs several are trained at once, each on its share of the cores.
 
 A lever of the file that is there, with 0.4 of the 1,096 photos, sees 440 crops of 384² in each of 6 epochs, and val
 once at 512²: by the speed of its ResNet-18 about 6 minutes on two free cores with bfloat16, so 3 hours for them all.
-ImageNet's weights are downloaded, or taken from the files BACKBONE.pth of --backbones; those of Caffe,
-which the lever resnet50 asks for, cannot be downloaded.
-With a GPU raise --share and the epochs: what a lever gives in a short run it may not give in a long one, least of all
-an augmentation. Seconds are those of training and validation; GFLOPs (a multiplication and an addition are two) are
-those of one drawn 1024² photo.
+ImageNet's weights are downloaded, or taken from the files BACKBONE.pth of --backbones; those of Caffe, which the lever
+resnet50 asks for, cannot be downloaded. With a GPU raise --share and the epochs: what a lever gives in a short run it
+may not give in a long one, least of all an augmentation. Seconds are those of training and validation; GFLOPs (a
+multiplication and an addition are two) are those of one drawn 1024² photo.
 """
 
 import argparse

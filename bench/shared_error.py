@@ -1,35 +1,53 @@
-"""How much of their error in the edges of boxes detectors share: what none of them can foresee, or labels have wrong.
+"""How much of their error in the edges of boxes detectors share, and what they are worth together.
 
-    python bench/shared_error.py DIR --models small medium … [--tta NAME] [--split val] [--images FILE]
+    python bench/shared_error.py DIR --models small medium found.csv … [--tta NAME] [--labels CSV] [--split val]
+                                 [--images FILE]
 
-Of the heads that all models find (IoU 0.5), the four edges' distances from the label, in parts of the head's side (the
-root of its area). What two networks that were trained apart have in common is either noise of the labels, which no
-network will ever foresee, or what both failed to learn; only the rest is left to average away, by views or by more
-networks. A second table has the mean distances of each session, of all models together: where a session's labels lie
-beside their heads, all models are off to the same side.
+Models are shipped detectors, files of others, or detections of the photos, `wheatear evaluate`'s detections.csv or
+bench/yolo.py's. Each has the score threshold with the best Kaggle metric. Of the heads that all find (IoU 0.5), the
+four edges' distances from the label, in parts of the head's side (the root of its area). What two networks that were
+trained apart have in common is either noise of the labels, which no network will ever foresee, or what both failed to
+learn; only the rest is left to average away, by views or by more networks. A second table has the mean distances of
+each session, of all models together: where a session's labels lie beside their heads, all models are off to the same
+side. The third says what averaging gives: the figures of each model and of each two or more, fused as views are, at
+their best thresholds by DIR's labels, and at those by the labels of --labels.
 """
 
 import argparse
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from rich.progress import track
 
-from wheatear.boxes import area
+from wheatear.boxes import area, weighted_box_fusion
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
-from wheatear.detector import Detector, load
+from wheatear.detections import Detections, read_csv
+from wheatear.detector import load
+from wheatear.evaluation import best_threshold, by_photo, evaluate
 from wheatear.matching import match
+from wheatear.tta import FUSION_IOU
 
 EDGES = ("left", "top", "right", "bottom")
 
 
-def edge_errors(detector: Detector, sample: Sample) -> np.ndarray:
+def detections_of(
+    model: str, samples: Sequence[Sample], known: Sequence[Sample], tta: str
+) -> list[Detections]:
+    """All that a detector finds in each photo, down to its score floor, or that a CSV of all that are known has."""
+    if model.endswith(".csv"):
+        found = dict(zip((s.name for s in known), by_photo(known, read_csv(model)), strict=True))
+        return [found[sample.name] for sample in samples]
+    detector = load(model, tta=tta)
+    return [detector.detect(s.path, score_threshold=0.0) for s in track(samples, model, transient=True)]
+
+
+def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:
     """(G, 4) detected less labelled xyxy, in sides of each of a photo's G heads; nan for heads that are not found."""
-    heads = detector.detect(sample.path)
     (taken,) = match(sample.boxes, heads, np.array([0.5])).taken
     hit = taken >= 0
     side = np.sqrt(area(sample.boxes))
@@ -38,16 +56,47 @@ def edge_errors(detector: Detector, sample: Sample) -> np.ndarray:
     return errors
 
 
-def by_model(detectors: Sequence[Detector], samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of M detectors on the G heads that each of them finds, (M, G, 4), and the heads' sessions, (G,)."""
-    rows = [
-        np.stack([edge_errors(detector, sample) for detector in detectors])
-        for sample in track(samples, "Detecting", transient=True)
-    ]
+def by_model(
+    found: Sequence[Sequence[Detections]], samples: Sequence[Sample]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of M models on the G heads that each of them finds, (M, G, 4), and the heads' sessions, (G,)."""
+    rows = []
+    for heads in found:
+        at = best_threshold(samples, named(samples, heads)).kaggle
+        rows.append(
+            np.concatenate([edge_errors(h.above(at), s) for h, s in zip(heads, samples, strict=True)])
+        )
+    errors = np.stack(rows)
     sessions = np.repeat([s.session_or_source for s in samples], [len(s.boxes) for s in samples])
-    errors = np.concatenate(rows, axis=1)
-    found = ~np.isnan(errors).any(axis=(0, 2))
-    return errors[:, found], sessions[found]
+    by_all = ~np.isnan(errors).any(axis=(0, 2))
+    return errors[:, by_all], sessions[by_all]
+
+
+def named(samples: Sequence[Sample], heads: Sequence[Detections]) -> dict[str, Detections]:
+    """What was found, by file name."""
+    return {sample.path.name: each for sample, each in zip(samples, heads, strict=True)}
+
+
+def fused(found: Sequence[Sequence[Detections]]) -> list[Detections]:
+    """The photos' detections by some models, fused as those of views; one model's as they are."""
+    if len(found) == 1:
+        return list(found[0])
+    return [
+        Detections(*weighted_box_fusion([d.boxes for d in photo], [d.scores for d in photo], FUSION_IOU))
+        for photo in zip(*found, strict=True)
+    ]
+
+
+def cells(labellings: Sequence[Sequence[Sample]], found: dict[str, Detections]) -> str:
+    """The figures at the first labelling's best thresholds, for the boxes and for the count, by each labelling."""
+    at = best_threshold(labellings[0], found)
+    figures = [f"{at.kaggle:.2f}, {at.count:.2f}"]
+    for samples in labellings:
+        boxes, counts = (evaluate(samples, found, t).overall for t in (at.kaggle, at.count))
+        figures += [
+            f"{boxes.kaggle:.4f}", f"{boxes.ap50:.3f}", f"{boxes.ap50_95:.3f}", f"{counts.count.mae:.2f}"
+        ]  # fmt: skip
+    return " | ".join(figures)
 
 
 def main() -> None:
@@ -57,12 +106,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME|FILE")
     parser.add_argument("--tta", default="once")
+    parser.add_argument("--labels", type=Path)
     parser.add_argument("--split")
     parser.add_argument("--images", type=Path)
     given = parser.parse_args()
-    chosen = photos_of(read_dataset(given.folder, images=given.images), given.split, given.folder)
-    samples = [clean(sample) for sample in chosen]
-    errors, sessions = by_model([load(model, tta=given.tta) for model in given.models], samples)
+    known = read_dataset(given.folder, images=given.images)
+    labellings = [[clean(sample) for sample in photos_of(known, given.split, given.folder)]]
+    if given.labels:
+        chosen = {sample.name for sample in labellings[0]}
+        second = read_dataset(given.folder, given.labels, given.images)
+        labellings.append([clean(sample) for sample in second if sample.name in chosen])
+    (samples, *_) = labellings
+    found = [detections_of(model, samples, known, given.tta) for model in given.models]
+    errors, sessions = by_model(found, samples)
     heads = sum(len(sample.boxes) for sample in samples)
     print(f"{len(samples)} photos, {heads:,} heads, {errors.shape[1]:,} of them found by all")
     print(f"| model | {' | '.join(EDGES)} | standard deviation | correlation with each model |")
@@ -77,6 +133,14 @@ def main() -> None:
         mine = errors[:, sessions == session]
         shifts = " | ".join(f"{shift:+.3f}" for shift in mine.mean(axis=(0, 1)))
         print(f"| {session} | {mine.shape[1]} | {shifts} |")
+    print("\n| models | thresholds |" + " Kaggle | AP50 | AP50:95 | count MAE |" * len(labellings))
+    print("|---|---|" + "---|---|---|---|" * len(labellings))
+    for number in range(1, len(found) + 1):
+        for some in combinations(range(len(found)), number):
+            together = named(samples, fused([found[i] for i in some]))
+            print(
+                f"| {', '.join(given.models[i] for i in some)} | {cells(labellings, together)} |", flush=True
+            )
 
 
 if __name__ == "__main__":

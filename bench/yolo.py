@@ -10,7 +10,8 @@ it again; one that was stopped begins anew.
 
 Of the same detections, above a score of 0.02, after its own NMS at an IoU of 0.7 and after stricter ones: the Kaggle
 metric, ADA, AP50 and AP50:95 at the best threshold for the first, and the count MAE at the best for that, by DIR's
-labels; then by those of --labels at the same thresholds. "augment" is its own test-time augmentation.
+labels; then by those of --labels at the same thresholds. "augment" is its own test-time augmentation. What it finds is
+kept in OUT/found-0.7.csv and so on, as `wheatear evaluate --detections` and bench/shared_error.py read it.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset, write_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
-from wheatear.detections import Detections
+from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import SCORE_THRESHOLDS, best_threshold, evaluate
 
 BATCH = 16
@@ -104,6 +105,7 @@ def main() -> None:
     for augment in (False, True):
         for iou in IOUS:
             found = found_by(network, given.side, iou, augment, truths[0])
+            write_csv(given.out / f"found-{iou}{'-augment' if augment else ''}.csv", found.items())
             at = best_threshold(truths[0], found)
             figures = " | ".join(cells(truth, found, at.kaggle, at.count) for truth in truths)
             name = f"{iou}{', augment' if augment else ''}"

@@ -9,10 +9,11 @@ import pytest
 
 import levers
 import pseudo
+import shared_error
 import unseen
 from wheatear.area import CountingError
 from wheatear.data.sample import Sample
-from wheatear.detections import Detections
+from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.train.recipe import validated
 
@@ -111,3 +112,26 @@ def test_pseudo_labels_take_the_place_of_true_ones() -> None:
         "none": ["test", "test", "train", "val"],
     }
     assert [len(photo.boxes) for photo in pseudo.learned("more", [*photos, *known], own)] == [1, 0, 1, 1]
+
+
+def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> None:
+    """One sees each head a pixel to the right, the other to the left and not the last head; the mean is where it is."""
+    photos = [sample("a.jpg", 3, "farm", "Farm_1", "val"), sample("b.jpg", 1, "farm", "Farm_2")]
+    found = []
+    for model, heads, shift in (("right", 3, 1), ("left", 2, -1)):
+        boxes = squares(heads) + np.array([shift, 0, shift, 0])
+        file = tmp_path / f"{model}.csv"
+        write_csv(file, {"a.jpg": Detections(boxes, np.array([0.9, 0.8, 0.7])[:heads])}.items())
+        found.append(shared_error.detections_of(str(file), photos[:1], photos, "once"))
+    missed = shared_error.edge_errors(found[1][0], photos[0])
+    assert np.allclose(missed[:2], [-1 / 8, 0, -1 / 8, 0])
+    assert np.isnan(missed[2]).all()
+    errors, sessions = shared_error.by_model(found, photos[:1])
+    assert np.allclose(errors[:, :, 0], [[1 / 8, 1 / 8], [-1 / 8, -1 / 8]])
+    assert list(sessions) == ["Farm_1"] * 2
+    assert shared_error.fused(found[:1]) == found[0]
+    both = shared_error.fused(found)[0]
+    where_they_are = squares(3)
+    where_they_are[2, [0, 2]] += 1
+    assert np.allclose(sorted(both.boxes.tolist()), where_they_are)
+    assert np.allclose(sorted(both.scores), [0.35, 0.8, 0.9])

@@ -28,7 +28,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
 from wheatear.detections import Detections, read_csv
 from wheatear.detector import load
-from wheatear.evaluation import best_threshold, by_photo, evaluate
+from wheatear.evaluation import best_threshold, evaluate, select
 from wheatear.matching import match
 from wheatear.tta import FUSION_IOU
 
@@ -40,8 +40,8 @@ def detections_of(
 ) -> list[Detections]:
     """All that a detector finds in each photo, down to its score floor, or that a CSV of all that are known has."""
     if model.endswith(".csv"):
-        found = dict(zip((s.name for s in known), by_photo(known, read_csv(model)), strict=True))
-        return [found[sample.name] for sample in samples]
+        found = select(read_csv(model), known, samples)
+        return [found[sample.path.name] for sample in samples]
     detector = load(model, tta=tta)
     return [detector.detect(s.path, score_threshold=0.0) for s in track(samples, model, transient=True)]
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card
-from wheatear.errors import InputError
 from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen
 from wheatear.images import open_photo
@@ -47,17 +46,9 @@ class Judged(NamedTuple):
 
 
 class Network:
-    """A trained model, and what it makes of photos; `threshold`: the lowest score that counts as a head.
-
-    Raises InputError for one that finds heads without regions.
-    """
+    """A trained model, and what it makes of photos; `threshold`: the lowest score that counts as a head."""
 
     def __init__(self, model: FasterRCNN, threshold: float) -> None:
-        if "rpn" in model.idle():
-            raise InputError(
-                f"{model.recipe.name}: finds heads without regions, and these pictures show how regions are found; "
-                "give another detector"
-            )
         self.model, self.threshold = model, threshold
         self._last: tuple[Sample, Look] | None = None
 

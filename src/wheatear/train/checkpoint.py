@@ -65,7 +65,7 @@ def is_detector(path: Path) -> bool:
     try:
         with safe_open(path, "numpy") as file:
             parts = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118  (it is no dict)
-        return "backbone" in parts and bool(parts & {"roi_head", "dense"})
+        return {"backbone", "roi_head"} <= parts
     except SafetensorError:
         return False  # whoever reads it says what is wrong
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from wheatear.train.backbone import NotesCNN
-from wheatear.train.dense import DenseHead
 from wheatear.train.pretrained import STRIDES, PretrainedCNN
 from wheatear.train.pyramid import Pyramid, PyramidHead
 from wheatear.train.recipe import NotesBackboneRecipe, Recipe, RoIRecipe, RPNRecipe
@@ -25,8 +24,7 @@ RPN_BETA, RCNN_BETA = 1 / 9, 1.0
 class FasterRCNN(nn.Module):
     """Backbone, region proposal network and RoI head, and the snip classifier that the notes train the backbone with.
 
-    `pyramid` is None in the notes' recipe, `snip_head` in one without a cnn stage, `dense`, which finds heads of wheat
-    without regions, in all that have no such table.
+    `pyramid` is None in the notes' recipe, `snip_head` in one without a cnn stage.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -51,12 +49,6 @@ class FasterRCNN(nn.Module):
             inside_only=recipe.pyramid is None,
         )
         self.roi_head = build_roi_head(recipe, channels[recipe.roi.strides[0]])
-        self.dense = None
-        if recipe.dense is not None:
-            given = recipe.dense
-            self.dense = DenseHead(
-                channels[given.strides[0]], given.strides, given.channels, given.layers, given.bins
-            )
         self.to(memory_format=torch.channels_last)
 
     def classify(self, snips: Tensor) -> Tensor:
@@ -95,30 +87,9 @@ class FasterRCNN(nn.Module):
 
     def detect(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """One image's maps, (1, C, H, W) each -> boxes (D, 4) xyxy pixels and scores (D,), descending."""
-        if self.recipe.detection.by == "dense":
-            return self.detect_densely(maps, image_size)
         ((proposals, _),) = self.propose(maps, image_size)
         logits, deltas = self.judge(maps, to_rois([proposals]))
         return self.postprocess(logits, deltas, proposals, image_size)
-
-    def detect_densely(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """As `detect`, by the dense head."""
-        assert self.dense is not None
-        settings = self.recipe.detection
-        return self.dense.detect(
-            self.dense(maps),
-            image_size,
-            score_thresh=settings.score_floor,
-            nms_thresh=settings.nms_thresh,
-            detections_per_img=grown(settings.detections_per_img, image_size, self.recipe.image_size),
-            min_size=settings.min_size,
-            vote_iou=settings.vote_iou,
-            margin=settings.margin,
-        )
-
-    def idle(self) -> set[str]:
-        """The names of the parts that have no say in what is detected: RPN and RoI head, or the dense head."""
-        return {"rpn", "roi_head"} if self.recipe.detection.by == "dense" else {"dense"}
 
     def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """The maps and (R, 5) rois -> class_logits (R, 2 or 3) and deltas (R, 4) of the RoI head."""

@@ -2,8 +2,8 @@
 
 The export keeps the names that tensors have in torch. What it changes is undone here: large tensors are stored in few
 bits and widened by nodes, and a batch norm right after a convolution is folded into it. The weights of a quantized
-graph (`quantize`) come back as they were rounded, but torch rounds nothing between the layers. What has no say in what
-is detected is not exported: the snip classifier, which only trains the backbone, and heads that are idle.
+graph (`quantize`) come back as they were rounded, but torch rounds nothing between the layers. The snip classifier,
+which only trains the backbone, is not exported.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,11 +59,7 @@ def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
         result = model.load_state_dict(tensors, strict=False)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{name}: is not the network of its card ({last_line(error)})") from None
-    missing = [
-        key
-        for key in result.missing_keys
-        if not key.endswith(NOT_EXPORTED) and key.split(".")[0] not in model.idle()
-    ]
+    missing = [key for key in result.missing_keys if not key.endswith(NOT_EXPORTED)]
     if missing or result.unexpected_keys:
         raise InputError(
             f"{name}: is not the network of its card ({[*missing, *result.unexpected_keys][0]} is in one alone)"

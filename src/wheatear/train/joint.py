@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from wheatear.data.sample import Sample
@@ -31,9 +31,7 @@ class JointTraining(StageModule):
     stage: JointStage
 
     def __init__(self, model: FasterRCNN, stage: JointStage, seed: int, val: Sequence[Sample]) -> None:
-        parts: list[nn.Module | None] = [model.backbone, model.pyramid, model.dense]
-        if "rpn" not in model.idle():
-            parts += [model.rpn, model.roi_head]
+        parts = [model.backbone, model.pyramid, model.rpn, model.roi_head]
         super().__init__(model, stage, seed, [part for part in parts if part is not None])
         self.targets = roi_targets(model.recipe.roi)
         self.val, self.found = val, dict[str, Detections]()
@@ -55,18 +53,9 @@ class JointTraining(StageModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Those of the RPN and the RoI head, unless the dense head detects, and of a dense head, if there is one."""
-        model, losses = self.model, dict[str, Tensor]()
-        maps = model.features(batch.images)
-        if "rpn" not in model.idle():
-            losses |= self.losses_by_regions(maps, batch)
-        if model.dense is not None:
-            losses |= model.dense.losses(model.dense(maps), batch.gt_boxes)
-        return losses
-
-    def losses_by_regions(self, maps: dict[int, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
+        """The four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
         model, image_size = self.model, (batch.images.shape[2], batch.images.shape[3])
+        maps = model.features(batch.images)
         levels = [maps[level.stride] for level in model.rpn.levels]
         objectness, deltas = model.rpn(levels)
         anchors = model.rpn.anchors([(m.shape[2], m.shape[3]) for m in levels], batch.images.device)

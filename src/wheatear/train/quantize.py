@@ -20,7 +20,7 @@ SEEN = 48  # photos; with 19 or with 61 the Kaggle metric of small moved by less
 LAYERS = ["Conv", "Gemm"]
 # What is done to the outputs of layers: if it were not named, they would be rounded before it and again after it.
 ACTIVATIONS = ["Relu", "Clip"]
-LAST = ("objectness", "deltas", "scores", "edges")  # layers
+LAST = ("objectness", "deltas", "scores")  # layers
 
 
 class Photos(CalibrationDataReader):  # type: ignore[misc]

@@ -125,22 +125,9 @@ class RoIRecipe(Part):
     box_weights: tuple[Positive, Positive, Positive, Positive]
 
 
-class DenseRecipe(Part):
-    """A head that finds heads of wheat without regions (`DenseHead`), trained along with RPN and RoI head, or alone.
-
-    layers: 3×3 convolutions of each tower. bins: an edge lies up to bins - 1 cells from the centre of its cell.
-    """
-
-    strides: Annotated[list[Count], Field(min_length=1)]
-    channels: Count
-    layers: Count = 2
-    bins: Annotated[int, Field(ge=2)] = 17
-
-
 class DetectionRecipe(Part):
     """What happens to the R-CNN's scored boxes.
 
-    by: who finds them: RPN and RoI head ("regions"), or the dense head, and then those two are not trained.
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
     tta: what the exported detector does to see a photo, unless told otherwise (`wheatear.tta`).
     vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
@@ -148,7 +135,6 @@ class DetectionRecipe(Part):
         are a little larger than what the network learns.
     """
 
-    by: Literal["regions", "dense"] = "regions"
     suppression: Literal["nms", "matrix"] = "nms"
     score_floor: Fraction
     nms_thresh: Fraction
@@ -166,12 +152,6 @@ class DetectionRecipe(Part):
             raise ValueError('vote_iou goes with suppression = "nms"')
         return self
 
-    @model_validator(mode="after")
-    def _dense_detections_are_dropped(self) -> "DetectionRecipe":
-        if self.by == "dense" and self.suppression != "nms":
-            raise ValueError('by = "dense" goes with suppression = "nms"')
-        return self
-
 
 class Recipe(Part):
     """A detector and how it is trained."""
@@ -183,13 +163,12 @@ class Recipe(Part):
     pyramid: PyramidRecipe | None = None
     rpn: RPNRecipe
     roi: RoIRecipe
-    dense: DenseRecipe | None = None
     detection: DetectionRecipe
     stages: list[Annotated[CNNStage | RPNStage | RCNNStage | JointStage, Field(discriminator="stage")]]
 
     def strides(self) -> list[int]:
-        """The strides that any of the heads looks at, ascending."""
-        return sorted({*self.rpn.strides, *self.roi.strides, *(self.dense.strides if self.dense else [])})
+        """The strides that the RPN or the RoI head looks at, ascending."""
+        return sorted({*self.rpn.strides, *self.roi.strides})
 
     def is_joint(self) -> bool:
         """Whether everything is trained at once."""
@@ -214,16 +193,6 @@ class Recipe(Part):
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
         elif self.image_size % 32 or self.roi.pool != "roi_align":
             raise ValueError('a [pyramid] needs roi.pool = "roi_align" and an image_size that 32 divides')
-        return self
-
-    @model_validator(mode="after")
-    def _a_dense_head_is_there(self) -> "Recipe":
-        if self.dense is None and self.detection.by == "dense":
-            raise ValueError('detection: by = "dense" needs a table [dense]')
-        if self.dense is not None and (self.pyramid is None or not self.is_joint()):
-            raise ValueError("dense: needs a [pyramid], and stages that train everything at once")
-        if self.dense is not None and sorted(self.dense.strides) != self.strides():
-            raise ValueError(f"dense: looks at all strides of the pyramid, {self.strides()}")
         return self
 
     @model_validator(mode="after")

@@ -79,7 +79,7 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
     """
     if weights.endswith(EXPORTED):
         try:
-            load_all_but_new_heads(model, exported_network(weights)[0])
+            model.load_state_dict(exported_network(weights)[0].state_dict())
         except RuntimeError as error:
             raise InputError(f"{weights}: does not fit the recipe ({last_line(error)})") from None
         some = photos[:: max(1, len(photos) // MEASURED)][:MEASURED]
@@ -88,17 +88,3 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
         load_parts(model, Path(weights))
     else:
         load_backbone(model.backbone, model.recipe.backbone, weights)
-
-
-def load_all_but_new_heads(model: FasterRCNN, before: FasterRCNN) -> None:
-    """Put in the weights of a detector. Its idle heads (`FasterRCNN.idle`) are left out: those of `model` stay.
-
-    RuntimeError where the two do not fit.
-    """
-    weights = {
-        name: tensor
-        for name, tensor in before.state_dict().items()
-        if name.split(".")[0] not in before.idle()
-    }
-    own = {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in before.idle()}
-    model.load_state_dict(own | weights)

@@ -20,7 +20,6 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
-from wheatear.detector import load
 from wheatear.files import sha256
 from wheatear.train import export, run
 from wheatear.train.checkpoint import read_json, write_json
@@ -439,18 +438,6 @@ def test_a_detector_is_exported_anew(fake, data, tmp_path, monkeypatch):
     assert command("export", "seed", "--int8", data, "--out", out).exit_code == 0
     assert read_json(out.with_suffix(".json"))["name"] == "seed"
     assert [sample.name for sample in seen["train"]] == [f"field_0000{k}" for k in range(1, 8)]
-
-
-def test_an_export_with_a_second_detector(fake, exported, tmp_path):
-    """That is copied beside it, under its name, and looks at every second view."""
-    other = write_tiny_model(tmp_path, "other", grid=1)
-    out = tmp_path / "pair.onnx"
-    assert command("export", fake, "--out", out, "--second", other).exit_code == 0
-    assert read_json(out.with_suffix(".json"))["second"] == "pair-second"
-    for suffix in (".onnx", ".json"):
-        assert (tmp_path / f"pair-second{suffix}").read_bytes() == other.with_suffix(suffix).read_bytes()
-    assert load(out, 1, "mix").tta == "mix"
-    assert "no such model" in complaint("export", fake, "--out", out, "--second", tmp_path / "none.onnx")
 
 
 def test_a_detector_that_is_exported_anew_needs_another_place(tmp_path):

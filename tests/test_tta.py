@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import wheatear.detector
 from test_tiles import as_set, colour_of, draw, find_colours
 from tiny_model import red_cells, write_tiny_model
 from wheatear.cli_tta import TTA
@@ -17,7 +16,7 @@ from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.pixels import InMemory
 from wheatear.tiles import detect_in_tiles
-from wheatear.tta import FLIPS, MIX_OF_TWO, ONCE, TURNS, VIEWS, Augmentation, View, run_views, views_of
+from wheatear.tta import FLIPS, ONCE, TURNS, VIEWS, Augmentation, View, run_views
 
 HEADS = [(3, 5, 20, 12), (30, 1, 40, 30), (60, 20, 75, 38)]
 
@@ -28,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory):
 
 
 def augmented(tta: str, run=find_colours, score_threshold: float = 0.0):
-    return partial(run_views, [run], VIEWS[tta], score_threshold)
+    return partial(run_views, run, VIEWS[tta], score_threshold)
 
 
 def test_the_views_that_there_are():
@@ -36,12 +35,9 @@ def test_the_views_that_there_are():
     assert get_args(Augmentation) == tuple(VIEWS)
     numbers = {"mix": 2, "flips": 4, "turns": 8, "scales": 6}
     assert {name: len(views) for name, views in VIEWS.items()} == numbers
-    for views in (*VIEWS.values(), MIX_OF_TWO):
+    for views in VIEWS.values():
         assert views[0] == View()  # as it is
         assert len(set(views)) == len(views)
-    assert [views_of(name, 1) for name in VIEWS] == list(VIEWS.values())
-    assert [views_of(name, 2) for name in VIEWS] == [MIX_OF_TWO, *list(VIEWS.values())[1:]]
-    assert MIX_OF_TWO[1] == max(MIX_OF_TWO, key=lambda view: view.scale)  # the second detector's
 
 
 def test_turns_are_the_eight_ways_to_lay_a_square():
@@ -52,7 +48,7 @@ def test_turns_are_the_eight_ways_to_lay_a_square():
         return Detections(np.zeros((0, 4)), np.zeros(0))
 
     square = np.arange(9, dtype=np.uint8).reshape(3, 3)
-    run_views([look], TURNS, 0.0, np.repeat(square[..., None], 3, axis=2))
+    run_views(look, TURNS, 0.0, np.repeat(square[..., None], 3, axis=2))
     turned = [np.rot90(each, k).tolist() for each in (square, square[::-1]) for k in range(4)]
     assert sorted(seen) == sorted(turned)
 
@@ -96,34 +92,6 @@ def test_what_few_views_see_is_less_sure():
         assert found.scores == pytest.approx([0.8 * seen])
     assert len(augmented("flips", mark_in_the_corner, 0.2)(image)) == 1
     assert len(augmented("flips", mark_in_the_corner, 0.21)(image)) == 0
-
-
-@pytest.mark.parametrize("tta", VIEWS)
-def test_two_detectors_see_the_views_by_turns(tta):
-    seen = []
-
-    def look(number: int, image: np.ndarray) -> Detections:
-        seen.append((number, image.tolist()))
-        return Detections(np.array([[0, 0, 10, 10]]), np.array([0.8 if number else 0.4]), *image.shape[:2])
-
-    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
-    alone = partial(look, 0)
-    run_views([alone], VIEWS[tta], 0.0, image)
-    views, numbers = [view for _, view in seen], [i % 2 for i in range(len(seen))]
-    seen.clear()
-    run_views([alone, partial(look, 1)], VIEWS[tta], 0.0, image)
-    assert seen == list(zip(numbers, views, strict=True))
-
-
-def test_what_two_detectors_find_is_fused():
-    def find(score: float, image: np.ndarray) -> Detections:
-        return Detections(np.array([[4, 8, 24, 28]]), np.array([score]), *image.shape[:2])
-
-    once_twice = VIEWS["flips"][0], VIEWS["flips"][0]
-    image = np.zeros((40, 40, 3), np.uint8)
-    found = run_views([partial(find, 0.4), partial(find, 0.8)], once_twice, 0.0, image)
-    assert found.boxes.tolist() == [[4, 8, 24, 28]]
-    assert found.scores == pytest.approx([0.6])
 
 
 def test_no_heads_and_the_smallest_photo():
@@ -189,36 +157,6 @@ def test_a_card_may_say_how_its_detector_sees_a_photo(folder):
     assert [load(model, tta=tta).card.new_fields for tta in ("once", "mix", "turns")] == [1.2, 1.5, 1.2]
     with pytest.raises(InputError, match=r"odd\.json, usual_tta: .*'flips', 'turns' or 'scales'"):
         load(write_tiny_model(folder, "odd", usual_tta="all"))
-
-
-def test_a_second_detector_sees_every_second_view(folder):
-    """It finds one large cell where the first finds two small ones; what two of three views see is less sure."""
-    photo = red_cells([(0, 0), (3, 3)], 64, 64, 4)
-    alone = load(write_tiny_model(folder, "alone"), 1, "mix").detect(photo, 0.1)
-    assert alone.scores == pytest.approx([1, 1])
-    write_tiny_model(folder, "coarse", grid=1)
-    pair = write_tiny_model(folder, "pair", second="coarse")
-    found = load(pair, 1, "mix").detect(photo, 0.1)
-    assert found.scores[:2] == pytest.approx([2 / 3, 2 / 3])
-    for usual in ("once", None):
-        once = load(pair, 1, usual)
-        assert once.detect(photo).scores == pytest.approx([1, 1])
-        assert once.sha256 == load(folder / "alone.onnx", 1).sha256
-    assert len({load(folder / f"{name}.onnx", 1, "mix").sha256 for name in ("alone", "coarse", "pair")}) == 3
-
-
-def test_a_second_detector_lies_beside_the_first(folder, tmp_path, monkeypatch):
-    pair = write_tiny_model(tmp_path, "pair", second="other", usual_tta="mix")
-    with pytest.raises(InputError, match=r"other\.onnx: no such model"):
-        load(pair)
-    assert load(pair, tta="once").tta is None
-    with pytest.raises(InputError, match=r"odd\.json, second: "):
-        load(write_tiny_model(folder, "odd", second="../other"))
-    (tmp_path / "weights").mkdir()
-    for name, card in {"small": {"second": "more"}, "more": {}}.items():
-        write_tiny_model(tmp_path / "weights", name, **card)
-    monkeypatch.setattr(wheatear.detector, "files", lambda _: tmp_path)
-    assert len(load("small", 1, "mix").detect(red_cells([(0, 0)]))) == 1
 
 
 def test_thresholds_and_figures_of_the_card():

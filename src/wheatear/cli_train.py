@@ -215,13 +215,6 @@ def export_command(
             show_default="the run's",
         ),
     ] = None,
-    second: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Have this other detector look at every second view (--tta); it is copied to FILE-second.onnx.",
-        ),
-    ] = None,
 ) -> None:
     """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
     need_torch()
@@ -244,7 +237,7 @@ def export_command(
         return samples if again else divided_as(samples, run / IMAGES_CSV)
 
     seen = photos_of(divided(int8), "train", int8) if int8 else []
-    export_detector(run, path, seen, settings, second)
+    export_detector(run, path, seen, settings)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement

@@ -17,7 +17,7 @@ from wheatear.head_size import estimate_head_px
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
-from wheatear.tta import FUSION_IOU, ONCE, VIEWS, Augmentation, run_views, views_of
+from wheatear.tta import FUSION_IOU, ONCE, VIEWS, Augmentation, run_views
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -56,8 +56,6 @@ class Card(BaseModel):
     arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
     usual_tta:       a name of tta.VIEWS, as which it sees a photo unless the caller asks otherwise; None: once.
     tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
-    second:          the name of another detector, whose files lie beside these and which looks at every second view of
-                     a photo that is seen several times (tta.run_views); None: this one looks at all.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -71,7 +69,6 @@ class Card(BaseModel):
     arithmetic: Literal["float32", "int8"] = "float32"
     usual_tta: Augmentation | None = None
     tta: dict[str, Judged] = {}
-    second: str | None = Field(default=None, pattern=r"^[^/\\]+$")
     recipe: dict[str, object] = {}
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
@@ -100,24 +97,16 @@ class Card(BaseModel):
 class Detector:
     """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once.
 
-    second: the detector that its card names, to look at every second view.
-    sha256: the digest of its model.onnx, and of the second's after it, in hexadecimal; a name alone may be that of
-            several.
+    sha256: the digest of its model.onnx, in hexadecimal; a name alone may be that of several.
     """
 
     def __init__(
-        self,
-        session: "InferenceSession",
-        card: Card,
-        tta: str | None = None,
-        sha256: str = "",
-        second: "Detector | None" = None,
+        self, session: "InferenceSession", card: Card, tta: str | None = None, sha256: str = ""
     ) -> None:
         self.card = card if tta is None else card.with_tta(tta)
         self.tta = tta
         self.sha256 = sha256
         self._session = session
-        self._second = second
 
     def detect(
         self,
@@ -148,9 +137,9 @@ class Detector:
         if self.tta is None:
             run = partial(self.run, score_threshold=threshold)
             return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
-        runs = [partial(each.run, score_threshold=0.0) for each in (self, self._second) if each]
+        run_all = partial(self.run, score_threshold=0.0)
         return detect_in_tiles(
-            partial(run_views, runs, views_of(self.tta, len(runs)), threshold), pixels, scale, FUSION_IOU
+            partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
         )
 
     def _detect_in_file(self, path: str | Path, threshold: float, head_px: float | None) -> Detections:
@@ -201,23 +190,14 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
     card = read_card(path)
     content = weights.read_bytes()
     session = _session(weights, content, threads)
-    seen, digest, second = tta or card.usual_tta, hashlib.sha256(content), None
-    if seen == ONCE or seen is None:
-        return Detector(session, card, None, digest.hexdigest())
-    if card.second:
-        second = load(_beside(model, card.second), threads, ONCE)
-        digest.update(bytes.fromhex(second.sha256))
-    return Detector(session, card, seen, digest.hexdigest(), second)
+    seen = tta or card.usual_tta
+    return Detector(session, card, None if seen == ONCE else seen, hashlib.sha256(content).hexdigest())
 
 
 def find(model: str | Path) -> tuple[Traversable, Traversable]:
     """The model.onnx and the card of a shipped detector or of one's own. InputError where there is no such model."""
-    return _shipped(str(model)) if is_name(model) else _own(Path(model))
-
-
-def is_name(model: str | Path) -> bool:
-    """Whether what `load` is given means a shipped detector, and not a file."""
-    return isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    return _shipped(str(model)) if is_name else _own(Path(model))
 
 
 def _shipped(name: str) -> tuple[Traversable, Traversable]:
@@ -230,11 +210,6 @@ def _shipped(name: str) -> tuple[Traversable, Traversable]:
             f"{name}: no shipped detector has this name; give {shipped or 'the path of a model.onnx'}"
         )
     return weights, folder / f"{name}.json"
-
-
-def _beside(model: str | Path, name: str) -> str | Path:
-    """What `load` is given for another detector whose files lie beside those of this one."""
-    return name if is_name(model) else Path(model).with_name(f"{name}.onnx")
 
 
 def _own(path: Path) -> tuple[Path, Path]:

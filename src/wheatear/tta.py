@@ -4,14 +4,11 @@ What is augmented is a run, the detector's look at one window. So a large photo 
 (tiles.py): each is read once, no more memory is needed than for one, and a head that a window cuts is left to its
 neighbour, for it is cut in all views alike.
 
-Two detectors can share the views: one looks at the first, the other at the second, and so on by turns. Trained apart,
-each has mistakes of its own, which the other's views take away.
-
 Letters: N detections.
 """
 
 from collections.abc import Sequence
-from itertools import cycle, product
+from itertools import product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -43,27 +40,18 @@ SCALES = tuple(
 # 2.4 times the work of one, and most of what six are worth. The second is larger: what is missed in fields that no
 # training has seen are small heads, and a smaller view misses more of them.
 MIX = (View(), View(mirrored=True, scale=1.2))
-# Of two detectors the second has the larger view, and the first the photo's mirror image, too.
-MIX_OF_TWO = (*MIX, View(mirrored=True))
 Augmentation = Literal["mix", "flips", "turns", "scales"]  # the names of VIEWS
 ONCE = "once"  # the photo as it is
 VIEWS = {"mix": MIX, "flips": FLIPS, "turns": TURNS, "scales": SCALES}
 
 
-def views_of(tta: str, detectors: int) -> Sequence[View]:
-    """The views of this name for one detector, or for two by turns."""
-    return MIX_OF_TWO if tta == "mix" and detectors > 1 else VIEWS[tta]
+def run_views(run: Run, views: Sequence[View], score_threshold: float, image: np.ndarray) -> Detections:
+    """Run a detector on each view of (h, w, 3) uint8 and fuse what it finds, in pixels of the image as given.
 
-
-def run_views(
-    runs: Sequence[Run], views: Sequence[View], score_threshold: float, image: np.ndarray
-) -> Detections:
-    """Run detectors by turns, each on a view of (h, w, 3) uint8, and fuse what they find, in pixels of the image given.
-
-    runs: one or more; each should give all that it finds, however unsure, as a fused score is the mean over the views.
+    run: should give all that it finds, however unsure, as a fused score is the mean over the views.
     score_threshold: the lowest fused score that is returned.
     """
-    found = [_run_view(run, view, image) for run, view in zip(cycle(runs), views, strict=False)]
+    found = [_run_view(run, view, image) for view in views]
     fused = weighted_box_fusion([each.boxes for each in found], [each.scores for each in found], FUSION_IOU)
     return Detections(*fused, *image.shape[:2]).above(score_threshold)
 

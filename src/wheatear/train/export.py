@@ -111,7 +111,6 @@ def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, C
             "recipe": model.recipe.model_dump(mode="json"),
             "arithmetic": "float32",
             "usual_tta": usual,
-            "second": None,
             # What was measured was measured of the other file.
             "tta": {
                 views: judged.model_copy(update={"figures": {}, "known_failures": []})
@@ -135,16 +134,11 @@ def is_exported(source: Path) -> bool:
 
 
 def export_detector(
-    source: Path,
-    path: Path,
-    seen: Sequence[Sample] = (),
-    settings: Recipe | None = None,
-    second: str | None = None,
+    source: Path, path: Path, seen: Sequence[Sample] = (), settings: Recipe | None = None
 ) -> None:
     """Write the model.onnx of a finished run, or of what was exported before, as `path`, and its card beside it.
 
     With photos that were seen in training it is one that computes with 8 bits (`quantize`). settings: as in `load_run`.
-    second: what `load` takes for a detector that shall look at every second view; its files are copied beside `path`.
     """
     model, card = trained(source, settings)
     if not seen:
@@ -153,23 +147,7 @@ def export_detector(
         export_onnx(model, part, seen)
     if seen:
         card = card.model_copy(update={"arithmetic": "int8"})
-    if second:
-        card = card.model_copy(update={"second": put_beside(path, second)})
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
-
-
-def put_beside(path: Path, second: str) -> str:
-    """Copy a detector, a shipped one's name or a model.onnx, beside the one at `path`. -> the name of the copy.
-
-    Raises InputError where there is no such detector, or it cannot be run.
-    """
-    load(second, tta=ONCE)
-    name = f"{path.stem}-second"
-    for file, suffix in zip(find(second), (EXPORTED, ".json"), strict=True):
-        content = file.read_bytes()
-        with whole(path.with_name(name + suffix)) as part:
-            part.write_bytes(content)
-    return name
 
 
 def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> None:

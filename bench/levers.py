@@ -52,6 +52,7 @@ from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT
 from wheatear.train.recipe import Recipe, load_recipe, validated
+from wheatear.train.recipe_changes import changed
 
 BASE = "base"
 WHEATEAR = [sys.executable, "-c", "from wheatear.cli import app; app()"]
@@ -106,22 +107,6 @@ def shortened(content: Mapping[str, Any]) -> dict[str, Any]:
     recipe = load_recipe(content["base"]).model_dump(mode="json")
     recipe["stages"] = recipe["stages"][: content.get("stages")]
     return changed(recipe, content.get("short", {}))
-
-
-def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with other values at dotted keys; InputError for a key that is not there."""
-    copy: dict[str, Any] = json.loads(json.dumps(recipe))
-    for key, value in changes.items():
-        *path, last = [int(part) if part.isdigit() else part for part in key.split(".")]
-        table: Any = copy
-        try:
-            for part in path:
-                table = table[part]
-            table[last]  # a recipe as it is dumped has every key
-        except (KeyError, IndexError, TypeError):
-            raise InputError(f"{key}: no such key in the recipe; mend the levers' file") from None
-        table[last] = value
-    return copy
 
 
 def toml(value: object) -> str:

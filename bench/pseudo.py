@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from levers import TRAIN, changed, run_command, write_recipe
+from levers import TRAIN, run_command, write_recipe
 from unseen import HEADER, Judged, exported, file_name, judge, rows, without
 from wheatear import load
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -31,6 +31,7 @@ from wheatear.data.kaggle import KAGGLE_CSV, PHOTOS, write_labels
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.train.recipe import load_recipe, validated
+from wheatear.train.recipe_changes import changed
 
 VIEWS = "mix"
 WAYS = ("alone", "more", "none")

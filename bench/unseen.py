@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from levers import TRAIN, WHEATEAR, changed, run_command, shortened, write_recipe
+from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
 from wheatear import Detections, Detector, load
 from wheatear.area import CountingError
 from wheatear.data.formats import read_dataset
@@ -35,6 +35,7 @@ from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
 from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
+from wheatear.train.recipe_changes import changed
 
 SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
 Found = dict[str, Detections]

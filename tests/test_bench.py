@@ -16,6 +16,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.train.recipe import validated
+from wheatear.train.recipe_changes import changed
 
 BENCH = Path(levers.__file__).parent
 
@@ -25,7 +26,7 @@ def test_every_lever_makes_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     base, all_levers = levers.read_levers(BENCH / "levers.toml", Path("photos"))
     assert len(all_levers) > 20
     for lever in all_levers:
-        validated(levers.changed(base, lever.changes | {"name": lever.name}), lever.name)
+        validated(changed(base, lever.changes | {"name": lever.name}), lever.name)
 
 
 def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:

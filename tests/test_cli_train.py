@@ -90,6 +90,20 @@ def test_a_seed_of_ones_own(field_dir, trained, tmp_path):
     assert read_json(tmp_path / "run" / "recipe.json")["seed"] == 7
 
 
+def test_other_values_for_keys_of_the_recipe(field_dir, trained, tmp_path):
+    given = ("--set", "detection.nms_thresh=0.4", "--set", "name=other", "--out", tmp_path / "run")
+    assert command("train", field_dir, "--recipe", TINY, *given).exit_code == 0
+    kept = read_json(tmp_path / "run" / "recipe.json")
+    assert (kept["name"], kept["detection"]["nms_thresh"]) == ("other", 0.4)
+
+
+def test_a_value_for_a_key_that_is_not_there_is_refused(field_dir, trained, tmp_path):
+    result = command("train", field_dir, "--recipe", TINY, "--set", "lr=1", "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "--set lr: no such key in the recipe" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_seed_leaves_the_split(data, trained, tmp_path):
     (data / "images.csv").unlink(missing_ok=True)
     for seed in range(4):

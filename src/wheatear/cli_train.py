@@ -35,6 +35,14 @@ def train_command(
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
     ] = "seed",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another value for a key of the recipe, such as stages.0.lr=2e-4; may be repeated.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run folder.", show_default="runs/ and the recipe's name"),
@@ -101,11 +109,12 @@ def train_command(
     from wheatear.train.fit import Machine
     from wheatear.train.opening import open_run
     from wheatear.train.recipe import load_recipe
+    from wheatear.train.recipe_changes import with_options
     from wheatear.train.relabelled import Relabelled
     from wheatear.train.run import train_run
     from wheatear.train.start import start_file
 
-    settings = load_recipe(recipe)
+    settings = with_options(load_recipe(recipe), set_ or ())
     out = out or Path("runs") / settings.name
     samples = read_dataset(folder, images=images)
     divided = all(sample.split for sample in samples)

@@ -59,3 +59,11 @@ def test_closing_closes_what_it_reads():
     next(results)
     results.close()
     assert closed == [True]
+
+
+def test_what_is_in_work_is_told_to_stop_before_it_is_waited_for():
+    stopping = threading.Event()
+    results = ahead(lambda n: n and stopping.wait(10), range(5), stopping=stopping)
+    assert next(results) == 0
+    results.close()  # would wait ten seconds
+    assert stopping.is_set()

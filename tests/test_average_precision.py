@@ -70,3 +70,10 @@ def test_no_heads_and_no_detections():
     assert average_precision([nothing], [one]) == average_precision([nothing], [none]) == (None, None)
     assert average_precision([head], [none]) == (0, 0)
     assert average_precision([head, nothing], [one, none]) == (1, 1)
+
+
+def test_a_head_without_area_is_missed_whatever_its_corners() -> None:
+    found = [Detections(np.array([[20.0, 20, 50, 50]]), np.array([0.9]))]
+    for other in ([90, 90, 90, 120], [90, 90, 60, 120], [90, 90, 60, 60]):
+        ap50, _ = average_precision([np.array([[20, 20, 50, 50], other], np.float32)], found)
+        assert ap50 == pytest.approx(51 / 101)

@@ -1,5 +1,6 @@
 """Each kind of problem on its own, the masks beside slow ones, and the real labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,17 @@ def test_finds_the_giants_and_specks_of_the_real_labels() -> None:
     assert {"d0912a485", "809d816dd", "bf2027ed3", "f24698e88"} <= specks.keys()  # 2 to 14 px²
     assert sum(specks.values()) == 56
     assert sum(len(s.boxes) - len(clean(s).boxes) for s in samples) == 60
+
+
+def test_labels_of_a_photo_of_another_size_are_named(tmp_path: Path) -> None:
+    good, turned, large = (
+        replace(sample(tmp_path, name, HEADS, shade), labelled_size=size)
+        for shade, (name, size) in enumerate({"a": (100, 80), "b": (80, 100), "c": (4000, 3000)}.items())
+    )
+    problems = check([good, turned, large]).problems
+    assert [(problem.photo.name, problem.kind) for problem in problems] == [
+        ("b.png", "other size"),
+        ("c.png", "other size"),
+    ]
+    assert problems[0].detail == "80 × 100 px by its labels, 100 × 80 px as it is (turned by its EXIF tag?)"
+    assert problems[1].detail == "4000 × 3000 px by its labels, 100 × 80 px as it is"

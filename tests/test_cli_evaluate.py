@@ -146,3 +146,29 @@ def test_the_report_of_nothing_found(field_dir: Path, tmp_path: Path) -> None:
         result = run(folder, "--detections", tmp_path / "found.csv", "--report", "--out", out)
         assert result.exit_code == 0, result.stderr
         check_page(out / "report.html")
+
+
+def test_a_second_labelling_that_names_empty_photos_leaves_the_others_out(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / "d" / "train").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (100, 80)).save(tmp_path / "d" / "train" / f"{name}.png")
+    (tmp_path / "d" / "train.csv").write_text('image_id,bbox\na,"[20, 20, 30, 30]"\n')
+    second = tmp_path / "second.csv"
+    second.write_text("image_id,PredictionString\na,1 60 40 30 30\nb,\n")
+    result = run(tmp_path / "d", "--other-labels", second, "--out", tmp_path / "out")
+    assert "2 of 3 photos are in both labellings" in result.output
+    second.write_text('image_id,bbox\na,"[60, 40, 30, 30]"\n')
+    result = run(tmp_path / "d", "--other-labels", second, "--out", tmp_path / "out")
+    assert "3 of 3 photos are in both labellings" in result.output
+
+
+def test_a_label_that_is_inside_out_is_drawn_in_the_report(tmp_path: Path) -> None:
+    (tmp_path / "d" / "train").mkdir(parents=True)
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "d" / "train" / "a.png")
+    (tmp_path / "d" / "train.csv").write_text('image_id,bbox\na,"[0, 0, 30, 20]"\na,"[90, 60, -30, 20]"\n')
+    write_csv(tmp_path / "found.csv", [("a", Detections(np.array([[0, 0, 30, 20]]), np.array([0.9])))])
+    result = run(
+        tmp_path / "d", "--detections", tmp_path / "found.csv", "--report", "--out", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    check_page(tmp_path / "out" / "report.html")

@@ -301,3 +301,15 @@ def test_boxes_without_area_are_said_to_be_there(folder, model):
         file.write('c,"[5, 5, -3, 10]"\n')
     result = runner.invoke(app, ["evaluate", str(folder), "--model", str(model)])
     assert "labelled boxes without area, which nothing can find: 1; see" in result.stderr
+
+
+def test_a_split_that_names_some_of_the_photos_is_not_taken(folder, model, tmp_path):
+    """Names that cameras give are often alike, and of photos that came later nobody has said what they are for."""
+    lines = (folder / "images.csv").read_text().splitlines(keepends=True)
+    (folder / "images.csv").unlink()
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "images.csv").write_text("".join(lines[:2]))
+    assert f"{tmp_path / 'images.csv'}: names 1 of the " in complaint(folder, "--model", model)
+    assert evaluate(folder, "--model", model, "--split", "all").exit_code == 0
+    (tmp_path / "images.csv").write_text("image_id,split\nother,val\n")
+    assert "divided by" not in evaluate(folder, "--model", model).stdout

@@ -56,6 +56,14 @@ def test_the_cards_threshold_for_these_views_is_taken(photo, tmp_path):
     assert json.loads((tmp_path / "out" / SETTINGS).read_text())["threshold"] == 0.2
 
 
+def test_evaluate_says_so_too(field, tmp_path):
+    model = write_tiny_model(tmp_path)
+    arguments = ["evaluate", field, "--model", model, "--tta", "flips", "--out", tmp_path / "out"]
+    for options, said in [([], True), (["--threshold", "0.2"], False), (["--choose-threshold"], False)]:
+        result = CliRunner().invoke(app, list(map(str, arguments + options)))
+        assert ("has no thresholds for --tta flips" in result.stderr) == said
+
+
 def test_a_card_without_such_thresholds_is_named(photo, tmp_path):
     model = write_tiny_model(tmp_path, tta={"flips": {"score_threshold": 0.5}})
     [line] = lines_of(count(model, tmp_path / "out", photo, "--tta", "turns"))

@@ -260,3 +260,14 @@ def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
     ]
     shutil.rmtree(out / "yolo")
     assert lines_of(count(model, out, photos, *formats)) == []
+
+
+@pytest.mark.parametrize("name", ["counts.csv", "annotated/a.jpg", "settings.json"])
+def test_files_of_ones_own_are_not_written_over(model, photos, name):
+    own = photos / name
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("image;heads\na.png;31\n")
+    result = count(model, photos, photos)
+    assert result.exit_code == 1
+    assert "is there already and of no count; name another folder for --out" in result.stderr
+    assert own.read_text() == "image;heads\na.png;31\n"

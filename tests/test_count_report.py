@@ -11,6 +11,7 @@ from PIL import Image
 from html_checks import check_page
 from wheatear.count_report import MANY, SIDE, SMALL_SIDE, write_report
 from wheatear.detector import Card
+from wheatear.errors import InputError
 from wheatear.page import thumbnail
 
 CARD = Card(
@@ -129,7 +130,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 def test_a_page_that_breaks_off_is_not_left(pictures: dict[str, Path], tmp_path: Path) -> None:
     pictures["a b.jpg"].write_bytes(b"no picture")
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(InputError, match=r"a b\.jpg: is not an image"):
         write_report(tmp_path / "report.html", ROWS, pictures, CARD, {})
     assert [path.name for path in tmp_path.iterdir()] == ["annotated"]
 

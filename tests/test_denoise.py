@@ -174,3 +174,11 @@ def test_the_place_for_the_labels_is_made_before_the_work(folder, model, tmp_pat
     (folder / "train" / "a.png").write_bytes(b"no photo")  # would be named first
     result = denoise(folder, "--out", tmp_path / "new", "--model", model)
     assert complaint_of(result) == f"{tmp_path / 'new'}: is a folder; name a file"
+
+
+def test_photos_that_other_labels_empty_stay_so(folder, model, tmp_path):
+    other, out = tmp_path / "other.csv", tmp_path / "denoised.csv"
+    other.write_text("image_id,PredictionString\na,\n")
+    assert denoise(folder, "--out", out, "--model", model, "--labels", other).exit_code == 0
+    again = {sample.name: len(sample.boxes) for sample in read_dataset(folder, out)}
+    assert again == {"a": 0, "b": 0, "c": 1}

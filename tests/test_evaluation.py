@@ -319,3 +319,13 @@ def test_two_labellings_of_the_real_photos():
     assert result.overall.kaggle == pytest.approx(0.755, abs=0.001)
     assert accuracy == pytest.approx(0.856, abs=0.0005)
     assert result.overall.count.mae == pytest.approx(1.9, abs=0.05)
+
+
+def test_a_photo_of_unknown_source_is_no_domain_either() -> None:
+    """Kaggle's layout names no source of a photo without heads."""
+    truth = [photo("a", [0, 0, 10, 10], source="x"), photo("b", [0, 0, 10, 10], source="y"), photo("c")]
+    hit, wrong = found([0, 0, 10, 10, 0.9]), found([50, 50, 60, 60, 0.9])
+    result = evaluate(truth, {"a": hit, "b": hit, "c": wrong}, 0.5)
+    assert result.overall.ada == 1
+    assert set(result.sessions) == {"x", "y", "unknown"}
+    assert evaluate([photo("c")], {"c": wrong}, 0.5).overall.ada == 0

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wheatear.data.formats import read_dataset
+from wheatear.data.formats import names_empty_photos, read_dataset, read_labels, write_dataset
 from wheatear.errors import InputError
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -287,3 +287,44 @@ def test_reads_the_real_gwhd_photos() -> None:
     samples = read_dataset(folder)
     assert [len(sample.boxes) for sample in samples] == [43, 39, 9, 0]
     assert [sample.session for sample in samples] == ["Arvalis_1", "Rres_1", "Arvalis_5", "Arvalis_5"]
+
+
+def test_a_photo_twice_in_a_file_of_a_line_a_photo_is_refused(gwhd: Path, tmp_path: Path) -> None:
+    with (gwhd / "competition_train.csv").open("a") as file:
+        file.write("p.png,no_box,Rres_1\n")
+    with pytest.raises(
+        InputError, match=r"competition_train\.csv, line 4: p\.png is on line 2 already; keep one"
+    ):
+        read_dataset(gwhd)
+    text = (gwhd / "competition_train.csv").read_text().replace("p.png,no_box", "p.png,1 2 3 4;5 6 7.5 8")
+    (gwhd / "competition_train.csv").write_text(text)
+    assert [len(sample.boxes) for sample in read_dataset(gwhd)] == [2, 0]
+    submission = tmp_path / "submission.csv"
+    submission.write_text("image_id,PredictionString\na,1 0 0 5 5\na,1 0 0 5 5\n")
+    with pytest.raises(InputError, match=r"submission\.csv, line 3: a is on line 2 already"):
+        read_labels(submission, {"a"})
+
+
+def test_which_files_name_photos_without_heads(gwhd: Path, kaggle: Path, tmp_path: Path) -> None:
+    submission = tmp_path / "submission.csv"
+    submission.write_text("image_id,PredictionString\na,\n")
+    assert names_empty_photos(gwhd / "competition_train.csv")
+    assert names_empty_photos(submission)
+    assert not names_empty_photos(kaggle / "train.csv")
+
+
+def test_a_file_that_is_to_divide_the_photos_needs_the_column(kaggle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("image_id,Split\na,val\n")
+    with pytest.raises(InputError, match=r"other\.csv, line 1: no column split; it has image_id, Split"):
+        read_dataset(kaggle, images=other)
+
+
+@pytest.mark.parametrize("to", ["kaggle", "coco", "voc"])
+def test_the_size_that_labels_name_is_kept_beside_the_photos(kaggle: Path, tmp_path: Path, to: str) -> None:
+    write_dataset(read_dataset(kaggle), tmp_path / "out", to)
+    a, b, _ = read_dataset(tmp_path / "out")
+    assert (a.labelled_size, b.labelled_size) == ((60, 40), (30, 50))
+    assert not a.is_of_another_size()
+    write_photo(a.path, 40, 60)
+    assert read_dataset(tmp_path / "out")[0].is_of_another_size()

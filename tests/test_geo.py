@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wheatear.detections import Detections  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
 from wheatear.geo import WGS84, centres, density, map_points, pixel_area, to_crs  # noqa: E402
 from wheatear.geo_files import write_density, write_heads, write_plots  # noqa: E402
+from wheatear.ground import brightest  # noqa: E402
 from wheatear.images import open_photo  # noqa: E402
 from wheatear.pixels import InMemory, Window, valid_pixels  # noqa: E402
 from wheatear.plots import count_plots, read_plots  # noqa: E402
@@ -440,3 +442,11 @@ def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path
 def test_a_large_tiff_without_coordinates_is_read_in_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(wheatear.raster, "LARGE", 400 * 600 - 1)
     assert isinstance(open_pixels(geotiff(tmp_path / "a.tif", crs=None)), Raster)
+
+
+def test_a_raster_without_data_in_its_middle_is_not_black(tmp_path, monkeypatch):
+    image = np.full((300, 300, 3), 200, np.uint8)
+    image[50:250, 50:250] = 0
+    monkeypatch.setattr("wheatear.ground.SAMPLE", 100)
+    with closing(open_pixels(geotiff(tmp_path / "ring.tif", image=image, nodata=0))) as pixels:
+        assert brightest(pixels) == 200

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from pyogrio.errors import CRSError, DataSourceError, FeatureError  # noqa: E402
 from count_runs import count, lines_of, table  # noqa: E402
 from test_geo import UTM, geotiff, plots_file  # noqa: E402
 from tiny_model import red_cells  # noqa: E402
+from wheatear.errors import InputError  # noqa: E402
+from wheatear.plots import read_plots  # noqa: E402
 
 # 6 × 4 m at 1 cm, in a grid of 4 × 4: heads of 1.5 × 1 m with their middles at (0.75, 0.5) and (5.25, 3.5).
 FIELD = red_cells([(0, 0), (3, 3)], 400, 600)
@@ -259,3 +262,45 @@ def test_the_page_has_the_plots_too(model, tmp_path):
         count(model, tmp_path / "out", image, "--report").exit_code == 0
     )  # the older plots.csv is not this run's
     assert "<h2>Plots</h2>" not in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("mark", ["!", ";"])
+def test_marks_that_gdal_takes_for_archives(model, tmp_path, monkeypatch, mark):
+    monkeypatch.chdir(tmp_path)
+    image = geotiff(tmp_path / f"day 1{mark} field.tif", image=FIELD)
+    plots = plots_file(tmp_path / f"p{mark}1.geojson", A1=(0, 0, 3, 4))
+    out = tmp_path / f"out{mark}5"
+    result = count(model, out, image, "--plots", plots)
+    assert (result.exit_code, lines_of(result)) == (0, [])
+    name = f"day 1{mark} field"
+    assert sorted(path.name for path in (out / "maps").iterdir()) == sorted(
+        name + ending
+        for ending in (".gpkg", "_boxes.geojson", "_density.tif", "_heads.geojson", "_plots.gpkg")
+    )
+    heads = pyogrio.raw.read(
+        shutil.copy(out / "maps" / f"{name}.gpkg", tmp_path / "read.gpkg"), layer="heads"
+    )
+    assert len(heads[2]) == 2
+    assert [path.name for path in tmp_path.glob("*.gpkg")] == ["read.gpkg"]
+
+
+def layers_file(path: Path, *layers: str, kind: str = "Polygon") -> Path:
+    shape = shapely.box(0, 0, 3, 4) if kind == "Polygon" else shapely.Point(0, 0)
+    for layer in layers:
+        pyogrio.raw.write(
+            path, shapely.to_wkb(np.array([shape])), [np.array([layer])], ["plot"], layer=layer, driver="GPKG",
+            geometry_type=kind, crs=UTM.to_wkt(), append=path.exists(),
+        )  # fmt: skip
+    return path
+
+
+def test_the_layer_of_plots_is_found_among_others(tmp_path):
+    one = layers_file(layers_file(tmp_path / "a.gpkg", "posts", kind="Point"), "field")
+    assert read_plots(one).names == ["field"]
+    named = layers_file(tmp_path / "b.gpkg", "field", "Plots")
+    assert read_plots(named).names == ["Plots"]
+    neither = layers_file(tmp_path / "c.gpkg", "field", "trial")
+    with pytest.raises(
+        InputError, match=r"c\.gpkg: has several layers \(field, trial\); call that of the plots"
+    ):
+        read_plots(neither)

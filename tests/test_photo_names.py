@@ -42,7 +42,16 @@ def test_photos_that_differ_in_their_ending_have_pictures_of_their_own(tmp_path)
     assert named([tmp_path], tmp_path / "out") == {
         "a.jpg": "a.jpg.jpg",
         "a.png": "a.png.jpg",
-        "b.jpg": "b.jpg.jpg",
+        "b.jpg": "b.jpg",  # as in a run before the other came
+    }
+
+
+def test_a_longer_name_that_is_anothers_shorter_one(tmp_path):
+    touch(tmp_path, "a.jpg", "a.png", "a.jpg.png")
+    assert named([tmp_path], tmp_path / "out") == {
+        "a.jpg": "a.jpg.jpg",
+        "a.jpg.png": "a.jpg.png.jpg",
+        "a.png": "a.png.jpg",
     }
 
 
@@ -112,7 +121,7 @@ def test_what_earlier_runs_made_is_no_photo(tmp_path):
 def test_a_photo_whose_map_would_be_anothers_map_of_plots_has_another(tmp_path):
     touch(tmp_path, "a.tif", "a_Plots.tif", "b.jpg")
     assert named([tmp_path], tmp_path / "out") == {
-        "a.tif": "a.tif.jpg",
+        "a.tif": "a.jpg",
         "a_Plots.tif": "a_Plots.tif.jpg",
-        "b.jpg": "b.jpg.jpg",
+        "b.jpg": "b.jpg",
     }

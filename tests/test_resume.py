@@ -188,3 +188,17 @@ def test_settings_that_are_damaged(model, photos, tmp_path, content):
     (out / "settings.json").write_text(content)
     result = count(model, out, photos, "--resume")
     assert lines_of(result) == [f"wheatear: {out}/settings.json: is damaged; count again without --resume"]
+
+
+def test_a_photo_and_a_link_to_it_are_gone_on_with(model, photos, tmp_path):
+    (photos / "latest.png").symlink_to(photos / "a.png")
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    again = count(model, out, photos, "--resume", "--report")
+    assert (again.exit_code, lines_of(again)) == (
+        0,
+        ["wheatear: 4 of 4 photos were counted before; going on with the others"],
+    )
+    (photos / "newest.png").symlink_to(photos / "a.png")
+    assert count(model, out, photos, "--resume").exit_code == 0
+    assert counted(out)["newest.png"] == counted(out)["a.png"]

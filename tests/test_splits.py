@@ -13,7 +13,7 @@ from PIL import Image
 
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
-from wheatear.data.splits import hold_out, split, write_images_csv
+from wheatear.data.splits import hold_out, split, write_images_csv, write_split
 from wheatear.errors import InputError
 
 
@@ -198,3 +198,15 @@ def test_what_cannot_be_held_out() -> None:
 def test_a_split_that_is_asked_for_must_be_there(field_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         read_dataset(field_dir, images=tmp_path / "none.csv")
+
+
+def test_an_images_csv_keeps_its_other_columns_and_photos(tmp_path: Path) -> None:
+    path = tmp_path / "images.csv"
+    path.write_text("image_id,variety,split\na,Apache,\nnew,Recital,test\n")
+    write_split([replace(tile("a", "0"), split="val"), replace(tile("b", "1"), split="train")], path)
+    assert path.read_text().splitlines() == [
+        "image_id,source,session,photo,split,variety",
+        "a,s,,0,val,Apache",
+        "b,s,,1,train,",
+        "new,,,,test,Recital",
+    ]

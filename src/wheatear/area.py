@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 from wheatear.errors import InputError
+from wheatear.images import opened
 
 LONGEST = 10_000  # millimetres of a pixel, metres across a photo or up: more is a slip
 NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
@@ -100,9 +101,9 @@ def _positive(value: object) -> float | None:
 
 def _exif(path: Path) -> dict[int, object]:
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
-    except Exception:  # broken EXIF can raise anything; it tells nothing
+    except InputError:  # whatever broken EXIF raises; it tells nothing
         return {}
 
 

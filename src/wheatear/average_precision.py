@@ -50,7 +50,8 @@ def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:
+    """Boxes (G, 4) as COCO has them; one turned inside out has no sides, as one without area is still a head."""
     corners = boxes.astype(np.float64)
-    corners[:, 2:] -= corners[:, :2]
+    corners[:, 2:] = (corners[:, 2:] - corners[:, :2]).clip(min=0)
     listed: list[list[float]] = corners.tolist()
     return listed

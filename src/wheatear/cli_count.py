@@ -234,13 +234,14 @@ def _prepare(
     out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
 ) -> None:
     """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count_outputs import older_files, older_pictures, refuse_older
+    from wheatear.count_outputs import older_files, older_pictures, refuse_foreign, refuse_older
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
     if options.resume:
         return
+    refuse_foreign(out)
     refuse_older(out, formats)
     older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):

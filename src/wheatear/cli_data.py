@@ -56,7 +56,7 @@ def check(
     all where they are not divided. They are as many as the recipe's, or 9 as in Faster R-CNN.
 
     The exit code is 1 if a photo cannot be read. Other findings (boxes outside
-    the photo or of no area, specks, giants, duplicates) leave it at 0.
+    the photo or of no area, specks, giants, duplicates, photos of another size) leave it at 0.
     """
     from wheatear.data.check import check
     from wheatear.data.formats import read_dataset
@@ -91,11 +91,12 @@ def split(
     """Divide the photos into train and val so that no field photo is on both sides, and write images.csv.
 
     Tiles that were cut from one field photo are found by their edges. A split
-    that DIR/images.csv gives already is kept, unless sessions are held out.
+    that DIR/images.csv gives already is kept, unless sessions are held out; its
+    further columns and photos stay.
     `wheatear train` and `evaluate` take a file that --out wrote elsewhere as --images.
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
-    from wheatear.data.splits import hold_out, split, write_images_csv
+    from wheatear.data.splits import hold_out, split, write_images_csv, write_split
     from wheatear.data.tables import read_table
     from wheatear.files import make_way
 
@@ -106,7 +107,8 @@ def split(
         raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held) if held else split(known, val, seed)
-    write_images_csv(samples, out)
+    write = write_split if out == folder / IMAGES_CSV else write_images_csv
+    write(samples, out)
     Console().print(_split_table(samples))
     photos = Counter(sample.photo for sample in samples)
     pairs = sum(tiles * (tiles - 1) // 2 for tiles in photos.values())
@@ -132,6 +134,12 @@ def convert(
     with _busy("Reading and writing photos"):
         samples = read_dataset(source)
         write_dataset(samples, folder, to.value, link)
+    if other := sum(sample.is_of_another_size() for sample in samples):
+        typer.echo(
+            f"wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: {other:,}; see "
+            "`wheatear data check`",
+            err=True,
+        )
     empty = sum(not len(sample.boxes) for sample in samples)
     heads = sum(len(sample.boxes) for sample in samples)
     typer.echo(

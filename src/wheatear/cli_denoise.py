@@ -40,8 +40,8 @@ def denoise_command(
     are not divided. A photo that cannot be read is named, and its labels stay, as those of val do; the exit code is
     then 1.
     """
+    from wheatear.data import gwhd, kaggle
     from wheatear.data.formats import read_dataset
-    from wheatear.data.kaggle import write_labels
     from wheatear.data.splits import photos_of
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
@@ -54,6 +54,10 @@ def denoise_command(
     make_way(out)
     found = detect_in_each(todo, lambda s: denoised(s, detector.detect(s.path, min_score), keep))
     done, moved = {sample.name: sample for sample, _ in found}, sum(count for _, count in found)
+    # Kaggle's columns cannot say of a photo that it has no heads, where DIR's own labels give it some.
+    empty = {sample.name for sample in samples if not len(sample.boxes)} if labels else set[str]()
+    emptied = empty and any(len(own.boxes) for own in read_dataset(folder) if own.name in empty)
+    write_labels = gwhd.write_labels if emptied else kaggle.write_labels
     write_labels([done.get(sample.name, sample) for sample in samples], out)
     heads, others = sum(len(sample.boxes) for sample in done.values()), len(samples) - len(done)
     typer.echo(

@@ -13,7 +13,7 @@ from rich.table import Table
 from wheatear.cli_detecting import detecting
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument, ImagesOption, ModelOption
-from wheatear.cli_tta import TTAOption
+from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.words import photos
@@ -79,7 +79,7 @@ def evaluate_command(
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
-    if model and Path(model).suffix == ".onnx" and not any(sample.split for sample in known):
+    if model and Path(model).suffix == ".onnx" and split != "all" and not any(s.split for s in known):
         known = divided_by_run(known, Path(model).parent)
     if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
         typer.echo(
@@ -94,7 +94,8 @@ def evaluate_command(
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta)
+        own = not choose_threshold and threshold is None
+        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, own)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -117,24 +118,40 @@ def evaluate_command(
 
 
 def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
-    """The samples as the training of a model in its run folder has divided them; as they are where there is none."""
-    from wheatear.data.formats import IMAGES_CSV
-    from wheatear.data.splits import divided_as
+    """The samples as the training of a model in its run folder has divided them; as they are where it knows none.
 
-    if not (run / "run.json").is_file() or not (run / IMAGES_CSV).is_file():
+    InputError where it knows a part: of the others nobody has said what they are, and names of cameras are often alike.
+    """
+    from wheatear.data.formats import IMAGES_CSV
+    from wheatear.data.splits import divided_as, read_splits
+
+    images = run / IMAGES_CSV
+    if not (run / "run.json").is_file() or not images.is_file():
         return list(samples)
-    typer.echo(f"The photos are divided by {run / IMAGES_CSV}")
-    return divided_as(samples, run / IMAGES_CSV)
+    there = len(read_splits(images).keys() & {sample.name for sample in samples})
+    if 0 < there < len(samples):
+        raise InputError(
+            f"{images}: names {there:,} of the {photos(len(samples))}; give --split all to judge by all of them, or "
+            f"--images {images} to judge by its val photos"
+        )
+    if there:
+        typer.echo(f"The photos are divided by {images}")
+    return divided_as(samples, images)
 
 
 def run_model(
-    model: str, samples: "Sequence[Sample]", tta: str | None
+    model: str, samples: "Sequence[Sample]", tta: str | None, own: bool
 ) -> "tuple[dict[str, Detections], Thresholds, str | None]":
-    """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views."""
+    """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views.
+
+    own: whether the card's thresholds are in use; the user is told where they were chosen for other views.
+    """
     from wheatear.detector import load
     from wheatear.evaluation import Thresholds
 
     detector = load(model, tta=tta)
+    if own:
+        say_unchosen(detector)
     found = {s.path.name: detector.detect(s.path, score_threshold=0.0) for s in detecting(samples)}
     thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
     return found, thresholds, detector.tta
@@ -158,10 +175,11 @@ def second_labelling(
     file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
 ) -> "tuple[list[Sample], dict[str, Detections]]":
     """The chosen photos that a second label file covers too, and its boxes; says how many there are."""
-    from wheatear.data.formats import read_labels
+    from wheatear.data.formats import names_empty_photos, read_labels
     from wheatear.labellers import compare
 
-    both, found = compare(chosen, read_labels(file, {sample.name for sample in known}))
+    other = read_labels(file, {sample.name for sample in known})
+    both, found = compare(chosen, other, names_empty_photos(file))
     typer.echo(f"{len(both):,} of {photos(len(chosen))} are in both labellings; the others are left out")
     return both, found
 

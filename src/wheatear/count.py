@@ -6,11 +6,15 @@ detector works: open, detect, write. The tables grow in the order of the photos.
 
 import errno
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 from wheatear.ahead import ahead
 from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
@@ -20,7 +24,7 @@ from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, odd_size
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
-from wheatear.pixels import Pixels
+from wheatear.pixels import Pixels, Window
 from wheatear.raster import Raster, open_pixels
 from wheatear.tables import Row, keep_rows, rows_so_far, table
 
@@ -127,8 +131,9 @@ def _results(
     detector: Detector, photos: Sequence[Photo], out: Path, options: Options
 ) -> Generator[_Done | _Failed]:
     """Each photo through the three steps."""
+    stopping = Event()
     opened = ahead(_open, photos, options.jobs)
-    found = ahead(partial(_detect, detector, options), opened, options.jobs)
+    found = ahead(partial(_detect, detector, options, stopping), opened, options.jobs, stopping)
     return ahead(partial(_write, detector.card.head_px, out, options), found, options.jobs)
 
 
@@ -140,13 +145,43 @@ def _open(photo: Photo) -> _Opened | _Failed:
         return _Failed(photo, str(error))
 
 
-def _detect(detector: Detector, options: Options, opened: _Opened | _Failed) -> _Found | _Failed:
+@dataclass(frozen=True, eq=False)
+class _UntilStopped:
+    """Pixels that cannot be read any more once a run is stopped, so that nobody waits for the rest of a large photo."""
+
+    pixels: Pixels
+    stopping: Event
+
+    @property
+    def height(self) -> int:
+        return self.pixels.height
+
+    @property
+    def width(self) -> int:
+        return self.pixels.width
+
+    def read(self, window: Window) -> np.ndarray:
+        if self.stopping.is_set():
+            raise CancelledError
+        return self.pixels.read(window)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        return self.pixels.valid(window)
+
+    def close(self) -> None:
+        self.pixels.close()
+
+
+def _detect(
+    detector: Detector, options: Options, stopping: Event, opened: _Opened | _Failed
+) -> _Found | _Failed:
     if isinstance(opened, _Failed):
         return opened
     photo, pixels = opened
     try:
-        head_px = _head_px(detector, options, pixels)
-        return _Found(photo, pixels, detector.detect(pixels, options.threshold, head_px), head_px)
+        seen = _UntilStopped(pixels, stopping)
+        head_px = _head_px(detector, options, seen)
+        return _Found(photo, pixels, detector.detect(seen, options.threshold, head_px), head_px)
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")

@@ -19,11 +19,32 @@ from wheatear.detections import HEADER, Detections
 from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS, open_export
-from wheatear.photo_names import BOXES_MAP, COUNTS, DENSITY_MAP, HEADS_MAP, MAPS, PICTURES, PLOTS_MAP, Photo
+from wheatear.photo_names import (
+    BOXES_MAP,
+    COUNTS,
+    DENSITY_MAP,
+    HEADS_MAP,
+    MAPS,
+    PICTURES,
+    PLOTS_MAP,
+    SETTINGS,
+    Photo,
+    are_results,
+)
 from wheatear.tables import rows_so_far
 
 REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
+
+
+def refuse_foreign(out: Path) -> None:
+    """InputError where OUT has files by the names of a count's that no count wrote, and a new run would write over."""
+    if are_results(out):
+        return
+    for name in (COUNTS, DETECTIONS, PLOTS, SETTINGS, REPORT, PICTURES, MAPS):
+        place = out / name
+        if any(path.is_file() for path in (place, *place.rglob("*"))):
+            raise InputError(f"{place}: is there already and of no count; name another folder for --out")
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:

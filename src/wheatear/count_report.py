@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
-from PIL import Image
 
+from wheatear.images import opened
 from wheatear.page import END_OF_TABLE, SCROLL, Write, cell, figure, header, open_page, opening, thumbnail
 from wheatear.palette import BLUE
 from wheatear.svg import Axis, bars, chart
@@ -171,7 +171,7 @@ def _cells(row: Row, columns: Mapping[str, bool]) -> str:
 def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: int) -> str:
     if picture is None or not picture.is_file():
         return ""
-    with Image.open(picture) as image:
+    with opened(picture) as image:
         data = thumbnail(image, side)
     near = picture.resolve().is_relative_to(folder.resolve())
     link = quote(picture.resolve().relative_to(folder.resolve()).as_posix(), errors="replace") if near else ""

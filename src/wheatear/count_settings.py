@@ -85,11 +85,14 @@ def _refuse_others(path: Path, before: Mapping[str, Any], settings: Settings) ->
 
 def _refuse_other_names(done: Mapping[str, str], now: Mapping[str, str]) -> None:
     """done: the places of the photos that were counted, by name; now: those of the photos that are to be."""
-    names = {place: name for name, place in done.items()}
+    names: dict[str, list[str]] = {}  # a link has the place of its photo, and is counted like it
+    for name, place in done.items():
+        names.setdefault(place, []).append(name)
     for name, place in now.items():
+        before = names.get(place, [name])
         if done.get(name, place) != place:
             raise InputError(f"{place}: would be {name} in the tables, as {done[name]} is already; {MEND}")
-        if names.get(place, name) != name:
+        if name not in before and not any(now.get(other) == place for other in before):
             raise InputError(
-                f"{place}: would be {name} in the tables, where it is {names[place]} already; {MEND}"
+                f"{place}: would be {name} in the tables, where it is {before[0]} already; {MEND}"
             )

@@ -9,7 +9,8 @@ says, and 1 with none, which the text leaves open.
 ADA (average domain accuracy) is that of the Global Wheat Challenge 2021 (David et al., Plant Phenomics 2021):
 TP / (TP + FP + FN) at IoU 0.5, averaged over the photos of a session, then over sessions. A photo of unknown session
 belongs to none: among photos of known sessions it counts for every other figure, but not for ADA. Where no session is
-known at all, the sources stand for the sessions, and where they are not known either, all photos are one.
+known at all, the sources stand for the sessions (Kaggle's layout names none of a photo without heads), and where they
+are not known either, all photos are one.
 
 Shape letters: P photos, S score thresholds.
 """
@@ -183,8 +184,10 @@ def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
 
 
 def domains(truth: Sequence[Sample]) -> list[str]:
-    """Those of by_session's names that ADA is averaged over: the known sessions, or where there is none, all."""
-    return sorted({sample.session for sample in truth} - {""}) or list(by_session(truth))
+    """Those of by_session's names that ADA is averaged over: known sessions, or known sources, or all photos as one."""
+    sessions = {sample.session for sample in truth} - {""}
+    sources = {sample.source for sample in truth} - {""}
+    return sorted(sessions or sources) or list(by_session(truth))
 
 
 def match_photos(

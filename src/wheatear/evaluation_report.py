@@ -130,5 +130,6 @@ def _crop(photo: Image.Image, sample: Sample, found: Detections, mistake: Mistak
         (mistake.box[None], colour, 4),
     ):
         for box in (boxes - np.array([left, top, left, top], np.float32)) * (SIDE / side):
-            draw.rectangle(tuple(box.tolist()), outline=line, width=width)
+            one, other = box[:2], box[2:]  # a label may be inside out
+            draw.rectangle([*np.minimum(one, other), *np.maximum(one, other)], outline=line, width=width)
     return crop

@@ -22,13 +22,14 @@ from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.geo import NO_PLACE, WGS84, Density, centres, corners, map_points, to_crs
 from wheatear.photo_names import BOXES_MAP, DENSITY_MAP, HEADS_MAP, PLOTS_MAP
-from wheatear.plots import Plots
+from wheatear.plots import Plots, is_misread
 from wheatear.raster import Raster
 
 # Its errors reach us as exceptions; what GDAL prints besides is dozens of lines of SQL where a disk is full.
 pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
 
 Fields = Mapping[str, Sequence[object] | np.ndarray]
+GEOPACKAGE = "map.gpkg"  # while it is written
 
 
 def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> None:
@@ -98,14 +99,15 @@ def _geopackage(path: Path) -> Iterator[Path]:
     OSError where GDAL cannot write, which it tells of in words of its database; InputError where it is the CRS.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as part, TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+    beside = None if is_misread(path.parent) else path.parent
+    with whole(path) as part, TemporaryDirectory(dir=beside, prefix=".") as folder:
         try:
-            yield Path(folder, path.name)
+            yield Path(folder, GEOPACKAGE)
         except CRSError as error:
             raise InputError("its CRS cannot be written") from error
         except (DataSourceError, DataLayerError, FeatureError) as error:
             raise OSError(errno.EIO, "cannot be written; is the disk full?", str(path)) from error
-        shutil.move(Path(folder, path.name), part)
+        shutil.move(Path(folder, GEOPACKAGE), part)
 
 
 def _write_layer(

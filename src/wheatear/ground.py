@@ -56,11 +56,15 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
 
 
 def brightest(pixels: Pixels) -> int:
-    """The largest value, 0..255, of some of its pixels; of a photo in windows, of its middle."""
+    """The largest value, 0..255, of some of its pixels; of a photo in windows, of its middle, if that has data."""
     middle = pixels.height // 2, pixels.width // 2
     top, left = (max(0, at - SAMPLE // 2) for at in middle)
     window = Window(top, left, min(top + SAMPLE, pixels.height), min(left + SAMPLE, pixels.width))
-    image = pixels.image if isinstance(pixels, InMemory) else pixels.read(window)
+    valid = pixels.valid(window)
+    if isinstance(pixels, Raster) and valid is not None and not valid.any():
+        image = pixels.overview(SAMPLE)
+    else:
+        image = pixels.image if isinstance(pixels, InMemory) else pixels.read(window)
     return int(image[::4, ::4].max(initial=0))
 
 

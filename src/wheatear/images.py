@@ -44,7 +44,7 @@ def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     not known (float, 32 bits, LAB).
     """
     path = Path(path)
-    with _opened(path, max_pixels) as image:
+    with opened(path, max_pixels) as image:
         image.load()
         _refuse_unknown_pixels(path, image)
         with suppress(*_BROKEN_EXIF):
@@ -58,7 +58,7 @@ def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
     Pixels are not decoded, so a photo that is cut short is not noticed here. The exception is a PNG that is
     not square: its EXIF may lie behind the pixels.
     """
-    with _opened(Path(path), max_pixels) as image:
+    with opened(Path(path), max_pixels) as image:
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # Some versions of Pillow have turned `size` already, others not.
@@ -69,9 +69,25 @@ def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
 
 def is_turned(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
     """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
-    with suppress(InputError), _opened(path, max_pixels) as image:
+    with suppress(InputError), opened(path, max_pixels) as image:
         return _orientation(image) != 1
     return False
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
+    try:
+        with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise InputError(_too_large(path, max_pixels))
+            yield image
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(path, max_pixels)) from error
+    except Exception as error:  # a damaged file can raise anything from Pillow's plug-ins
+        raise InputError(f"{path}: {_what_is_wrong(path, error)}") from error
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
@@ -115,22 +131,6 @@ def _orientation(image: Image.Image) -> int:
     with suppress(*_BROKEN_EXIF):
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
-
-
-@contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
-    try:
-        with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise InputError(_too_large(path, max_pixels))
-            yield image
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(_too_large(path, max_pixels)) from error
-    except Exception as error:  # a damaged file can raise anything from Pillow's plug-ins
-        raise InputError(f"{path}: {_what_is_wrong(path, error)}") from error
 
 
 @contextmanager

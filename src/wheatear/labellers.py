@@ -10,15 +10,16 @@ from wheatear.detections import Detections
 
 
 def compare(
-    samples: Sequence[Sample], other: Mapping[str, Labels]
+    samples: Sequence[Sample], other: Mapping[str, Labels], names_empty: bool = False
 ) -> tuple[list[Sample], dict[str, Detections]]:
     """The samples that both labellings cover, and the other's boxes as detections of score 1, by file name.
 
     other: labels by photo name, as data.formats.read_labels gives them.
-    A photo that the other does not name is left out, unless it has no heads here: Kaggle's layout does not
-    name a photo without heads.
+    names_empty: whether the other names photos without heads, too (`names_empty_photos`).
+    A photo that the other does not name is left out, unless it has no heads here and the other would not name it if it
+    agreed, as Kaggle's layout.
     """
-    covered = [sample for sample in samples if sample.name in other or not len(sample.boxes)]
+    covered = [sample for sample in samples if sample.name in other or not (names_empty or len(sample.boxes))]
     return covered, {sample.path.name: _as_detections(sample, other.get(sample.name)) for sample in covered}
 
 

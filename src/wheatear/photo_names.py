@@ -1,6 +1,7 @@
 """Which photos to count, and what each is called in the tables."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,9 +54,9 @@ def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
 def undrawn(inputs: Sequence[Path], out: Path) -> tuple[list[Path], int]:
     """The photos at these files and folders, sorted, and how many more a run drew, into `out` or earlier elsewhere."""
     drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
-    are_results = cache(_are_results)
+    known = cache(are_results)
     found = find_photos(inputs)
-    photos = [photo for photo in found if not _was_drawn(photo, drawn, are_results)]
+    photos = [photo for photo in found if not _was_drawn(photo, drawn, known)]
     return photos, len(found) - len(photos)
 
 
@@ -70,20 +71,20 @@ def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
     short_names = [_short_name(path, folders) for path in paths]
     names = _distinct(short_names, [_relative(path, common) for path in paths])
-    places = _distinct([str(PurePath(name).with_suffix("")) for name in names], names, PLOTS_MAP)
+    places = _places([str(PurePath(name).with_suffix("")) for name in names], names)
     return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
 
 
-def _was_drawn(photo: Path, drawn: set[str], are_results: Callable[[Path], bool]) -> bool:
+def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> bool:
     """Whether it lies in this run's pictures or maps, or in another's, which has its counts or settings beside it."""
     folders = Path(os.path.realpath(photo)).parents
     return any(
-        str(folder) in drawn or (folder.name in (PICTURES, MAPS) and are_results(folder.parent))
+        str(folder) in drawn or (folder.name in (PICTURES, MAPS) and known(folder.parent))
         for folder in folders
     )
 
 
-def _are_results(folder: Path) -> bool:
+def are_results(folder: Path) -> bool:
     """Whether a folder holds a count's table or settings, and not files of one's own by these names."""
     return _holds(folder / COUNTS, HEADER_START) or _holds(folder / SETTINGS, f'"{MODEL_KEY}"')
 
@@ -94,14 +95,23 @@ def _holds(file: Path, words: str) -> bool:
     return False
 
 
-def _distinct(short: list[str], long: list[str], ending: str = "") -> list[str]:
-    """The short names if no two of them agree, on disks that do not tell capitals apart either.
+def _distinct(short: list[str], long: list[str]) -> list[str]:
+    """The short names if no two of them agree, on disks that do not tell capitals apart either."""
+    return short if not _clashing(short) else long
 
-    Nor may one be another with an ending.
-    """
-    folded = {name.casefold() for name in short}
-    clash = ending and any(name + ending in folded for name in folded)
-    return short if len(folded) == len(short) and not clash else long
+
+def _places(short: list[str], long: list[str]) -> list[str]:
+    """Those of pictures and maps: the short name but for photos whose own agree, on such disks, or would in a map's."""
+    clashing = _clashing(short, PLOTS_MAP)
+    mixed = [long[i] if name.casefold() in clashing else name for i, name in enumerate(short)]
+    return mixed if not _clashing(mixed, PLOTS_MAP) else long
+
+
+def _clashing(names: list[str], ending: str = "") -> set[str]:
+    """The names, in small letters, that are there more than once, or are another with an ending."""
+    folded = Counter(name.casefold() for name in names)
+    twice = {name for name, times in folded.items() if times > 1}
+    return twice | {name + ending for name in folded if ending and name + ending in folded}
 
 
 def _short_name(path: str, folders: list[str]) -> str:

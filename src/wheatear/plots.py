@@ -35,6 +35,9 @@ NAME_FIELDS = (
 )  # the first of these that the file has names the plots
 
 
+LAYER = "plots"  # of a file with several
+
+
 @dataclass(frozen=True, eq=False)
 class Plots:
     """names: of the P plots, unique; polygons: (P,) shapely polygons in crs; path: the file, for messages.
@@ -60,18 +63,21 @@ class PlotCount:
 
 
 def read_plots(path: Path) -> Plots:
-    """The polygons of the file's first layer, named by its field plot, plot_id, plotid, name or id, else 1, 2, …
+    """The polygons of the file's layer, named by its field plot, plot_id, plotid, name or id, else 1, 2, …
 
-    InputError for a file that cannot be read, has no CRS, no plots, a shape that is no polygon, coordinates without a
-    place in its CRS, or a plot within one that comes before it, which would have all of its heads.
+    Of several layers it is the one that is called plots, or the only one of polygons. InputError for a file that cannot
+    be read, has several such layers, no CRS, no plots, a shape that is no polygon, coordinates without a place in its
+    CRS, or a plot within one that comes before it, which would have all of its heads.
     """
     try:
         with warnings.catch_warnings():  # an outline that is not closed, a CRS that is not known: said below
             warnings.simplefilter("ignore", RuntimeWarning)
-            meta, _, geometry, values = pyogrio.raw.read(path)
+            place = path.read_bytes() if is_misread(path) else path
+            layer = _layer(path, pyogrio.list_layers(place).tolist())
+            meta, _, geometry, values = pyogrio.raw.read(place, layer=layer)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
-    except (DataSourceError, DataLayerError) as error:
+    except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(
             f"{path}: cannot be read as plots; give a GeoJSON or GeoPackage of polygons"
         ) from error
@@ -89,6 +95,11 @@ def read_plots(path: Path) -> Plots:
     names, note = _names(list(meta["fields"]), values, len(polygons))
     _refuse_hidden(path, names, polygons)
     return Plots(path, names, polygons, crs, note)
+
+
+def is_misread(path: Path) -> bool:
+    """Whether pyogrio takes a part of a path for the name of an archive, and would read or write elsewhere."""
+    return any(mark in str(path) for mark in "!;")
 
 
 def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCount]:
@@ -144,6 +155,20 @@ def _valid_pixels(polygons: np.ndarray, pixels: Pixels) -> np.ndarray:
         valid = pixels.valid(window)
         total += np.bincount(owner[valid] if valid is not None else owner.ravel(), minlength=len(total))
     return total[1:]
+
+
+def _layer(path: Path, layers: list[tuple[str, str | None]]) -> str | None:
+    """The name of the layer of plots among (name, type of geometry); None where there is no choice."""
+    if len(layers) < 2:
+        return None
+    polygons = [name for name, kind in layers if "Polygon" in (kind or "")]
+    for fitting in ([name for name, _ in layers if name.lower() == LAYER], polygons):
+        if len(fitting) == 1:
+            return fitting[0]
+    names = ", ".join(name for name, _ in layers)
+    raise InputError(
+        f"{path}: has several layers ({names}); call that of the plots {LAYER}, or save it alone"
+    )
 
 
 def _crs(path: Path, text: str | None) -> CRS:

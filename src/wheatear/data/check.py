@@ -59,8 +59,9 @@ class Report:
 def check(samples: Sequence[Sample]) -> Report:
     """Open every photo and look at every box: counts, overall and per session or source, and problems.
 
-    Kinds of problem: unreadable photo, duplicate photo (the same pixels under another name); and of boxes:
-    outside the photo, no area, speck, giant, duplicate row. No samples give zero counts and no problems.
+    Kinds of problem: unreadable photo, duplicate photo (the same pixels under another name), other size (the labels
+    were made on a photo of another size, or one not turned as its EXIF tag says); and of boxes: outside the photo,
+    no area, speck, giant, duplicate row. No samples give zero counts and no problems.
     """
     places: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -68,7 +69,11 @@ def check(samples: Sequence[Sample]) -> Report:
     return Report(
         total=_summarise("all", samples),
         places=[_summarise(name, places[name]) for name in sorted(places)],
-        problems=[*_photo_problems(samples), *(problem for s in samples for problem in _box_problems(s))],
+        problems=[
+            *_photo_problems(samples),
+            *(_size_problem(sample) for sample in samples if sample.is_of_another_size()),
+            *(problem for sample in samples for problem in _box_problems(sample)),
+        ],
     )
 
 
@@ -143,6 +148,14 @@ def _photo_problems(samples: Sequence[Sample]) -> Iterator[Problem]:
                 yield Problem(sample.path, 0, "unreadable photo", error)
             elif first.setdefault(digest, sample.path) != sample.path:
                 yield Problem(sample.path, 0, "duplicate photo", f"the same pixels as {first[digest].name}")
+
+
+def _size_problem(sample: Sample) -> Problem:
+    labelled, size = (
+        f"{width} × {height} px" for width, height in (sample.labelled_size, (sample.width, sample.height))
+    )
+    turned = " (turned by its EXIF tag?)" if sample.labelled_size == (sample.height, sample.width) else ""
+    return Problem(sample.path, 0, "other size", f"{labelled} by its labels, {size} as it is{turned}")
 
 
 def _digest(sample: Sample) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from wheatear.data.labels import (
     Labelled,
     Labels,
     by_name,
+    parse_size,
     refuse_classes,
     refuse_missing,
 )
@@ -43,6 +44,8 @@ Coordinate = Annotated[float, Field(gt=-BEYOND, lt=BEYOND)]  # so no nan either
 class _Image(BaseModel):
     id: int | str
     file_name: str
+    width: object = 0
+    height: object = 0
 
 
 class _Annotation(BaseModel):
@@ -123,7 +126,10 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
     names = {each.id: PurePath(each.file_name).stem for each in content.images}
     _refuse_repeats(file, "image id", [each.id for each in content.images])
     _refuse_repeats(file, "file_name", names.values())
-    labels = {name: Labels(split=_split(file)) for name in names.values()}
+    labels = {
+        names[each.id]: Labels(split=_split(file), size=parse_size(str(each.width), str(each.height)))
+        for each in content.images
+    }
     for number, one in enumerate(content.annotations):
         if one.image_id not in names:
             raise InputError(

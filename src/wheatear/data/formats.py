@@ -72,7 +72,7 @@ def read_dataset(
     own = folder / IMAGES_CSV
     described: dict[str, dict[str, str]] = {}
     if images is not None or own.is_file():
-        described = _read_images_csv(Path(images or own), photos)
+        described = _read_images_csv(Path(images or own), photos, "image_id", *(["split"] if images else []))
     return [_to_sample(photos[name], known[name], described.get(name, {})) for name in sorted(known)]
 
 
@@ -80,10 +80,15 @@ def read_labels(file: str | Path, photos: Container[str]) -> dict[str, Labels]:
     """The labels of a csv, Kaggle's or GWHD 2021's, by photo; InputError where a photo is not in `photos`."""
     file = Path(file)
     header, table = read_table(file)
-    parse = gwhd.parse if "BoxesString" in header else kaggle.parse
+    parse = gwhd.parse if gwhd.BOXES in header else kaggle.parse
     labels = parse(file, header, table)
     refuse_missing(file.name, {name: each.line for name, each in labels.items()}, photos)
     return labels
+
+
+def names_empty_photos(file: Path) -> bool:
+    """Whether the form of a csv that `read_labels` takes has a line for each photo, one without heads as well."""
+    return bool({gwhd.BOXES, kaggle.PREDICTIONS} & set(read_table(file)[0]))
 
 
 def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: bool = False) -> None:
@@ -124,13 +129,13 @@ def _format_of(folder: Path) -> Format:
 def _relabel(known: dict[str, Labels], labels: Mapping[str, Labels]) -> None:
     for name, new in labels.items():
         old = known.setdefault(name, new)
-        old.boxes, old.rows = new.boxes, new.rows
+        old.boxes, old.rows, old.size = new.boxes, new.rows, new.size
 
 
-def _read_images_csv(file: Path, photos: Container[str]) -> dict[str, dict[str, str]]:
-    """The rows of an images.csv by photo."""
+def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[str, dict[str, str]]:
+    """The rows of an images.csv, which needs these columns, by photo."""
     header, table = read_table(file)
-    require(file, header, "image_id")
+    require(file, header, *columns)
     lines: dict[str, int] = {}
     for line, row in table:
         name, split = row["image_id"], row.get("split", "")
@@ -160,6 +165,7 @@ def _to_sample(path: Path, labels: Labels, described: Mapping[str, str]) -> Samp
         photo=described.get("photo", ""),
         split=described.get("split") or labels.split,
         rows=np.array(labels.rows, np.int64),
+        labelled_size=labels.size,
     )
 
 

@@ -10,13 +10,23 @@ line is not labelled.
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from wheatear.data.labels import SPLIT_NAMES, Labelled, Labels, decimal, parse_box, photos_in, refuse_missing
+from wheatear.data.labels import (
+    SPLIT_NAMES,
+    Labelled,
+    Labels,
+    decimal,
+    parse_box,
+    photos_in,
+    refuse_missing,
+    refuse_second,
+)
 from wheatear.data.sample import Sample
 from wheatear.data.tables import Table, read_table, require, write_table
 from wheatear.errors import InputError
 
 PHOTOS = "images"
-COLUMNS = ("image_name", "BoxesString", "domain")
+BOXES = "BoxesString"
+COLUMNS = ("image_name", BOXES, "domain")
 NO_BOX = "no_box"
 UNDIVIDED = "all"
 
@@ -43,13 +53,19 @@ def read(folder: Path) -> Labelled:
 
 
 def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
-    """Labels by image_name without its ending."""
+    """Labels by image_name without its ending; a line that is there twice counts once.
+
+    InputError for a photo in two lines that differ in their boxes.
+    """
     require(file, header, *COLUMNS)
     found: dict[str, Labels] = {}
+    texts: dict[str, str] = {}
     for line, row in table:
-        labels = found.setdefault(Path(row["image_name"]).stem, Labels(line, session=row["domain"]))
-        text = row["BoxesString"].strip()
-        if text == NO_BOX:
+        name, text = Path(row["image_name"]).stem, row[BOXES].strip()
+        labels = found.setdefault(name, Labels(line, session=row["domain"]))
+        if texts.setdefault(name, text) != text:
+            refuse_second(file.name, line, row["image_name"], labels)
+        if text == NO_BOX or labels.line != line:
             continue
         place = f"{file.name}, line {line}"
         boxes = [parse_box(box.split(), place, "xmin ymin xmax ymax") for box in text.split(";")]
@@ -66,8 +82,13 @@ def place(sample: Sample) -> PurePath:
 def write(samples: Sequence[Sample], folder: Path) -> None:
     (folder / PHOTOS).mkdir(parents=True, exist_ok=True)
     for split in sorted({sample.split for sample in samples} or {""}):
-        rows = [_row(sample) for sample in samples if sample.split == split]
-        write_table(folder / f"competition_{split or UNDIVIDED}.csv", [COLUMNS, *rows])
+        chosen = [sample for sample in samples if sample.split == split]
+        write_labels(chosen, folder / f"competition_{split or UNDIVIDED}.csv")
+
+
+def write_labels(samples: Sequence[Sample], file: Path) -> None:
+    """One csv alone, of all splits."""
+    write_table(file, [COLUMNS, *map(_row, samples)])
 
 
 def _row(sample: Sample) -> tuple[str, str, str]:

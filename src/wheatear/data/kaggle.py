@@ -10,7 +10,16 @@ submission is read too: image_id, PredictionString "score xmin ymin width height
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
-from wheatear.data.labels import Labelled, Labels, decimal, parse_box, photos_in, refuse_missing
+from wheatear.data.labels import (
+    Labelled,
+    Labels,
+    decimal,
+    parse_box,
+    parse_size,
+    photos_in,
+    refuse_missing,
+    refuse_second,
+)
 from wheatear.data.sample import Sample
 from wheatear.data.tables import Table, read_table, require, write_table
 
@@ -40,7 +49,8 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
     for line, row in table:
         name = row["image_id"]
         if name not in labels:
-            labels[name] = Labels(line, source=row.get("source", ""))
+            size = parse_size(row.get("width", ""), row.get("height", ""))
+            labels[name] = Labels(line, source=row.get("source", ""), size=size)
         words = row["bbox"].strip().removeprefix("[").removesuffix("]").split(",")
         x, y, width, height = parse_box(words, f"{file.name}, line {line}", "[xmin, ymin, width, height]")
         labels[name].boxes.append((x, y, x + width, y + height))
@@ -49,11 +59,12 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
 
 
 def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
-    """The same from a submission, without its scores."""
+    """The same from a submission, without its scores; InputError for a photo in two lines."""
     require(file, header, "image_id")
     labels: dict[str, Labels] = {}
     for line, row in table:
         mine = labels.setdefault(row["image_id"], Labels(line))
+        refuse_second(file.name, line, row["image_id"], mine)
         words = row[PREDICTIONS].split()
         for start in range(0, len(words), 5):
             box = words[start + 1 : start + 5]

@@ -10,6 +10,9 @@ from wheatear.images import PHOTO_SUFFIXES
 
 Box = tuple[float, float, float, float]
 
+Size = tuple[int, int]
+
+UNKNOWN: Size = (0, 0)
 HEAD = "wheat head"  # the name of the one class, in formats that name it
 SPLITS = ("train", "val", "test", "")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
@@ -21,7 +24,7 @@ BEYOND = 1e9  # pixels; no photo is as large, and squares of more are not finite
 
 @dataclass
 class Labels:
-    """What the label files say about one photo; `line` is where it is first named."""
+    """What the label files say about one photo; `line` is where it is first named, `size` its width and height."""
 
     line: int = 0
     source: str = ""
@@ -29,6 +32,7 @@ class Labels:
     split: str = ""
     boxes: list[Box] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+    size: Size = UNKNOWN
 
 
 class Labelled(NamedTuple):
@@ -72,6 +76,15 @@ def parse_box(words: Iterable[str], place: str, form: str) -> Box:
     raise InputError(f"{place}: {' '.join(words)!r} is no box; write it as {form!r}")
 
 
+def parse_size(width: str, height: str) -> Size:
+    """The size of a photo as its labels give it; UNKNOWN where they do not, or it makes no sense."""
+    try:
+        size = int(float(width)), int(float(height))
+    except (ValueError, OverflowError):
+        return UNKNOWN
+    return size if min(size) > 0 else UNKNOWN
+
+
 def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) -> None:
     """InputError for the names, each on a line (0: it has none), of photos that are not there."""
     missing = [
@@ -82,6 +95,12 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
         raise InputError(
             f"{file}: no photo for {', '.join(missing[:NAMED_AT_MOST])}{more}; add or unlist them"
         )
+
+
+def refuse_second(file: str, line: int, name: str, labels: Labels) -> None:
+    """InputError where the line of a photo is not its first, in a file that has one for each."""
+    if line != labels.line:
+        raise InputError(f"{file}, line {line}: {name} is on line {labels.line} already; keep one")
 
 
 def refuse_classes(folder: Path, classes: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ class Sample:
     split:   "train", "val", "test" or "" if not divided yet.
     rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages; in
              COCO the annotations' ids, in VOC the objects' numbers.
+    labelled_size: width and height of the photo by its labels; (0, 0) where they name none.
     """
 
     path: Path
@@ -29,11 +30,16 @@ class Sample:
     photo: str = ""
     split: str = ""
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    labelled_size: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:
         """The photo's file name without its ending: Kaggle's image_id."""
         return self.path.stem
+
+    def is_of_another_size(self) -> bool:
+        """Whether its labels were made on a photo of another size, so that their boxes frame other places here."""
+        return 0 not in self.labelled_size and self.labelled_size != (self.width, self.height) != (0, 0)
 
     @property
     def session_or_source(self) -> str:

@@ -12,6 +12,7 @@ from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
 Groups = dict[str, list[Sample]]
+COLUMNS = ("image_id", "source", "session", "photo", "split")  # of images.csv
 
 
 def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) -> list[Sample]:
@@ -67,6 +68,16 @@ def photos_of(samples: Sequence[Sample], split: str | None, folder: Path) -> lis
     return chosen
 
 
+def write_split(samples: Sequence[Sample], path: Path) -> None:
+    """As `write_images_csv`, but an images.csv that is there keeps its further columns and the rows of other photos."""
+    header, rows = read_table(path) if path.exists() else ([], [])
+    before = {row["image_id"]: row for _, row in rows}
+    now = {sample.name: dict(zip(COLUMNS, _row(sample), strict=True)) for sample in samples}
+    header = [*COLUMNS, *(column for column in header if column not in COLUMNS)]
+    both = [before.get(name, {}) | now.get(name, {}) for name in now | before]
+    write_table(path, [header, *([row.get(column, "") for column in header] for row in both)])
+
+
 def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
     """Those of the samples that an images.csv names, in its split; all of them as they are where it names none."""
     splits = read_splits(images)
@@ -81,8 +92,11 @@ def read_splits(images: Path) -> dict[str, str]:
 
 def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
     """Write images.csv (image_id, source, session, photo, split), whole or not at all."""
-    header = ("image_id", "source", "session", "photo", "split")
-    write_table(Path(path), [header, *((s.name, s.source, s.session, s.photo, s.split) for s in samples)])
+    write_table(Path(path), [COLUMNS, *map(_row, samples)])
+
+
+def _row(sample: Sample) -> tuple[str, ...]:
+    return sample.name, sample.source, sample.session, sample.photo, sample.split
 
 
 def _grouped(samples: Sequence[Sample]) -> Sequence[Sample]:

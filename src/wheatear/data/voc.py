@@ -20,6 +20,7 @@ from wheatear.data.labels import (
     by_name,
     decimal,
     parse_box,
+    parse_size,
     refuse_classes,
     refuse_missing,
 )
@@ -108,7 +109,8 @@ def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding
         raise InputError(f"{file.name}: not an XML file ({error}); write it again") from None
-    labels = Labels(source=root.findtext("source/database", ""), split=split)
+    size = parse_size(root.findtext("size/width", ""), root.findtext("size/height", ""))
+    labels = Labels(source=root.findtext("source/database", ""), split=split, size=size)
     for number, one in enumerate(root.iter("object"), start=1):
         labels.boxes.append(_box(one, f"{file.name}, object {number}"))
         labels.rows.append(number)

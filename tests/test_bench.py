@@ -13,6 +13,7 @@ import shared_error
 import unseen
 from wheatear.area import CountingError
 from wheatear.data.sample import Sample
+from wheatear.data.tables import read_table
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.train.recipe import validated
@@ -136,3 +137,10 @@ def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> No
     where_they_are[2, [0, 2]] += 1
     assert np.allclose(sorted(both.boxes.tolist()), where_they_are)
     assert np.allclose(sorted(both.scores), [0.35, 0.8, 0.9])
+
+
+def test_the_split_that_is_committed_is_that_of_the_photos() -> None:
+    shared = BENCH.parent.parent / "shared" / "gwd" / "images.csv"
+    if not shared.exists():
+        pytest.skip(f"no {shared}")
+    assert read_table(BENCH / "gwd.csv") == read_table(shared)

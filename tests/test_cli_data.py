@@ -64,7 +64,7 @@ def test_check_needs_torch_for_a_recipe_alone(folder: Path, monkeypatch: pytest.
     assert runner.invoke(app, ["check", str(folder)]).exit_code == 0
     result = runner.invoke(app, ["check", str(folder), "--recipe", "small"])
     assert result.exit_code == 1
-    assert "pip install 'wheatear[train]'" in result.stderr
+    assert "pip install '.[train]'" in result.stderr
 
 
 def test_check_fails_on_an_unreadable_photo(folder: Path) -> None:

@@ -347,7 +347,7 @@ def test_without_the_training_packages_the_user_learns_what_to_install(monkeypat
     monkeypatch.setitem(sys.modules, "lightning", None)  # as if it were not installed
     message = complaint(*arguments)
     assert message.startswith("training needs more packages (")
-    assert message.endswith("; run pip install 'wheatear[train]'")
+    assert message.endswith("; run pip install '.[train]' in wheatear's folder")
 
 
 # export

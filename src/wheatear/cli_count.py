@@ -179,7 +179,7 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
     try:
         from wheatear.plots import read_plots
     except ImportError as error:
-        raise InputError(f"{plots}: plots need the extra `geo`; pip install 'wheatear[geo]'") from error
+        raise InputError(f"{plots}: plots need the extra `geo`: pip install '.[geo]' in wheatear's folder") from error
     known = read_plots(plots)
     if known.note:
         typer.echo(f"wheatear: {plots}: {known.note}", err=True)

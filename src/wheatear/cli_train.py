@@ -25,7 +25,7 @@ def need_torch() -> None:
         import torchvision  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"training needs more packages ({error}); run pip install 'wheatear[train]'"
+            f"training needs more packages ({error}); run pip install '.[train]' in wheatear's folder"
         ) from None
 
 

@@ -48,7 +48,7 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
             photo_size(path, max_pixels)
             return None
         raise InputError(
-            f"{path}: is too large to be read whole; install wheatear[geo] to read it in windows"
+            f"{path}: is too large to be read whole; install the extra `geo` (pip install '.[geo]' in wheatear's folder)"
         )
     dataset = _open(path)
     if dataset is None:

@@ -73,3 +73,11 @@ def test_the_command(runs, tmp_path):
     assert result.stdout == f"The mean of 3 runs. Next: wheatear export {out}\n"
     again = runner.invoke(app, ["average", *map(str, runs), "--out", str(out)])
     assert complaint_of(again) == f"{out}: holds a run already; choose another folder"
+
+
+def test_runs_of_other_splits_have_no_mean(runs, tmp_path):
+    images = runs[1] / "images.csv"
+    images.write_text(images.read_text().replace(",val", ",train", 1))
+    with pytest.raises(InputError, match=r"b: divides other photos than .*a, or otherwise"):
+        average(runs, tmp_path / "mean")
+    assert not (tmp_path / "mean").exists()

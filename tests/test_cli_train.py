@@ -177,10 +177,12 @@ def test_more_photos_are_trained_on_and_written_down(data, tmp_path, trained):
     assert facts["more"] == [
         {"folder": name, "photos": 2, "heads": 1, "sources": ["pseudo"]} for name in ("one", "two")
     ]
-    (tmp_path / "run" / "joint").mkdir()  # it has begun
+    assert len(read_dataset(data, images=tmp_path / "run" / "images.csv")) == 8
+    (tmp_path / "run" / "cnn").mkdir()
+    (tmp_path / "run" / "cnn" / "last.ckpt").touch()  # it has begun
     going_on = ["train", data, "--recipe", TINY, "--out", tmp_path / "run", "--resume"]
     assert command(*going_on, *others).exit_code == 0
-    assert "holds a run on other photos" in complaint(*going_on)
+    assert "holds a run on other boxes" in complaint(*going_on)
     assert "has the name of" in complaint(*going_on, "--more", data)
 
 
@@ -191,6 +193,7 @@ def test_another_split_and_both_labellings_reach_the_run(field_dir, tmp_path, tr
     (tmp_path / "held.csv").write_text(f"image_id,split\n{rows}")
     options = ["--recipe", "small", "--labels", tmp_path / "other.csv", "--both"]
     options += ["--images", tmp_path / "held.csv", "--out", tmp_path / "run"]
+    options += ["--set", "stages.0.warmup_steps=1", "--set", "stages.1.warmup_steps=1"]
     result = command("train", field_dir, *options)
     assert result.exit_code == 0, result.output
     own = {sample.name: sample for sample in read_dataset(field_dir)}

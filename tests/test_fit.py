@@ -4,14 +4,16 @@ import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 
 from wheatear.errors import InputError
-from wheatear.train.fit import CHECKPOINT, fit, write_csv
+from wheatear.train.fit import CHECKPOINT, AveragedWeights, fit, write_csv
 from wheatear.train.order import epoch_seed, loader
 
 torch.set_num_threads(1)
@@ -167,3 +169,11 @@ def test_write_csv(tmp_path):
     write_csv(tmp_path / "metrics.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_averaged_weights_lie_where_the_network_is_trained(monkeypatch):
+    made = []
+    monkeypatch.setattr(EMAWeightAveraging, "setup", lambda self, *_: made.append(self._device))
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    AveragedWeights(decay=0.9).setup(trainer, nn.Linear(1, 1), "fit")
+    assert made == [torch.device("meta")]

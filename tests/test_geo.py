@@ -435,7 +435,9 @@ def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path
     path = geotiff(tmp_path / "a.tif")
     monkeypatch.setattr(wheatear.raster, "find_spec", lambda _: None)
     np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
-    with pytest.raises(InputError, match=r"a\.tif: is too large to be read whole; install the extra `geo`"):
+    with pytest.raises(
+        InputError, match=r"a\.tif: is too large to be read whole; install wheatear's extra `geo`"
+    ):
         open_pixels(path, max_pixels=400 * 600 - 1)
 
 

@@ -126,7 +126,8 @@ def test_photos_without_a_head_teach_nothing(tmp_path, samples):
 
 def test_a_run_is_not_gone_on_with_on_other_boxes(tmp_path, samples):
     open_run(tmp_path / "run", tiny_recipe(), samples, machine=CPU)
-    (tmp_path / "run" / "joint").mkdir()  # it has begun
+    (tmp_path / "run" / "joint").mkdir()
+    (tmp_path / "run" / "joint" / "last.ckpt").touch()  # it has begun
     open_run(tmp_path / "run", tiny_recipe(), samples[::-1], machine=CPU, resume=True)
     other = [replace(samples[0], boxes=samples[0].boxes + 1), *samples[1:]]
     with pytest.raises(InputError, match="holds a run on other boxes of these photos"):
@@ -296,8 +297,16 @@ def test_the_rate_rises_and_falls(step, share):
 
 
 def test_a_stage_shorter_than_its_warm_up_is_refused(tmp_path, samples):
-    with pytest.raises(InputError, match="4 steps in all, 4 to warm up"):
+    with pytest.raises(InputError, match=r"stage joint: 4 steps in all for .* photos, 4 to warm up"):
         train(tmp_path / "run", tiny_recipe({"warmup_steps": 4}), samples)
+
+
+def test_a_later_stage_is_refused_before_the_first_has_learned(tmp_path, samples):
+    recipe = tiny_recipe().model_dump(mode="json")
+    recipe["stages"].append(recipe["stages"][0] | {"stage": "blend", "share": 0.5, "warmup_steps": 50})
+    with pytest.raises(InputError, match=r"stage blend: 4 steps in all for .* photos, 50 to warm up"):
+        train(tmp_path / "run", Recipe.model_validate(recipe), samples)
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):

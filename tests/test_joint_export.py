@@ -52,3 +52,12 @@ def test_torch_and_onnxruntime_agree_at_any_size(both, shape):
         box, score = np.concatenate([np.zeros((1, 2)), gap(one, other, 0.02)]).max(0)
         assert box <= BOX_TOLERANCE
         assert score <= SCORE_TOLERANCE
+
+
+def test_a_network_for_small_photos_is_exported(tmp_path):
+    recipe = tiny_recipe().model_copy(update={"image_size": 96})
+    model = FasterRCNN(recipe).eval()
+    export_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    boxes, _ = session.run(["boxes", "scores"], {"image": np.zeros((200, 700, 3), np.uint8)})
+    assert boxes.shape[1] == 4

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tiny_recipe import tiny_recipe as joint_recipe
 from tiny_run import TINY, tiny_recipe, tiny_toml
@@ -209,3 +210,9 @@ def test_scales_that_no_photo_can_have(scale):
     changed = {"augment": {"crop": 128, "scale": scale}}
     with pytest.raises(ValueError, match=r"the smaller first, both between 0.1 and 10"):
         joint_recipe(changed)
+
+
+def test_a_recipe_has_a_stage_and_a_seed_that_torch_knows():
+    for part in ({"stages": []}, {"seed": 2**31}):
+        with pytest.raises(ValidationError):
+            Recipe.model_validate(joint_recipe().model_dump(mode="json") | part)

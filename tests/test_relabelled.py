@@ -70,7 +70,8 @@ def test_a_stage_may_learn_of_the_own_labels_alone(samples, tmp_path, both):
 def test_a_run_goes_on_with_its_own_labels_only(samples, tmp_path):
     labels = other(samples, tmp_path, both=True)
     run = opened(samples, tmp_path, labels)
-    (run.folder / "joint").mkdir()  # it has begun
+    (run.folder / "joint").mkdir()
+    (run.folder / "joint" / "last.ckpt").touch()  # it has begun
     opened(samples, tmp_path, labels, resume=True)
     for changed in (None, replace(labels, both=False)):
         with pytest.raises(InputError, match="holds a run on other labels; choose another folder"):

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from killed_run import train_until
-from tiny_run import divided, tiny_model, tiny_recipe, train_tiny
+from tiny_run import divided, fake_run, tiny_model, tiny_recipe, train_tiny
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import load_parts, save_parts
@@ -286,3 +286,12 @@ def test_maps_of_other_weights_are_not_used(samples, copy):
     assert {name.partition("-")[0] for name in new} == {"cnn", "rpn"}
     assert len(new) == 2
     assert not new & old
+
+
+def test_a_stage_is_not_trained_under_a_later_one(tmp_path, field_dir):
+    fake_run(tmp_path / "run", field_dir)
+    shutil.rmtree(tmp_path / "run" / "rpn")
+    with pytest.raises(
+        InputError, match="rcnn: was trained on another rpn; remove it, to train it anew, too"
+    ):
+        train_tiny(tmp_path / "run", field_dir, resume=True)

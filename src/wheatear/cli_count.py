@@ -124,7 +124,7 @@ def count_command(
         todo = named(found, photos)
         if drawn:
             typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)
-        if not any(photo.path.exists() for photo in todo):
+        if not any(os.path.exists(photo.path) for photo in todo):  # Path.exists raises where it may not look
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
@@ -179,7 +179,9 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
     try:
         from wheatear.plots import read_plots
     except ImportError as error:
-        raise InputError(f"{plots}: plots need the extra `geo`: pip install '.[geo]' in wheatear's folder") from error
+        raise InputError(
+            f"{plots}: plots need the extra `geo`: pip install '.[geo]' in wheatear's folder"
+        ) from error
     known = read_plots(plots)
     if known.note:
         typer.echo(f"wheatear: {plots}: {known.note}", err=True)

@@ -106,7 +106,7 @@ def train_command(
     from wheatear.data.more import add_more
     from wheatear.data.splits import split
     from wheatear.train.checkpoint import finished
-    from wheatear.train.fit import Machine
+    from wheatear.train.fit import Machine, first_process
     from wheatear.train.opening import open_run
     from wheatear.train.recipe import load_recipe
     from wheatear.train.recipe_changes import with_options
@@ -114,12 +114,13 @@ def train_command(
     from wheatear.train.run import train_run
     from wheatear.train.start import start_file
 
-    settings = with_options(load_recipe(recipe), set_ or ())
+    loaded = load_recipe(recipe)
+    settings = with_options(loaded, set_ or ())
     out = out or Path("runs") / settings.name
     samples = read_dataset(folder, images=images)
     divided = all(sample.split for sample in samples)
     if not divided:
-        samples = split(samples, seed=settings.seed)  # the recipe's, so that runs of other seeds compare
+        samples = split(samples, seed=loaded.seed)  # the recipe's own, so that runs of other seeds compare
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
     samples, added = add_more(samples, more or ())
@@ -130,6 +131,8 @@ def train_command(
         raise InputError(
             f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
         )
+    if "spawn" in strategy:
+        raise InputError(f"--strategy {strategy}: processes that are spawned cannot train here; give ddp")
     machine = Machine(accelerator, devices, strategy, workers)
     run = open_run(
         out,
@@ -142,32 +145,37 @@ def train_command(
         more=added,
         other_labels=other,
     )
+    say = typer.echo if first_process() else quiet
     if machine.only_imitates(precision):
-        typer.echo(
+        say(
             f"--precision {precision}: this processor only imitates it, in ten times the time; leave it out",
             err=True,
         )
     if run.left_out:
-        typer.echo(
-            f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them"
-        )
+        say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
     if stage and finished(out, stage):
-        typer.echo(f"Stage {stage} was finished already; remove {out / stage} to train it again")
+        say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
     with said_to_stop():
         train_run(run, stage)
     if not divided:
-        typer.echo(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
+        say(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
     left = [each.stage for each in settings.stages if not finished(out, each.stage)]
-    typer.echo(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
+    say(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
+
+
+def quiet(message: str, err: bool = False) -> None:
+    """What is said by all processes but the first of those that train together."""
 
 
 @contextmanager
 def said_to_stop() -> Iterator[None]:
-    """Tell how to go on where Lightning, which ends in silence, was stopped by Ctrl-C or SIGTERM; exit as shells do."""
+    """Tell how to go on after Ctrl-C, or SIGTERM at which Lightning ends in silence; exit as shells do."""
     try:
         yield
-    except SystemExit as stop:
-        terminated = type(stop) is not SystemExit  # Lightning's SIGTERMException
+    except (SystemExit, KeyboardInterrupt) as stop:
+        terminated = (
+            isinstance(stop, SystemExit) and type(stop) is not SystemExit
+        )  # Lightning's SIGTERMException
         typer.echo("wheatear: stopped; go on by the same command with --resume", err=True)
         raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
 

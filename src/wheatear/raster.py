@@ -48,7 +48,7 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
             photo_size(path, max_pixels)
             return None
         raise InputError(
-            f"{path}: is too large to be read whole; install the extra `geo` (pip install '.[geo]' in wheatear's folder)"
+            f"{path}: is too large to be read whole; install wheatear's extra `geo`: pip install '.[geo]'"
         )
     dataset = _open(path)
     if dataset is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wheatear.data.formats import IMAGES_CSV
+from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
@@ -20,13 +21,18 @@ from wheatear.train.export import load_run
 def average(runs: Sequence[Path], out: Path) -> Path:
     """Write a run folder with the mean weights of finished runs, its recipe the first one's. -> the weights' path.
 
-    Raises InputError for fewer than two runs, for runs that are not finished or of different layers, and where `out`
-    holds a run already.
+    Raises InputError for fewer than two runs, for runs that are not finished, of different layers or of another split,
+    as the mean would be judged by photos that one of them has learned from, and where `out` holds a run already.
     """
     if len(runs) < 2:
         raise InputError("one run alone has no mean; give two or more")
     if (out / RECIPE).exists():
         raise InputError(f"{out}: holds a run already; choose another folder")
+    for run in runs[1:]:
+        if read_splits(run / IMAGES_CSV) != read_splits(runs[0] / IMAGES_CSV):
+            raise InputError(
+                f"{run}: divides other photos than {runs[0]}, or otherwise; give runs of one images.csv"
+            )
     models = [load_run(run) for run in runs]
     model = models[0]
     model.load_state_dict(mean([each.state_dict() for each in models], runs))

@@ -155,9 +155,9 @@ def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> N
 
     seen: photos to quantize it by; without them its weights are stored as float16, and computed with as float32.
     """
-    example = torch.zeros(256, 320, 3, dtype=torch.uint8)
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
+    example = torch.zeros(max(256, two_cells), max(320, two_cells + 64), 3, dtype=torch.uint8)
     sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
     # What learns cuts regions out of maps in a way of its own (`roi_align`), so the graph is that of one that does not.
     with torch.no_grad(), warnings.catch_warnings():  # torchvision's nms calls torch by an old name

@@ -165,8 +165,13 @@ class StageProgress(Callback):
 class AveragedWeights(EMAWeightAveraging):
     """Lightning's, which judges, and keeps, the average even where no step has gone into it yet.
 
-    That is then what the training began with.
+    That is then what the training began with. It lies where the network is trained: Lightning asks where that is before
+    the network is there.
     """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
     def is_begun(self) -> bool:
         return self._average_model is not None and int(self._average_model.n_averaged) > 0

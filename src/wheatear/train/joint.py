@@ -13,7 +13,6 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
-from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.train.faster_rcnn import FasterRCNN, roi_targets
 from wheatear.train.joint_data import Batch
@@ -39,10 +38,6 @@ class JointTraining(StageModule):
     def configure_optimizers(self) -> Any:
         """Weight decay falls on the kernels alone; the rate changes each step."""
         stage, total = self.stage, int(self.trainer.estimated_stepping_batches)
-        if total <= stage.warmup_steps:
-            raise InputError(
-                f"joint: {total} steps in all, {stage.warmup_steps} to warm up; raise epochs or lower warmup_steps"
-            )
         groups = parameter_groups(self.model, self.parts, stage)
         optimizer: torch.optim.Optimizer
         if stage.optimizer == "sgd":

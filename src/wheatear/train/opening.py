@@ -1,6 +1,7 @@
 """A run folder made, or gone on with: what is to be trained on what, written down before it begins."""
 
 import hashlib
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from wheatear.files import sha256
 from wheatear.train.checkpoint import RECIPE, read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
+from wheatear.train.recipe_stages import JointStage
 from wheatear.train.relabelled import Relabelled, labellings, record
 from wheatear.train.start import as_started, is_trained, start_thresholds
 
@@ -67,12 +69,13 @@ def open_run(
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
     samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
-    more: the record of those among them that were added for training alone.
+    more: the record of those among them, at their end, that were added for training alone; images.csv leaves them out.
     other_labels are those of train photos; val photos are judged by their own.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
     another split, other boxes or labels, or that began with other weights; for photos of which none has a head, or none
-    is of train or of val; for a precision that there is not; where no stage learns of both labellings and they are
-    given; and where the recipe goes on from a trained detector and `weights` are none.
+    is of train or of val; for a precision that there is not; for a stage that would end before it has warmed up; where
+    no stage learns of both labellings and they are given; and where the recipe goes on from a trained detector and
+    `weights` are none.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
@@ -85,7 +88,9 @@ def open_run(
         raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
     if recipe.goes_on() and not (weights and is_trained(weights)):
         raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
+    refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices)
     recipe = as_started(recipe, weights)
+    own = samples[: len(samples) - sum(each.photos for each in more)]
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
         "thresholds": start_thresholds(weights),
@@ -94,7 +99,7 @@ def open_run(
     }
     kept = folder / RECIPE
     if first_process() and kept.exists() and has_begun(folder):
-        refuse_another(folder, recipe, samples, resume)
+        refuse_another(folder, recipe, own, resume)
         refuse_another_start(folder, start)
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
@@ -108,7 +113,7 @@ def open_run(
     if first_process():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
-        write_images_csv(samples, folder / IMAGES_CSV)
+        write_images_csv(own, folder / IMAGES_CSV)
         write_json(folder / FACTS, describe(by_split, precision, machine, more) | start)
     return Run(
         folder,
@@ -125,8 +130,22 @@ def open_run(
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a stage of a run folder has begun; where the start failed, none has, and nothing can be lost."""
-    return any(path.is_dir() for path in folder.iterdir())
+    """Whether a stage of a run folder has left anything; where the start failed, none has, and nothing can be lost."""
+    return any(
+        path.name != "tensorboard" for stage in folder.iterdir() if stage.is_dir() for path in stage.iterdir()
+    )
+
+
+def refuse_short(recipe: Recipe, photos: int, devices: int) -> None:
+    """Raises InputError for a joint stage whose steps are not more than those in which its rate rises."""
+    for stage in recipe.stages:
+        if isinstance(stage, JointStage):
+            steps = math.ceil(math.ceil(photos / devices) / stage.batch_size) * stage.epochs
+            if steps <= stage.warmup_steps:
+                raise InputError(
+                    f"stage {stage.stage}: {steps} steps in all for {photos:,} photos, {stage.warmup_steps} to warm "
+                    "up; raise its epochs or lower its warmup_steps"
+                )
 
 
 def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:

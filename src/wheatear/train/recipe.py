@@ -157,14 +157,17 @@ class Recipe(Part):
     """A detector and how it is trained."""
 
     name: str
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
     image_size: Count
     backbone: Annotated[BackboneRecipe, Field(discriminator="name")]
     pyramid: PyramidRecipe | None = None
     rpn: RPNRecipe
     roi: RoIRecipe
     detection: DetectionRecipe
-    stages: list[Annotated[CNNStage | RPNStage | RCNNStage | JointStage, Field(discriminator="stage")]]
+    stages: Annotated[
+        list[Annotated[CNNStage | RPNStage | RCNNStage | JointStage, Field(discriminator="stage")]],
+        Field(min_length=1),
+    ]
 
     def strides(self) -> list[int]:
         """The strides that the RPN or the RoI head looks at, ascending."""

@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,21 @@ def train_run(run: Run, only: str | None = None) -> None:
         if finished(run.folder, name) and (only != name or run.resume):
             load_parts(model, run.folder / name / WEIGHTS)
         elif only in (None, name):
+            refuse_later(run.folder, name, list(stages))
             train_stage(run, model, stage, name)
         else:
             raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
         if name == only:
             return
+
+
+def refuse_later(folder: Path, name: str, stages: Sequence[str]) -> None:
+    """Raises InputError where a stage after the one to be trained is there: it has learned on what was before it."""
+    for later in stages[stages.index(name) + 1 :]:
+        if finished(folder, later):
+            raise InputError(
+                f"{folder / later}: was trained on another {name}; remove it, to train it anew, too"
+            )
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,16 @@ def test_closing_closes_what_it_reads():
 
 
 def test_what_is_in_work_is_told_to_stop_before_it_is_waited_for():
-    stopping = threading.Event()
-    results = ahead(lambda n: n and stopping.wait(10), range(5), stopping=stopping)
+    begun, stopping, told = threading.Event(), threading.Event(), []
+
+    def wait(n: int) -> int:
+        if n:
+            begun.set()
+            told.append(stopping.wait(10))
+        return n
+
+    results = ahead(wait, range(5), stopping=stopping)
     assert next(results) == 0
-    results.close()  # would wait ten seconds
-    assert stopping.is_set()
+    assert begun.wait(10)
+    results.close()
+    assert told == [True]

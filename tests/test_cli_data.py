@@ -99,6 +99,16 @@ def test_split_overwrites_no_other_table(folder: Path) -> None:
         assert runner.invoke(app, ["split", str(folder), "--out", str(folder / "held.csv")]).exit_code == 0
 
 
+def test_split_keeps_what_else_the_folders_own_file_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "images.csv").write_text("image_id,split,variety\nfield_00000,,Apache\n")
+    assert runner.invoke(app, ["split", "../" + folder.name]).exit_code == 0
+    assert runner.invoke(app, ["split", str(folder), "--out", "images.csv"]).exit_code == 0
+    assert (folder / "images.csv").read_text().splitlines()[1].endswith(",Apache")
+
+
 def test_split_counts_the_tiles_of_a_photo(folder: Path) -> None:
     rows = "".join(f"field_0000{k},,,{k // 3},\n" for k in range(8))
     (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)

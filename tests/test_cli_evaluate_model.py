@@ -309,7 +309,13 @@ def test_a_split_that_names_some_of_the_photos_is_not_taken(folder, model, tmp_p
     (folder / "images.csv").unlink()
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "images.csv").write_text("".join(lines[:2]))
-    assert f"{tmp_path / 'images.csv'}: names 1 of the " in complaint(folder, "--model", model)
+    assert f"or --images {tmp_path / 'images.csv'} to judge by its val photos" in complaint(
+        folder, "--model", model
+    )
+    (tmp_path / "images.csv").write_text(
+        "".join(lines[:2]) + lines[1].replace(lines[1].split(",")[0], "gone", 1)
+    )
+    assert complaint(folder, "--model", model).endswith("give --split all to judge by all of them")
     assert evaluate(folder, "--model", model, "--split", "all").exit_code == 0
     (tmp_path / "images.csv").write_text("image_id,split\nother,val\n")
     assert "divided by" not in evaluate(folder, "--model", model).stdout

@@ -262,12 +262,37 @@ def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
     assert lines_of(count(model, out, photos, *formats)) == []
 
 
-@pytest.mark.parametrize("name", ["counts.csv", "annotated/a.jpg", "settings.json"])
-def test_files_of_ones_own_are_not_written_over(model, photos, name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("counts.csv", []),
+        ("settings.json", []),
+        ("annotated/a.jpg", []),
+        ("annotated/a.jpg", ["--resume"]),
+        ("submission.csv", ["--format", "kaggle"]),
+        ("report.html", ["--report"]),
+        ("maps/a.gpkg", []),
+    ],
+)
+def test_files_of_ones_own_are_not_written_over(model, photos, name, options):
     own = photos / name
     own.parent.mkdir(exist_ok=True)
     own.write_text("image;heads\na.png;31\n")
-    result = count(model, photos, photos)
+    result = count(model, photos, photos / "a.png", *options)
     assert result.exit_code == 1
-    assert "is there already and of no count; name another folder for --out" in result.stderr
+    assert "is there already, and no count's tables; name another folder for --out" in result.stderr
     assert own.read_text() == "image;heads\na.png;31\n"
+
+
+def test_files_of_ones_own_that_are_not_written_over_are_no_matter(model, photos):
+    for name in (
+        "annotated/a.jpg",
+        "annotated/.DS_Store",
+        "maps/site.pdf",
+        "report.html",
+        "plots.csv",
+        "submission.csv",
+    ):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_text("mine")
+    assert count(model, photos, photos / "a.png", "--no-pictures").exit_code == 0

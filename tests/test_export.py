@@ -18,7 +18,7 @@ from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import read_json
+from wheatear.train.checkpoint import read_json, write_json
 from wheatear.train.export import (
     BOX_TOLERANCE,
     SCORE_TOLERANCE,
@@ -309,3 +309,13 @@ def test_a_run_of_another_version_is_named(run, tmp_path):
 
 def test_a_model_is_loaded_in_evaluation_mode(run):
     assert not any(module.training for module in load_run(run).modules())
+
+
+def test_photos_added_for_training_are_of_gwhd_too(field_dir, tmp_path):
+    fake_run(tmp_path / "run", field_dir)
+    facts = read_json(tmp_path / "run" / "run.json")
+    recipe = tiny_recipe()
+    for sources, licensed in ((["myfield"], False), (["usask_1"], True), (["Arvalis_5"], True)):
+        more = [{"folder": "more", "photos": 1, "heads": 1, "sources": sources}]
+        write_json(tmp_path / "run" / "run.json", facts | {"more": more})
+        assert bool(describe_run(tmp_path / "run", recipe).licence) == licensed

@@ -285,7 +285,7 @@ def test_marks_that_gdal_takes_for_archives(model, tmp_path, monkeypatch, mark):
 
 
 def layers_file(path: Path, *layers: str, kind: str = "Polygon") -> Path:
-    shape = shapely.box(0, 0, 3, 4) if kind == "Polygon" else shapely.Point(0, 0)
+    shape = shapely.Point(0, 0) if kind == "Point" else shapely.box(0, 0, 3, 4)
     for layer in layers:
         pyogrio.raw.write(
             path, shapely.to_wkb(np.array([shape])), [np.array([layer])], ["plot"], layer=layer, driver="GPKG",
@@ -299,6 +299,18 @@ def test_the_layer_of_plots_is_found_among_others(tmp_path):
     assert read_plots(one).names == ["field"]
     named = layers_file(tmp_path / "b.gpkg", "field", "Plots")
     assert read_plots(named).names == ["Plots"]
+    with_table = layers_file(tmp_path / "d.gpkg", "field", kind="Unknown")
+    pyogrio.raw.write(
+        with_table,
+        None,
+        [np.array(["red"])],
+        ["style"],
+        layer="layer_styles",
+        driver="GPKG",
+        geometry_type=None,
+        append=True,
+    )
+    assert read_plots(with_table).names == ["field"]
     neither = layers_file(tmp_path / "c.gpkg", "field", "trial")
     with pytest.raises(
         InputError, match=r"c\.gpkg: has several layers \(field, trial\); call that of the plots"

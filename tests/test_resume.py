@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,27 @@ def test_a_photo_and_a_link_to_it_are_gone_on_with(model, photos, tmp_path):
     (photos / "newest.png").symlink_to(photos / "a.png")
     assert count(model, out, photos, "--resume").exit_code == 0
     assert counted(out)["newest.png"] == counted(out)["a.png"]
+
+
+def test_a_large_photo_is_not_worked_on_after_a_stop(model, tmp_path, monkeypatch):
+    """The last photo has nine windows; the first one of them is being run when the user stops."""
+    for name in "abc":
+        draw(tmp_path / "in" / f"{name}.png", [(0, 0)])
+    Image.fromarray(np.zeros((3000, 3000, 3), np.uint8)).save(tmp_path / "in" / "z.png")
+    windows, begun, closing_now = [], threading.Event(), threading.Event()
+
+    def run(self: Detector, image: np.ndarray, score_threshold: float) -> Detections:
+        if len(image) > 1000:
+            windows.append(image.shape)
+            begun.set()
+            closing_now.wait(10)
+        return Detections(np.zeros((0, 4)), np.zeros(0), *image.shape[:2])
+
+    monkeypatch.setattr(Detector, "run", run)
+    todo = name_photos([tmp_path / "in"], tmp_path)
+    counts = count_photos(load(model), todo, tmp_path, Options(head_px=75.0))
+    assert [next(counts).name, next(counts).name] == ["a.png", "b.png"]
+    assert begun.wait(10)
+    threading.Timer(0.2, closing_now.set).start()
+    counts.close()
+    assert len(windows) == 1

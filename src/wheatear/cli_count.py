@@ -236,14 +236,22 @@ def _prepare(
     out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
 ) -> None:
     """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count_outputs import older_files, older_pictures, refuse_foreign, refuse_older
+    from wheatear.count import DETECTIONS, PLOTS
+    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_foreign, refuse_older
+    from wheatear.exports import EXPORTS
+    from wheatear.photo_names import COUNTS, SETTINGS
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
+    files = (
+        [] if options.resume else [COUNTS, DETECTIONS, SETTINGS]
+    )  # which say themselves that they do not fit
+    files += [EXPORTS[name][0] for name in formats]
+    files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
+    refuse_foreign(out, photos, options.pictures, files)
     if options.resume:
         return
-    refuse_foreign(out)
     refuse_older(out, formats)
     older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):

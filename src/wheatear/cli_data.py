@@ -107,7 +107,7 @@ def split(
         raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held) if held else split(known, val, seed)
-    write = write_split if out == folder / IMAGES_CSV else write_images_csv
+    write = write_split if out.resolve() == (folder / IMAGES_CSV).resolve() else write_images_csv
     write(samples, out)
     Console().print(_split_table(samples))
     photos = Counter(sample.photo for sample in samples)

@@ -50,14 +50,16 @@ def denoise_command(
     samples = read_dataset(folder, labels, images)
     refuse_own(folder, out, labels, images)
     todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
+    # Kaggle's columns cannot say of a photo that it has no heads, where DIR's own labels give it some.
+    empty = {sample.name for sample in samples if not len(sample.boxes)} if labels else set[str]()
+    emptied = empty and any(
+        len(own.boxes) for own in read_dataset(folder, images=images) if own.name in empty
+    )
+    write_labels = gwhd.write_labels if emptied else kaggle.write_labels
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_way(out)
     found = detect_in_each(todo, lambda s: denoised(s, detector.detect(s.path, min_score), keep))
     done, moved = {sample.name: sample for sample, _ in found}, sum(count for _, count in found)
-    # Kaggle's columns cannot say of a photo that it has no heads, where DIR's own labels give it some.
-    empty = {sample.name for sample in samples if not len(sample.boxes)} if labels else set[str]()
-    emptied = empty and any(len(own.boxes) for own in read_dataset(folder) if own.name in empty)
-    write_labels = gwhd.write_labels if emptied else kaggle.write_labels
     write_labels([done.get(sample.name, sample) for sample in samples], out)
     heads, others = sum(len(sample.boxes) for sample in done.values()), len(samples) - len(done)
     typer.echo(

@@ -128,12 +128,12 @@ def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
     images = run / IMAGES_CSV
     if not (run / "run.json").is_file() or not images.is_file():
         return list(samples)
-    there = len(read_splits(images).keys() & {sample.name for sample in samples})
+    named, names = read_splits(images).keys(), {sample.name for sample in samples}
+    there = len(named & names)
     if 0 < there < len(samples):
-        raise InputError(
-            f"{images}: names {there:,} of the {photos(len(samples))}; give --split all to judge by all of them, or "
-            f"--images {images} to judge by its val photos"
-        )
+        mend = "give --split all to judge by all of them"
+        mend += f", or --images {images} to judge by its val photos" if named <= names else ""
+        raise InputError(f"{images}: names {there:,} of the {photos(len(samples))}; {mend}")
     if there:
         typer.echo(f"The photos are divided by {images}")
     return divided_as(samples, images)

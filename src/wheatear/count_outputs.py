@@ -27,7 +27,6 @@ from wheatear.photo_names import (
     MAPS,
     PICTURES,
     PLOTS_MAP,
-    SETTINGS,
     Photo,
     are_results,
 )
@@ -37,14 +36,20 @@ REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
-def refuse_foreign(out: Path) -> None:
-    """InputError where OUT has files by the names of a count's that no count wrote, and a new run would write over."""
+def refuse_foreign(out: Path, photos: Sequence[Photo], drawn: bool, files: Iterable[str]) -> None:
+    """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
+
+    drawn: whether the run draws pictures. files: what else it writes.
+    """
     if are_results(out):
         return
-    for name in (COUNTS, DETECTIONS, PLOTS, SETTINGS, REPORT, PICTURES, MAPS):
-        place = out / name
-        if any(path.is_file() for path in (place, *place.rglob("*"))):
-            raise InputError(f"{place}: is there already and of no count; name another folder for --out")
+    pictures = [f"{PICTURES}/{photo.picture}" for photo in photos if drawn]
+    there = [name for name in (*files, *pictures) if (out / name).is_file()]
+    there += [f"{MAPS}/{place}" for place in sorted(_places(out / MAPS) & _maps_of(photos))]
+    if there:
+        raise InputError(
+            f"{out / there[0]}: is there already, and no count's tables; name another folder for --out"
+        )
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:
@@ -68,10 +73,18 @@ def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]
 
     drawn: whether the new run draws pictures at all.
     """
-    places = {str(PurePath(photo.picture).with_suffix("")) for photo in photos}
-    maps = {place + ending for place in places for ending in MAP_ENDINGS}
-    kept = {PICTURES: places if drawn else set[str](), MAPS: maps}
+    pictures = {_place(photo) for photo in photos if drawn}
+    kept = {PICTURES: pictures, MAPS: _maps_of(photos)}
     return [name for name, mine in kept.items() if not _places(out / name) <= mine]
+
+
+def _place(photo: Photo) -> str:
+    return str(PurePath(photo.picture).with_suffix(""))
+
+
+def _maps_of(photos: Sequence[Photo]) -> set[str]:
+    """The maps of photos, below MAPS and without their endings, if they were GeoTIFFs."""
+    return {_place(photo) + ending for photo in photos for ending in MAP_ENDINGS}
 
 
 def _places(folder: Path) -> set[str]:

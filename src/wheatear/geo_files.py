@@ -99,7 +99,7 @@ def _geopackage(path: Path) -> Iterator[Path]:
     OSError where GDAL cannot write, which it tells of in words of its database; InputError where it is the CRS.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = None if is_misread(path.parent) else path.parent
+    beside = None if is_misread(path.parent / GEOPACKAGE) else path.parent
     with whole(path) as part, TemporaryDirectory(dir=beside, prefix=".") as folder:
         try:
             yield Path(folder, GEOPACKAGE)

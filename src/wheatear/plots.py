@@ -99,7 +99,7 @@ def read_plots(path: Path) -> Plots:
 
 def is_misread(path: Path) -> bool:
     """Whether pyogrio takes a part of a path for the name of an archive, and would read or write elsewhere."""
-    return any(mark in str(path) for mark in "!;")
+    return "!" in str(path) or ";" in path.name
 
 
 def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCount]:
@@ -161,10 +161,15 @@ def _layer(path: Path, layers: list[tuple[str, str | None]]) -> str | None:
     """The name of the layer of plots among (name, type of geometry); None where there is no choice."""
     if len(layers) < 2:
         return None
-    polygons = [name for name, kind in layers if "Polygon" in (kind or "")]
-    for fitting in ([name for name, _ in layers if name.lower() == LAYER], polygons):
-        if len(fitting) == 1:
-            return fitting[0]
+    kinds = {name: kind or "" for name, kind in layers}  # none: a table, such as QGIS's layer_styles
+    fitting = (
+        [name for name in kinds if name.lower() == LAYER]
+        or [name for name, kind in kinds.items() if "Polygon" in kind]
+        or [name for name, kind in kinds.items() if kind == "Unknown"]  # whatever its shapes are
+        or [name for name, kind in kinds.items() if kind]
+    )
+    if len(fitting) == 1:
+        return fitting[0]
     names = ", ".join(name for name, _ in layers)
     raise InputError(
         f"{path}: has several layers ({names}); call that of the plots {LAYER}, or save it alone"

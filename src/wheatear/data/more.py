@@ -11,7 +11,7 @@ from wheatear.errors import InputError
 
 @dataclass(frozen=True)
 class More:
-    """What a folder adds, for the record of a run. sources: the label files' own names for where photos are from."""
+    """What a folder adds, for the record of a run. sources: the names of its photos' sources and sessions."""
 
     folder: str
     photos: int
@@ -42,5 +42,5 @@ def add_more(samples: Sequence[Sample], folders: Sequence[Path]) -> tuple[list[S
 
 def _record(folder: Path, samples: Sequence[Sample]) -> More:
     heads = sum(len(sample.boxes) for sample in samples)
-    sources = {sample.source for sample in samples} - {""}
+    sources = {name for sample in samples for name in (sample.source, sample.session)} - {""}
     return More(folder.resolve().name, len(samples), heads, sorted(sources))

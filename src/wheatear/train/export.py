@@ -1,7 +1,7 @@
 """From a run folder, or a detector that was exported before, to model.onnx and its card, model.json."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,7 +192,8 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
     """The card of a run, with its stages' figures. Its thresholds are its start's (`start_thresholds`), or 0.5."""
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
     facts = read_json(run / "run.json")
-    licence, citation = (DATA_LICENCE, CITATION) if is_gwhd(run / IMAGES_CSV) else ("", "")
+    added = {name for each in facts.get("more", []) for name in each["sources"]}
+    licence, citation = (DATA_LICENCE, CITATION) if is_gwhd(run / IMAGES_CSV, added) else ("", "")
     return Card(
         format=1,
         name=recipe.name,
@@ -208,10 +209,15 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
     )
 
 
-def is_gwhd(images: Path) -> bool:
-    """Whether any photo of a run's images.csv is from an institute of the Global Wheat Head Dataset, by its source."""
+def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
+    """Whether any photo of a run is from an institute of the Global Wheat Head Dataset, by its source or session.
+
+    added: those of photos that images.csv does not name, as they were added for training alone.
+    """
     _, table = read_table(images)
-    names = {row[column] for _, row in table for column in ("source", "session") if row.get(column)}
+    names = set(added) | {
+        row[column] for _, row in table for column in ("source", "session") if row.get(column)
+    }
     return any(name.lower().partition("_")[0] in GWHD_INSTITUTES for name in names)
 
 

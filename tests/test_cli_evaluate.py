@@ -172,3 +172,15 @@ def test_a_label_that_is_inside_out_is_drawn_in_the_report(tmp_path: Path) -> No
     )
     assert result.exit_code == 0, result.output
     check_page(tmp_path / "out" / "report.html")
+
+
+def test_detections_are_not_written_over(field_dir: Path, detections: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    own = tmp_path / "out" / "detections.csv"
+    own.write_text(detections.read_text())
+    result = run(field_dir, "--detections", own, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "detections.csv: would be written over; name another folder for --out" in result.output
+    (tmp_path / "out" / "counts.csv").write_text("image,heads,more\n")  # a count's
+    assert run(field_dir, "--detections", detections, "--out", tmp_path / "out").exit_code == 1
+    assert own.read_text() == detections.read_text()

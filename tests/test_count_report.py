@@ -5,11 +5,12 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from html_checks import check_page
-from wheatear.count_report import MANY, SIDE, SMALL_SIDE, write_report
+from wheatear.count_report import MANY, SIDE, SMALL_SIDE, _binned, _text, write_report
 from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.page import thumbnail
@@ -140,3 +141,17 @@ def test_thumbnails_are_small(pictures: dict[str, Path]) -> None:
         assert thumbnail(picture, SIDE).startswith("data:image/jpeg;base64,")
         assert max(picture.size) >= SIDE
     assert len(thumbnail(Image.new("RGBA", (4000, 3000)), 64)) < 1500
+
+
+def test_bins_of_whole_numbers_hold_as_many_each() -> None:
+    for values in (np.repeat(np.arange(17), 20), np.repeat(np.arange(4), 75), np.repeat(np.arange(60), 10)):
+        counts, edges = _binned(values.astype(float))
+        assert counts.sum() == len(values)
+        assert len({*counts[:-1]}) <= 1
+        assert (np.diff(edges) == np.diff(edges)[0]).all()
+    counts, _ = _binned(np.array([7.0, 7.0]))
+    assert counts.tolist() == [2]
+
+
+def test_many_heads_are_written_out() -> None:
+    assert [_text(number) for number in (1234567, 41.5, 99999, None)] == ["1,234,567", "41.5", "99,999", "–"]

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from tiny_model import write_tiny_model
 from wheatear.detections import Detections
@@ -108,3 +109,15 @@ def test_the_detector_takes_it_from_its_card(tmp_path):
     assert detector.estimate_head_px(InMemory(np.full((300, 300, 3), 90, np.uint8))) is None
     with pytest.raises(ValueError, match="head_px must be above 0"):
         detector.detect(np.zeros((8, 8, 3), np.uint8), head_px=0)
+
+
+def test_a_photo_is_given_as_to_detect(tmp_path, monkeypatch):
+    monkeypatch.setattr("wheatear.detector.estimate_head_px", lambda run, pixels, trained: pixels.width)
+    detector = load(write_tiny_model(tmp_path))
+    image = np.zeros((40, 60, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    assert detector.estimate_head_px(image) == detector.estimate_head_px(tmp_path / "a.png") == 60
+    with pytest.raises(TypeError, match="uint8"):
+        detector.estimate_head_px(image.astype(float))
+    with pytest.raises(ValueError, match="finite"):
+        detector.detect(image, head_px=float("inf"))

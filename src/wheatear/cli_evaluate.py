@@ -87,6 +87,7 @@ def evaluate_command(
             err=True,
         )
     chosen = photos_of(known, split, folder)
+    refuse_tables(out, detections, other_labels)
     out.mkdir(parents=True, exist_ok=True)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
@@ -115,6 +116,15 @@ def evaluate_command(
         judgements = list(figures.values())
         failures = known_failures(chosen, found, judgements[0], judgements[-1])
         keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
+
+
+def refuse_tables(out: Path, *read: Path | None) -> None:
+    """InputError where OUT/detections.csv is read from, or a count's, since what is judged is written there."""
+    from wheatear.photo_names import are_results
+
+    own = out / "detections.csv"
+    if own.resolve() in [file.resolve() for file in read if file] or (own.exists() and are_results(out)):
+        raise InputError(f"{own}: would be written over; name another folder for --out")
 
 
 def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":

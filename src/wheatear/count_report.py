@@ -1,6 +1,7 @@
 """report.html of a run of `wheatear count`: its table, a histogram, thumbnails, the settings and the model's card."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -121,9 +122,14 @@ def _histogram(values: Sequence[float], name: str) -> str:
 
 
 def _binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bins of Freedman and Diaconis, at most MOST_BARS; of counts that are few, a bin for each."""
-    bins = min(MOST_BARS, len(np.histogram_bin_edges(values, "auto")) - 1)
-    counts, edges = np.histogram(values, max(1, bins))
+    """Bins of Freedman and Diaconis, at most MOST_BARS; of whole numbers as many in each, so that none seems rare."""
+    bins = max(1, min(MOST_BARS, len(np.histogram_bin_edges(values, "auto")) - 1))
+    if (values != np.round(values)).any():
+        counts, edges = np.histogram(values, bins)
+        return counts, edges
+    low, span = values.min(), values.max() - values.min() + 1
+    width = np.ceil(span / bins)
+    counts, edges = np.histogram(values, low - 0.5 + width * np.arange(np.ceil(span / width) + 1))
     return counts, edges
 
 
@@ -174,7 +180,7 @@ def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: in
     with opened(picture) as image:
         data = thumbnail(image, side)
     near = picture.resolve().is_relative_to(folder.resolve())
-    link = quote(picture.resolve().relative_to(folder.resolve()).as_posix(), errors="replace") if near else ""
+    link = quote(os.fsencode(picture.resolve().relative_to(folder.resolve()).as_posix())) if near else ""
     return opening(data, f"{name}: {_text(row['heads'])} heads", link)
 
 
@@ -227,7 +233,9 @@ def _number(value: Value) -> float | None:
 
 def _text(value: Value) -> str:
     number = _number(value)
-    return "–" if number is None else f"{number:,.6g}"
+    if number is None:
+        return "–"
+    return f"{number:,.0f}" if abs(number) >= 100_000 else f"{number:,.6g}"
 
 
 def _short(number: float) -> str:

@@ -1,6 +1,7 @@
 """Detector: a trained model.onnx run by onnxruntime, without torch."""
 
 import hashlib
+import math
 from contextlib import closing
 from functools import partial
 from importlib.resources import files
@@ -150,13 +151,20 @@ class Detector:
                 raise InputError(f"{path}: {error}") from error
 
     def scale_for(self, head_px: float) -> float:
-        """By how much a photo with heads of this size, in pixels, is resized. ValueError unless above 0."""
-        if not head_px > 0:
-            raise ValueError(f"head_px must be above 0, got {head_px}")
+        """By how much a photo with heads of this size, in pixels, is resized. ValueError unless above 0 and finite."""
+        if not 0 < head_px < math.inf:
+            raise ValueError(f"head_px must be above 0 and finite, got {head_px}")
         return self.card.head_px / head_px
 
-    def estimate_head_px(self, pixels: Pixels) -> float | None:
-        """The size of the heads in a photo, in pixels, for detect's head_px; see head_size.estimate_head_px."""
+    def estimate_head_px(self, photo: str | Path | np.ndarray | Pixels) -> float | None:
+        """The size of the heads in a photo, in pixels, for detect's head_px; see head_size.estimate_head_px.
+
+        photo: as in detect; InputError, TypeError and ValueError likewise.
+        """
+        if isinstance(photo, str | Path):
+            with closing(open_pixels(photo)) as opened:
+                return self.estimate_head_px(opened)
+        pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
         run = partial(self.run, score_threshold=self.card.score_floor)
         return estimate_head_px(run, pixels, self.card.head_px)
 
@@ -164,10 +172,11 @@ class Detector:
         """One run of the model over (H, W, 3) uint8 RGB, whatever its size. InputError where it fails."""
         try:
             boxes, scores = self._session.run(["boxes", "scores"], {"image": np.ascontiguousarray(image)})
+            found = Detections(boxes, scores, *image.shape[:2])
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             message = f"the model failed on this photo ({first_line(error)}); try a smaller one"
             raise InputError(message) from error
-        return Detections(boxes, scores, *image.shape[:2]).above(score_threshold)
+        return found.above(score_threshold)
 
 
 def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = None) -> Detector:

@@ -244,9 +244,8 @@ def _prepare(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
-    files = (
-        [] if options.resume else [COUNTS, DETECTIONS, SETTINGS]
-    )  # which say themselves that they do not fit
+    # With --resume the tables say themselves that they do not fit.
+    files = [] if options.resume else [COUNTS, DETECTIONS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
     refuse_foreign(out, photos, options.pictures, files)

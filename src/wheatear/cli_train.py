@@ -173,9 +173,8 @@ def said_to_stop() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as stop:
-        terminated = (
-            isinstance(stop, SystemExit) and type(stop) is not SystemExit
-        )  # Lightning's SIGTERMException
+        # Lightning's SIGTERMException is a kind of SystemExit.
+        terminated = type(stop) not in (SystemExit, KeyboardInterrupt)
         typer.echo("wheatear: stopped; go on by the same command with --resume", err=True)
         raise typer.Exit(128 + (signal.SIGTERM if terminated else signal.SIGINT)) from None
 

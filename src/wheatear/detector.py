@@ -134,7 +134,7 @@ class Detector:
         scale = 1.0 if head_px is None else self.scale_for(head_px)
         if isinstance(photo, str | Path):
             return self._detect_in_file(photo, threshold, head_px)
-        pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
+        pixels = _pixels(photo)
         if self.tta is None:
             run = partial(self.run, score_threshold=threshold)
             return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
@@ -164,7 +164,7 @@ class Detector:
         if isinstance(photo, str | Path):
             with closing(open_pixels(photo)) as opened:
                 return self.estimate_head_px(opened)
-        pixels = photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
+        pixels = _pixels(photo)
         run = partial(self.run, score_threshold=self.card.score_floor)
         return estimate_head_px(run, pixels, self.card.head_px)
 
@@ -266,6 +266,10 @@ def _refuse_foreign(path: Traversable, session: "InferenceSession") -> None:
     outputs = {entry.name for entry in session.get_outputs()}
     if inputs != [("image", "tensor(uint8)", 3)] or not {"boxes", "scores"} <= outputs:
         raise InputError(f"{path}: not a Wheatear detector; give a model that `wheatear export` wrote")
+
+
+def _pixels(photo: np.ndarray | Pixels) -> Pixels:
+    return photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
 
 
 def _checked(image: object) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from wheatear.data import coco, gwhd, kaggle, voc, yolo
-from wheatear.data.labels import SPLITS, Labelled, Labels, refuse_missing
+from wheatear.data.labels import SPLITS, Labelled, Labels, refuse_missing, refuse_second
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
 from wheatear.data.tables import read_table, require
@@ -139,13 +139,11 @@ def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[
     lines: dict[str, int] = {}
     for line, row in table:
         name, split = row["image_id"], row.get("split", "")
-        if name in lines:
-            raise InputError(f"{file.name}, line {line}: {name} is on line {lines[name]} already; keep one")
+        refuse_second(file.name, line, name, lines.setdefault(name, line))
         if split not in SPLITS:
             raise InputError(
                 f"{file.name}, line {line}: no split {split!r}; write train, val, test or nothing"
             )
-        lines[name] = line
     refuse_missing(file.name, lines, photos)
     return {row["image_id"]: row for _, row in table}
 

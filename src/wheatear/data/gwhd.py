@@ -64,7 +64,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
         name, text = Path(row["image_name"]).stem, row[BOXES].strip()
         labels = found.setdefault(name, Labels(line, session=row["domain"]))
         if texts.setdefault(name, text) != text:
-            refuse_second(file.name, line, row["image_name"], labels)
+            refuse_second(file.name, line, row["image_name"], labels.line)
         if text == NO_BOX or labels.line != line:
             continue
         place = f"{file.name}, line {line}"

@@ -64,7 +64,7 @@ def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[s
     labels: dict[str, Labels] = {}
     for line, row in table:
         mine = labels.setdefault(row["image_id"], Labels(line))
-        refuse_second(file.name, line, row["image_id"], mine)
+        refuse_second(file.name, line, row["image_id"], mine.line)
         words = row[PREDICTIONS].split()
         for start in range(0, len(words), 5):
             box = words[start + 1 : start + 5]

@@ -97,10 +97,10 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
         )
 
 
-def refuse_second(file: str, line: int, name: str, labels: Labels) -> None:
+def refuse_second(file: str, line: int, name: str, first: int) -> None:
     """InputError where the line of a photo is not its first, in a file that has one for each."""
-    if line != labels.line:
-        raise InputError(f"{file}, line {line}: {name} is on line {labels.line} already; keep one")
+    if line != first:
+        raise InputError(f"{file}, line {line}: {name} is on line {first} already; keep one")
 
 
 def refuse_classes(folder: Path, classes: Iterable[str]) -> None:

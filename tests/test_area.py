@@ -84,3 +84,23 @@ def test_figures_of_a_row():
     assert figures(50, 2.0, None) == [50, "", "", 2.0, 25.0, "", ""]
     assert figures(50, 2.0, error) == [50, 40.2, 59.8, 2.0, 25.0, 20.1, 29.9]
     assert figures(0, 0.0, error) == [0, 0.0, 9.8, "", "", "", ""]
+
+
+def test_the_frame_is_the_photos_width_be_it_upright(tmp_path):
+    assert Scale(frame_m=1.5).gsd(tmp_path / "none.jpg", 500, 1000) == 0.003
+
+
+@pytest.mark.parametrize(
+    "missing", [TAGS.ExifImageWidth, TAGS.ExifImageHeight, TAGS.FocalPlaneResolutionUnit]
+)
+def test_a_camera_may_leave_out_a_tag(missing):
+    """The unit is then an inch (EXIF 2.3), the photo as large as it was taken, lying or upright."""
+    exif = {
+        TAGS.FocalLength: 24.0,
+        TAGS.FocalPlaneXResolution: 6000 / 36 * 25.4,
+        TAGS.FocalPlaneResolutionUnit: 2,
+    }
+    exif |= {TAGS.ExifImageWidth: 6000, TAGS.ExifImageHeight: 4000}
+    del exif[missing]
+    for size in ((6000, 4000), (4000, 6000)):
+        assert 2 * pitch_per_focal_length(exif, *size) == pytest.approx(0.0005)

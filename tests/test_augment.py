@@ -8,6 +8,7 @@ from wheatear.train.augment import (
     Picture,
     add_noise,
     augment,
+    compose,
     compress,
     cut_out,
     join,
@@ -221,3 +222,51 @@ def test_all_of_it_together_is_a_picture_and_the_same_for_the_same_seed(first):
 def test_photos_without_heads_stay_without():
     picture = augment(empty(), empty, 1.0, recipe(**ALL), np.random.default_rng(0))
     assert picture.boxes.shape == (0, 4)
+
+
+def test_a_shaken_sum_is_rounded():
+    """Of the 7 places of a hand's way 4 at most are of 1, the others of 0: 0.57."""
+    image = np.zeros((5, 30, 3), np.uint8)
+    image[:, 12:16] = 1
+    assert shake(image, 6, 0.0).max() == 1
+
+
+def test_boxes_of_a_mosaic_lie_on_their_heads():
+    """Four photos that meet at a row and a column which differ."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        picture = compose(painted(), painted, 1.0, recipe(crop=256, mosaic=1.0, scale=(1.0, 1.0)), rng)
+        assert len(picture.boxes)
+        for x1, y1, x2, y2 in picture.boxes.round().astype(int):
+            assert (picture.image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1, 0] > 127).all()
+
+
+class Highest:
+    """A generator that draws the upper limit."""
+
+    def uniform(self, low, high, shape=None):
+        return high if shape is None else np.full(shape, high)
+
+
+def test_levels_beyond_white_and_black_stay_white_and_black():
+    image = np.array([0, 5, 250, 255], np.uint8)[:, None, None].repeat(3, 2).repeat(4, 1)
+    noisy = add_noise(image, 20, np.random.default_rng(0)).astype(int)
+    assert np.abs(noisy - image).max() < 100
+    bright = recolour(np.full((16, 16, 3), 250, np.uint8), recipe(brightness=0.9), Highest())
+    assert (bright == 255).all()
+
+
+def test_a_photo_may_be_turned_to_any_side():
+    sides = set()
+    for seed in range(40):
+        photo, rng = painted(160, 160, (70, 10, 90, 30)), np.random.default_rng(seed)
+        picture = augment(photo, painted, 1.0, recipe(crop=160, turn=True), rng)
+        sides.add(tuple(((picture.boxes[0, :2] + picture.boxes[0, 2:]) / 2).round().tolist()))
+    assert sides == {(80, 20), (80, 140), (20, 80), (140, 80)}
+
+
+def test_heads_that_are_too_thin_are_dropped_from_a_window():
+    photo = painted(box=(60, 30, 64, 90))
+    for min_side, number in ((3.9, 1), (4.1, 0)):
+        chosen = recipe(min_side=min_side, scale=(1.0, 1.0))
+        assert len(window(photo, (160, 200), 1.0, chosen, np.random.default_rng(0)).boxes) == number

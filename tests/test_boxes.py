@@ -96,3 +96,8 @@ def test_iou_counts_pixels(a, b):
 def test_nms_is_the_slow_one(boxes, iou_thresh, random):
     scores = np.array([random.choice([0.1, 0.5, 0.9]) for _ in boxes], np.float32)
     assert nms(boxes, scores, iou_thresh).tolist() == slow_nms(boxes, scores, iou_thresh)
+
+
+def test_an_overlap_of_exactly_the_threshold_stays_in_single_precision():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 4]], np.float32)  # 0.4 of float32 is more than 0.4
+    assert nms(boxes, np.array([0.9, 0.8], np.float32), 0.4).tolist() == [0, 1]

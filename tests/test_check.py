@@ -175,3 +175,7 @@ def test_labels_of_a_photo_of_another_size_are_named(tmp_path: Path) -> None:
     ]
     assert problems[0].detail == "80 × 100 px by its labels, 100 × 80 px as it is (turned by its EXIF tag?)"
     assert problems[1].detail == "4000 × 3000 px by its labels, 100 × 80 px as it is"
+
+
+def test_a_giant_is_judged_by_what_is_inside_the_photo(tmp_path: Path) -> None:
+    assert found(sample(tmp_path, "a", [*HEADS, [90, 0, 300, 10]])) == [("a.png", 7, "outside the photo")]

@@ -348,3 +348,47 @@ def test_the_command(field_dir: Path, tmp_path: Path) -> None:
 
 def test_the_command_offers_every_format() -> None:
     assert {each.value for each in Format} == set(FORMATS)
+
+
+def test_what_voc_says_beside_the_boxes(photos: Path, tmp_path: Path) -> None:
+    """Without our images.csv the source and the split are those of VOC's own files; two classes are refused."""
+    head = "<object><name>head</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>6</ymax></bndbox></object>"
+    texts = {
+        "Annotations/a.xml": f"<annotation><source><database>ethz</database></source>{head}</annotation>",
+        "Annotations/d.xml": "<annotation/>",
+        "ImageSets/Main/train.txt": "a\n",
+        "ImageSets/Main/val.txt": "d\n",
+    }
+    write_all(tmp_path, photos, texts)
+    a, d = read_dataset(tmp_path)
+    assert a.boxes.tolist() == [[1, 2, 4, 6]]
+    assert (a.source, a.split, d.split) == ("ethz", "train", "val")
+    (tmp_path / "Annotations" / "d.xml").write_text(
+        f"<annotation>{head.replace('head<', 'weed<')}</annotation>"
+    )
+    with pytest.raises(InputError, match=r"2 classes of boxes .head, weed.; keep"):
+        read_dataset(tmp_path)
+
+
+def test_a_year_in_a_coco_file_is_no_part_of_its_split(photos: Path, tmp_path: Path) -> None:
+    texts = {
+        "annotations/instances_train2017.json": coco_text(images=IMAGES[:1]),
+        "annotations/instances_val2017.json": coco_text(images=IMAGES[1:]),
+    }
+    write_all(tmp_path, photos, texts)
+    assert [sample.split for sample in read_dataset(tmp_path)] == ["train", "val"]
+
+
+def test_a_coco_area_is_width_times_height(samples: list[Sample], tmp_path: Path) -> None:
+    write_dataset(samples, tmp_path, "coco")
+    content = json.loads((tmp_path / "annotations" / "instances_train.json").read_text())
+    assert [one["area"] for one in content["annotations"]] == [61 * 43, 59.75 * 9.5]
+
+
+def test_the_last_folder_called_images_becomes_labels(tmp_path: Path) -> None:
+    for place in ("labels", "images/train/images", "images/train/labels"):
+        (tmp_path / place).mkdir(parents=True)
+    Image.new("RGB", (20, 10)).save(tmp_path / "images/train/images/a.png")
+    (tmp_path / "images/train/labels/a.txt").write_text("0 .5 .5 1 1\n")
+    [sample] = read_dataset(tmp_path)
+    assert sample.boxes.tolist() == [[0, 0, 20, 10]]

@@ -6,6 +6,8 @@ from PIL import Image
 
 from count_runs import count, draw, lines_of, table
 from tiny_model import write_tiny_model
+from wheatear.detections import Detections
+from wheatear.ground import odd_size
 
 
 def figures_of(out: Path, name: str) -> dict[str, str]:
@@ -107,3 +109,22 @@ def test_a_photo_that_is_almost_black_is_doubted(model, tmp_path, bits, is_dark)
     assert warnings == (
         "is almost black; if its file has 10 or 12 bits, save it as 8-bit RGB" if is_dark else ""
     )
+
+
+@pytest.mark.parametrize(
+    ("side", "head_px", "says"),
+    [
+        (60, None, ""),
+        (90, None, ""),
+        (100, None, "heads are 100 px, far from the 60 px"),
+        (35, None, "heads are 35 px, far from the 60 px"),
+        (100, 110.0, ""),
+        (60, 110.0, "heads are 60 px, far from the 110 px"),
+    ],
+)
+def test_heads_of_another_size_than_was_looked_for_are_doubted(side, head_px, says):
+    heads = Detections([[0, 0, side, side]] * 10, [0.9] * 10)
+    warning = odd_size(heads, 60.0, head_px)
+    assert (warning or "").startswith(says)
+    assert bool(warning) == bool(says)
+    assert odd_size(heads[:9], 60.0, head_px) is None

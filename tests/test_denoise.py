@@ -182,3 +182,10 @@ def test_photos_that_other_labels_empty_stay_so(folder, model, tmp_path):
     assert denoise(folder, "--out", out, "--model", model, "--labels", other).exit_code == 0
     again = {sample.name: len(sample.boxes) for sample in read_dataset(folder, out)}
     assert again == {"a": 0, "b": 0, "c": 1}
+
+
+def test_a_side_is_that_of_what_is_found():
+    """Found 20 px long and labelled 24 and 16: what the labels have in common is nothing."""
+    heads = Detections(np.array([[0, 0, 20, 20], [60, 20, 80, 40]]), np.array([0.9, 0.8]))
+    moved, _ = denoised(labelled([[0, 0, 24, 20], [60, 20, 76, 40]]), heads, 0)
+    np.testing.assert_allclose(moved.boxes, heads.boxes, atol=1e-5)

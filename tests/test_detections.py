@@ -26,10 +26,16 @@ def write(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_best_first_and_equal_scores_in_the_order_given():
+def test_best_first_as_single_precision():
     assert three().scores.tolist() == pytest.approx([0.9, 0.5, 0.5])
     assert three().boxes[:, 2].tolist() == [2, 1, 3]
     assert three().boxes.dtype == three().scores.dtype == np.float32
+
+
+def test_many_equal_scores_stay_in_the_order_given():
+    scores = np.tile([0.5, 0.9, 0.7], 20)
+    boxes = np.arange(60)[:, None] + [0, 0, 1, 1]
+    assert Detections(boxes, scores).boxes[:, 0].tolist() == sorted(range(60), key=lambda i: (-scores[i], i))
 
 
 @pytest.mark.parametrize(
@@ -161,3 +167,8 @@ def test_a_single_head_is_no_detections():
             heads[index]
     with pytest.raises(TypeError, match="walk over"):
         list(heads)
+
+
+def test_a_box_without_area_is_named(tmp_path):
+    with pytest.raises(InputError, match="line 2: xmax <= xmin or ymax <= ymin"):
+        read_csv(write(tmp_path, TITLES, "a,3,2,3,4,0.5"))

@@ -329,3 +329,13 @@ def test_a_photo_of_unknown_source_is_no_domain_either() -> None:
     assert result.overall.ada == 1
     assert set(result.sessions) == {"x", "y", "unknown"}
     assert evaluate([photo("c")], {"c": wrong}, 0.5).overall.ada == 0
+
+
+def test_a_row_of_the_table_by_hand():
+    truth = [photo("a.jpg", [0, 0, 10, 10], session="x"), photo("b.jpg", [0, 0, 10, 10], session="x")]
+    miss = [[50, 50, 60, 60, 0.9], [70, 70, 80, 80, 0.9]]
+    header, _, row = evaluate(truth, {"a": found([0, 0, 10, 10, 0.9], *miss)}, 0.5).table()
+    row = dict(zip(header, row, strict=True))
+    assert [row[name] for name in ("photos", "heads", "found")] == ["2", "2", "3"]
+    assert (row["precision"], row["recall"]) == ("0.333", "0.500")
+    assert (row["MAE"], row["RMSE"], row["bias"], row["R²"]) == ("1.50", "1.58", "+0.50", "–")

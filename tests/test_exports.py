@@ -157,3 +157,9 @@ def test_to_supervision() -> None:
     np.testing.assert_array_equal(found.confidence, TWO.scores)
     assert found.class_id.tolist() == [0, 0]
     assert len(NONE.to_supervision()) == 0
+
+
+def test_geojson_by_a_skewed_transform():
+    one = Detections(np.array([[10, 20, 13, 25]]), np.array([0.5]))
+    [feature] = one.to_geojson((2, 0.5, 100, 0.25, -4, 1000))["features"]
+    assert feature["geometry"]["coordinates"][0][:2] == [[130.0, 922.5], [132.5, 902.5]]

@@ -328,3 +328,26 @@ def test_the_size_that_labels_name_is_kept_beside_the_photos(kaggle: Path, tmp_p
     assert not a.is_of_another_size()
     write_photo(a.path, 40, 60)
     assert read_dataset(tmp_path / "out")[0].is_of_another_size()
+
+
+@pytest.mark.parametrize("to", ["kaggle", "gwhd", "coco", "yolo", "voc"])
+def test_coordinates_are_kept_to_a_thousandth_of_a_pixel(kaggle: Path, tmp_path: Path, to: str) -> None:
+    (kaggle / "train.csv").write_text(KAGGLE_HEADER + 'a,60,40,"[1.125, 2.001, 3.375, 4.002]",s\n')
+    write_dataset(read_dataset(kaggle), tmp_path / "out", to)
+    boxes = next(sample.boxes for sample in read_dataset(tmp_path / "out") if sample.name == "a")
+    np.testing.assert_allclose(boxes, [[1.125, 2.001, 4.5, 6.003]], atol=6e-4)
+
+
+def test_a_coordinate_far_below_zero_is_no_box(kaggle: Path) -> None:
+    (kaggle / "train.csv").write_text(KAGGLE_HEADER + 'a,60,40,"[-1e30, 2, 3, 4]",s\n')
+    with pytest.raises(InputError, match=r"line 2: .* is no box"):
+        read_dataset(kaggle)
+
+
+def test_images_csv_goes_before_what_the_format_says(gwhd: Path) -> None:
+    write_photo(gwhd / "images" / "r.png")
+    (gwhd / "competition_val.csv").write_text("image_name,BoxesString,domain\nr.png,no_box,Rres_1\n")
+    (gwhd / "images.csv").write_text("image_id,split,session\np,val,Rres_2\nr,train,\n")
+    p, q, r = read_dataset(gwhd)
+    assert (p.split, q.split, r.split) == ("val", "train", "train")
+    assert (p.session, q.session, r.session) == ("Rres_2", "Arvalis_5", "Rres_1")

@@ -128,3 +128,12 @@ def test_fused_boxes_stay_within_the_hull(given_views, iou_thresh):
     if len(together):
         assert (fused >= together.min(axis=0)).all()
         assert (fused <= together.max(axis=0)).all()
+
+
+def test_of_equal_scores_the_earlier_box_comes_first():
+    """Enough boxes, of three scores, for a sort that is not stable to mix them up."""
+    lefts = np.arange(60, dtype=np.float32)[:, None] * 10
+    view = np.hstack([lefts, lefts * 0, lefts + 8, lefts * 0 + 8])
+    scores = np.tile(np.array([0.5, 0.9, 0.7], np.float32), 20)
+    fused, _ = weighted_box_fusion([view, view], [scores, scores], 0.5)
+    np.testing.assert_array_equal(fused, view[np.argsort(-scores, kind="stable")])

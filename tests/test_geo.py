@@ -23,7 +23,7 @@ from wheatear.geo_files import write_density, write_heads, write_plots  # noqa: 
 from wheatear.ground import brightest  # noqa: E402
 from wheatear.images import open_photo  # noqa: E402
 from wheatear.pixels import InMemory, Window, valid_pixels  # noqa: E402
-from wheatear.plots import count_plots, read_plots  # noqa: E402
+from wheatear.plots import Plots, count_plots, read_plots  # noqa: E402
 from wheatear.raster import Raster, open_pixels  # noqa: E402
 
 UTM = CRS.from_epsg(32631)
@@ -452,3 +452,62 @@ def test_a_raster_without_data_in_its_middle_is_not_black(tmp_path, monkeypatch)
     monkeypatch.setattr("wheatear.ground.SAMPLE", 100)
     with closing(open_pixels(geotiff(tmp_path / "ring.tif", image=image, nodata=0))) as pixels:
         assert brightest(pixels) == 200
+
+
+def test_centres_of_odd_boxes_and_places_of_skewed_rasters(tmp_path):
+    pixels = raster(tmp_path / "a.tif", transform=Affine(0.01, 0.002, EAST, 0.003, -0.01, NORTH))
+    [centre] = centres(Detections([[10, 20, 13, 25]], [0.9]))
+    assert centre.tolist() == [11.5, 22.5]
+    [place] = map_points(pixels, np.array([centre]))
+    assert place - [EAST, NORTH] == pytest.approx([0.115 + 0.045, 0.0345 - 0.225], abs=1e-6)
+
+
+def test_the_ground_is_that_of_the_middle(tmp_path):
+    """1,000 rows of 0.02° from 60° down to 40° north, 20 columns."""
+    tall = raster(
+        tmp_path / "a.tif", image=np.zeros((1000, 20, 3), np.uint8), crs="EPSG:4326",
+        transform=Affine(0.02, 0, 3, 0, -0.02, 60),
+    )  # fmt: skip
+    east, north = degrees_per_metre(50)
+    assert pixel_area(tall) == pytest.approx(0.02**2 / east / north, rel=1e-3)
+
+
+def test_names_of_fields_in_capitals(tmp_path):
+    path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    path.write_text(path.read_text().replace('"plot"', '"Plot_ID"'))
+    assert read_plots(path).names == ["a", "b"]
+
+
+def test_a_plot_is_its_outline_not_its_frame(tmp_path):
+    """A triangle holds the first of two heads; the other lies in the corner that is not its own."""
+    triangle = shapely.Polygon([(EAST, NORTH), (EAST + 6, NORTH), (EAST, NORTH - 4)])
+    plots = Plots(tmp_path, ["a"], np.array([triangle]), UTM)
+    [plot] = count_plots(plots, HEADS[[0, 2]], raster(tmp_path / "a.tif"))
+    assert plot.heads == 1
+    assert plot.pixels == pytest.approx(400 * 600 / 2, rel=0.01)
+
+
+def test_a_head_on_the_line_between_two_plots_is_the_firsts(tmp_path):
+    """Pixels of 25 cm, so that the line at column 330, the middle of a head, is met exactly."""
+    pixels = raster(tmp_path / "a.tif", transform=Affine(0.25, 0, EAST, 0, -0.25, NORTH))
+    line = EAST + 330 * 0.25
+    west, east = shapely.box(EAST, NORTH - 100, line, NORTH), shapely.box(line, NORTH - 100, line + 60, NORTH)
+    for polygons in ([west, east], [east, west]):
+        plots = Plots(tmp_path, ["1", "2"], np.array(polygons), UTM)
+        assert [plot.heads for plot in count_plots(plots, HEADS[1:2], pixels)] == [1, 0]
+
+
+def test_a_raster_of_several_bands_of_rows(tmp_path):
+    """1,100 rows, of which 512 at a time are counted; the right half is without data from row 800 on."""
+    alpha = np.full((1100, 100), 255)
+    alpha[800:, 50:] = 0
+    pixels = raster(tmp_path / "a.tif", image=np.full((1100, 100, 3), 200, np.uint8), alpha=alpha)
+    plots = read_plots(plots_file(tmp_path / "p.geojson", upper=(0, 0, 1, 6), lower=(0, 6, 1, 11)))
+    upper, lower = count_plots(plots, HEADS[:0], pixels)
+    assert (upper.heads, lower.heads) == (0, 0)  # and yet they are listed
+    assert (upper.pixels, lower.pixels) == (600 * 100, 500 * 100 - 300 * 50)
+    assert lower.share == pytest.approx(0.7, abs=1e-3)
+    heads = Detections([[60, y, 80, y + 20] for y in (10, 710, 1050)], [0.9] * 3)
+    found = density(heads, pixels, area=1e-4, cell_m=1.0).heads_per_m2
+    assert np.flatnonzero(found).tolist() == [0, 7, 10]
+    np.testing.assert_allclose(found[[0, 7, 10], 0], [1, 1, 2])  # of the last cell half is data

@@ -121,3 +121,67 @@ def test_a_photo_is_given_as_to_detect(tmp_path, monkeypatch):
         detector.estimate_head_px(image.astype(float))
     with pytest.raises(ValueError, match="finite"):
         detector.detect(image, head_px=float("inf"))
+
+
+def found_at(looks, side=300):
+    """The size that is estimated of a photo of side² pixels, given (size, score, number) of what is found by scale."""
+    by_side = {round(side * scale): found for scale, found in looks.items()}
+
+    def run(image: np.ndarray) -> Detections:
+        heads = [
+            (size, score) for size, score, number in by_side.get(image.shape[0], ()) for _ in range(number)
+        ]
+        boxes = np.array([[5, 5, 5 + size, 5 + size] for size, _ in heads]).reshape(-1, 4)
+        return Detections(boxes, np.array([score for _, score in heads]), *image.shape[:2])
+
+    return estimate_head_px(run, InMemory(np.zeros((side, side, 3), np.uint8)), TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("looks", "size"),
+    [
+        ({0.5: [(60, 0.6, 10)], 1.0: [(30, 0.7, 10)]}, 120),  # surer, but of half the size that it learned
+        ({0.5: [(60, 0.9, 10), (25, 0.35, 15)]}, 120),  # the doubtful ones have no say in the size
+        (
+            {0.5: [(60, 0.9, 6), (60, 0.2, 30)], 1.0: [(60, 0.6, 10)]},
+            120,
+        ),  # nor the unlikely ones in the scale
+        ({0.5: [(60, 0.62, 10)], 1.0: [(60, 0.8, 3)]}, 120),  # three say less than ten
+        ({0.5: [(60, 0.5, 10)], 1.0: [(60, 0.6, 6)]}, None),  # a few sure ones more than many doubtful ones
+        ({0.5: [(60, 0.9, 5)]}, 120),
+        ({0.5: [(60, 0.9, 4)]}, None),
+    ],
+)
+def test_the_scale_that_counts_by_hand(looks, size):
+    assert found_at(looks) == size
+
+
+@pytest.mark.parametrize("edge", range(4))
+def test_heads_that_the_window_cuts_are_not_measured(edge):
+    """Ten whole ones of 120 px, and twenty with an edge on the border of what is seen, or a pixel beside it."""
+
+    def run(image: np.ndarray) -> Detections:
+        whole, cut = np.array([[10.0, 10, 70, 70]] * 10), np.array([[10.0, 10, 100, 100]] * 20)
+        cut[:, edge] = ([0] * 10 + [1] * 10) if edge < 2 else ([300] * 10 + [299] * 10)
+        number = 30 if image.shape[0] == 300 else 0  # at the scale 0.5 alone
+        return Detections(np.concatenate([whole, cut]), np.full(30, 0.9), *image.shape[:2])[:number]
+
+    assert estimate_head_px(run, InMemory(np.zeros((600, 600, 3), np.uint8)), TRAINED) == pytest.approx(120)
+
+
+@pytest.mark.parametrize("shape", [(700, 3000), (3000, 700)])
+def test_windows_lie_in_the_photo_whatever_its_shape(shape):
+    windows = []
+
+    class Recorded(InMemory):
+        def read(self, window):
+            windows.append(window)
+            return super().read(window)
+
+    estimate_head_px(sure_of_its_own_size, Recorded(np.zeros((*shape, 3), np.uint8)), TRAINED)
+    height, width = shape
+    assert all(0 <= w.top < w.bottom <= height and 0 <= w.left < w.right <= width for w in windows)
+    middles = {
+        ((w.top + w.bottom) / 2, (w.left + w.right) / 2) for w in windows if w.bottom - w.top == WINDOW / 2
+    }
+    assert middles == {(y * height, x * width) for y, x in ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
+from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import read_json
 from wheatear.train.export import describe_run, load_run
@@ -25,6 +27,7 @@ from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
+from wheatear.train.roi import label_proposals
 from wheatear.train.run import prepare, train_run
 
 torch.set_num_threads(1)
@@ -322,3 +325,61 @@ def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     assert digests[0] == digests[1]
     assert (tmp_path / "run" / "joint" / "weights.safetensors").exists()
     assert len(history(tmp_path / "run" / "joint")) == 2
+
+
+def test_a_step_draws_from_the_stages_proposals_and_the_heads_and_sums_all_losses(monkeypatch):
+    recipe = tiny_recipe({"proposals": 5})
+    module = JointTraining(FasterRCNN(recipe), recipe.stages[0], 0, [])
+    seen = []
+
+    def label(proposals, *given, append_gt):
+        seen.append(([len(boxes) for boxes in proposals], append_gt))
+        return label_proposals(proposals, *given, append_gt=append_gt)
+
+    monkeypatch.setattr("wheatear.train.joint.label_proposals", label)
+    batch = Batch(
+        torch.zeros(2, 3, 64, 64, dtype=torch.uint8), [torch.tensor([[10.0, 10, 40, 40]]), torch.zeros(0, 4)]
+    )
+    module.losses(batch)
+    assert seen == [([5, 5], True)]
+    monkeypatch.setattr(module, "losses", lambda _: {"a": torch.tensor(1.0), "b": torch.tensor(2.0)})
+    monkeypatch.setattr(module, "log_means", lambda *_: None)
+    assert module.training_step(batch, 0).item() == 3
+
+
+def test_a_stage_is_judged_at_its_best_thresholds(samples):
+    """A head and, at half of its score, a false alarm."""
+    val, recipe, logged = (
+        [replace(samples[0], boxes=np.array([[0, 0, 10, 10]], np.float32))],
+        tiny_recipe(),
+        {},
+    )
+    module = JointTraining(FasterRCNN(recipe), recipe.stages[0], 0, val)
+    module.log = logged.__setitem__
+    boxes = np.array([[0, 0, 10, 10], [50, 50, 60, 60]])
+    module.found = {val[0].path.name: Detections(boxes, np.array([0.8, 0.4]))}
+    module.on_validation_epoch_end()
+    assert logged == {"val_kaggle": 1.0, "val_threshold": 0.41, "val_count_mae": 0.0}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_optimisers_groups(optimizer):
+    """The new layers at the rate that is written down, the backbone at its share; no decay of biases and norms."""
+    recipe = tiny_recipe(
+        {"optimizer": optimizer, "lr": 0.1, "backbone_lr": 0.5, "warmup_steps": 1, "final_lr": 0.2}
+    )
+    module = JointTraining(FasterRCNN(recipe), recipe.stages[0], 0, [])
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    chosen = module.configure_optimizers()
+    groups = chosen["optimizer"].param_groups
+    assert [(g["initial_lr"], g["weight_decay"]) for g in groups] == [
+        (0.1, 0.01),
+        (0.1, 0),
+        (0.05, 0.01),
+        (0.05, 0),
+    ]
+    assert all(optimizer == "adamw" or (g["nesterov"] and g["momentum"] == 0.9) for g in groups)
+    backbone = {id(p) for p in module.model.backbone.parameters()}
+    assert [{id(p) in backbone for p in g["params"]} for g in groups] == [{False}, {False}, {True}, {True}]
+    rate = chosen["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    assert [rate(0), rate(10)] == pytest.approx([0.5, 0.2])

@@ -108,3 +108,18 @@ def test_paired_iou_is_the_diagonal_of_all_pairs():
     others = regions.flip(0)
     assert torch.allclose(paired_iou(regions, others), torchvision.ops.box_iou(regions, others).diagonal())
     assert paired_iou(torch.zeros(1, 4), torch.zeros(1, 4)).item() == 0
+
+
+@pytest.mark.parametrize(("quality", "name"), [("iou", "loss_quality"), ("soft", "loss_classifier")])
+def test_boxes_are_not_moved_so_that_their_quality_is_easier_to_say(quality, name):
+    logits, deltas, regions, labels, target_deltas = example(2)
+    losses = region_losses(logits, deltas, regions, labels, target_deltas, recipe(quality=quality))
+    (grad,) = torch.autograd.grad(losses[name], deltas, allow_unused=True)
+    assert grad is None or not grad.any()
+
+
+def test_the_quality_is_no_third_class():
+    logits, deltas, regions, labels, target_deltas = example(2)
+    losses = region_losses(logits, deltas, regions, labels, target_deltas, recipe(quality="iou"))
+    expected, _ = rcnn_losses(logits[:, :2], deltas, labels, target_deltas, 1.0)
+    torch.testing.assert_close(losses["loss_classifier"], expected)

@@ -316,3 +316,15 @@ def test_the_layer_of_plots_is_found_among_others(tmp_path):
         InputError, match=r"c\.gpkg: has several layers \(field, trial\); call that of the plots"
     ):
         read_plots(neither)
+
+
+def test_the_scale_as_given_goes_before_that_of_the_coordinates(model, tmp_path):
+    """6 × 4 m by its coordinates; the user's millimetres make it less or more, and both are doubted."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    for gsd in (5, 20):
+        out = tmp_path / str(gsd)
+        assert lines_of(count(model, out, image, "--gsd", gsd)) == [
+            f"wheatear: a.tif: its coordinates say 10 mm a pixel, not {gsd} as was given"
+        ]
+        [row] = rows_of(out / "counts.csv")
+        assert float(row["area_m2"]) == 400 * 600 * gsd**2 / 1e6

@@ -166,3 +166,7 @@ def test_a_photo_of_the_same_name_is_refused(more, photos, field_dir):
         add_more(given, [more, more])
     with pytest.raises(InputError, match="no labels here"):
         add_more(given, [photos])
+
+
+def test_the_size_goes_along_as_width_and_height(more):
+    assert {sample.labelled_size for sample in read_dataset(more) if len(sample.boxes)} == {(120, 80)}

@@ -83,3 +83,25 @@ def test_the_pyramid_keeps_the_strides_and_carries_meaning_down():
     changed = pyramid(coarse | {32: coarse[32] + 1})
     assert not torch.equal(changed[8], levels[8])
     assert torch.equal(pyramid(coarse | {8: coarse[8] + 1})[32], levels[32])
+
+
+def test_maps_may_come_in_any_order():
+    features, rois = maps(1), to_rois([boxes_of_every_size(9, 1)])
+    backwards = dict(reversed(features.items()))
+    for one, other in zip(
+        *(pyramid_roi_align(m, rois, CELLS, SIZE) for m in (features, backwards)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_what_is_said_of_a_region_does_not_depend_on_its_neighbours():
+    """Of regions of all levels, the largest first, each is judged as if alone."""
+    torch.manual_seed(0)
+    head = PyramidHead(4, STRIDES, CELLS, SIZE, 8, quality=True)
+    torch.nn.init.normal_(head.scores.weight)
+    torch.nn.init.normal_(head.deltas.weight)
+    rois = to_rois([boxes_of_every_size(9, 1).flip(0)])
+    together = head(maps(1), rois)
+    alone = [head(maps(1), rois[i : i + 1]) for i in range(len(rois))]
+    for i, said in enumerate(together):
+        torch.testing.assert_close(said, torch.cat([one[i] for one in alone]), atol=1e-5, rtol=1e-5)

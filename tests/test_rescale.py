@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from wheatear.train.backbone import pad_to_multiple
-from wheatear.train.rescale import rescale, scale_factor, scaled_side, to_photo
+from wheatear.train.rescale import grown, rescale, scale_factor, scaled_side, to_photo
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,10 @@ def test_sides_of_any_length_can_be_exported_at_any_scale(image_size):
     )
     image = torch.randint(0, 256, (301, 177, 3), dtype=torch.uint8)
     assert torch.equal(program.module()(image), Cells(image_size)(image))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1024, 1024), 100), ((512, 512), 100), ((2048, 1024), 200), ((10, 4000), 100)]
+)
+def test_a_limit_grows_with_the_area(size, expected):
+    assert grown(100, size, 1024) == expected

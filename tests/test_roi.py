@@ -13,7 +13,15 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 import oracles
 from wheatear.train.losses import rcnn_losses
-from wheatear.train.roi import RoIHead, crop_and_resize, detect, label_proposals, roi_align, to_rois
+from wheatear.train.roi import (
+    RoIHead,
+    crop_and_resize,
+    detect,
+    label_proposals,
+    region_scores,
+    roi_align,
+    to_rois,
+)
 from wheatear.train.targets import TargetSettings, encode
 
 torch.set_num_threads(1)
@@ -378,3 +386,31 @@ def test_detect_of_nothing_is_nothing():
     boxes, scores = run_detect(torch.zeros(0, 2), none, none, margin=0.01)
     assert boxes.shape == (0, 4)
     assert scores.shape == (0,)
+
+
+def test_a_third_logit_says_how_well_the_box_fits():
+    """A chance of 0.8 (whatever the third logit) and a fit of 0.45: the root of 0.36."""
+    logits = torch.tensor([[0.0, math.log(4), math.log(0.45 / 0.55)], [0.0, math.log(4), 30.0]])
+    assert region_scores(logits).tolist() == pytest.approx([0.6, math.sqrt(0.8)], rel=1e-5)
+    assert region_scores(logits[:, :2]).tolist() == pytest.approx([0.8, 0.8], rel=1e-5)
+
+
+def test_boxes_that_lose_score_by_matrix_are_limited_and_below_the_threshold_gone():
+    """The second overlaps the first by 9/11 and keeps 2/11 of 0.8; the others stand alone."""
+    proposals = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 80, 90, 90]])
+    chances = torch.tensor([0.9, 0.8, 0.6, 0.7])
+    given = torch.stack([torch.zeros(4), chances.logit()], dim=1), torch.zeros(4, 4), proposals
+    boxes, scores = run_detect(*given, suppression="matrix", score_thresh=0.1)
+    assert boxes.tolist() == proposals[[0, 3, 2, 1]].tolist()
+    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 2 / 11])
+    assert len(run_detect(*given, suppression="matrix", score_thresh=0.2)[0]) == 3
+    assert len(run_detect(*given, suppression="matrix", score_thresh=0.1, detections_per_img=2)[0]) == 2
+
+
+def test_suppressed_boxes_vote_too():
+    """The second overlaps the first by 0.9, of the way from 0.5 to 1 that is 0.8; it goes, its vote does not."""
+    proposals = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9]])
+    logits = torch.stack([torch.zeros(2), torch.tensor([0.6, 0.5]).logit()], dim=1)
+    boxes, scores = run_detect(logits, torch.zeros(2, 4), proposals, vote_iou=0.5)
+    assert boxes.tolist() == [[0, 0, 10, pytest.approx((0.6 * 10 + 0.4 * 9) / (0.6 + 0.4))]]
+    assert scores.tolist() == pytest.approx([(0.6 * 0.6 + 0.4 * 0.5) / (0.6 + 0.4)])

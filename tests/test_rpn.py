@@ -1,5 +1,7 @@
 """The region proposal network: its head, its proposals and its loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,11 +9,12 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, concat_box_prediction_layers
 from torchvision.models.detection.rpn import RPNHead as TorchvisionHead
+from torchvision.ops import box_iou
 
 import oracles
 from wheatear.train.anchors import AnchorLevel, inside
 from wheatear.train.rpn import RPN, ProposalSettings, RPNHead
-from wheatear.train.targets import TargetSettings, sample_targets
+from wheatear.train.targets import TargetSettings, encode, sample_targets
 
 torch.set_num_threads(1)
 
@@ -305,3 +308,26 @@ def test_proposals_may_be_none_and_let_no_gradient_through():
     assert len(boxes) > 0
     assert not boxes.requires_grad
     assert not scores.requires_grad
+
+
+def test_deltas_have_the_weights_of_the_targets():
+    rpn = small_rpn((AnchorLevel(8, (16.0,), (1.0,)),))
+    rpn.target_settings = replace(rpn.target_settings, weights=(10.0, 10.0, 5.0, 5.0))
+    anchors = torch.tensor([[20.0, 20, 30, 30]])
+    ((boxes, _),) = rpn.proposals(as_scores([0.9]), torch.tensor([[[5.0, 0, 0, 0]]]), [anchors], IMAGE_SIZE)
+    assert boxes.tolist() == [[25, 20, 35, 30]]
+
+
+def test_anchors_inside_learn_from_their_own_deltas():
+    """There is no loss of boxes where the deltas are what the anchors should learn."""
+    rpn = small_rpn(inside_only=True)
+    anchors = rpn.anchors(SHAPES, torch.device("cpu"))
+    every, (gt, _) = torch.cat(anchors), heads_of_two_images()
+    deltas = encode(gt[box_iou(every, gt).argmax(1)], every)[None].requires_grad_()
+    given = anchors, [gt], IMAGE_SIZE
+    perfect = rpn.loss(torch.zeros(1, len(every)), deltas, *given, seeded())["loss_rpn_box_reg"]
+    assert perfect.item() == pytest.approx(0, abs=1e-6)
+    rpn.loss(torch.zeros(1, len(every)), deltas + 1, *given, seeded())["loss_rpn_box_reg"].backward()
+    learns = deltas.grad[0].any(1)
+    assert learns.any()
+    assert not learns[~inside(every, *IMAGE_SIZE)].any()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
-from wheatear.data.splits import hold_out, split, write_images_csv, write_split
+from wheatear.data.splits import divided_as, hold_out, split, write_images_csv, write_split
 from wheatear.errors import InputError
 
 
@@ -210,3 +210,18 @@ def test_an_images_csv_keeps_its_other_columns_and_photos(tmp_path: Path) -> Non
         "b,s,,1,train,",
         "new,,,,test,Recital",
     ]
+
+
+def test_photos_that_some_tiles_name_are_looked_for_among_the_others(tmp_path: Path) -> None:
+    samples = []
+    for name, shade in {"a": 10, "b": 90, "c": 170}.items():
+        Image.new("RGB", (20, 20), (shade, 0, 0)).save(tmp_path / f"{name}.png")
+        samples.append(replace(tile(name, "" if name == "b" else "7"), path=tmp_path / f"{name}.png"))
+    assert {sample.name: sample.photo for sample in split(samples, 0.5)} == {"a": "a", "b": "b", "c": "a"}
+
+
+def test_samples_are_divided_as_an_images_csv_says(tmp_path: Path) -> None:
+    samples = [tile("a", "0", side="train"), tile("b", "1", side="train"), tile("c", "2")]
+    write_images_csv([tile("b", "1", side="val"), tile("z", "9", side="train")], tmp_path / "images.csv")
+    assert [(s.name, s.split) for s in divided_as(samples, tmp_path / "images.csv")] == [("b", "val")]
+    assert divided_as(samples[:1], tmp_path / "images.csv") == samples[:1]  # it names none of them

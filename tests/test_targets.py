@@ -229,3 +229,22 @@ def test_sample_targets_says_what_to_learn(seed, sizes):
                 torch.testing.assert_close(moved, its_heads[matched[i]], atol=1e-3, rtol=0)
             else:
                 assert not deltas.any()
+
+
+@pytest.mark.parametrize(
+    ("changed", "heads", "background"),
+    [
+        ({}, 2, 2),
+        ({"bg_low": 0.1}, 2, 1),
+        ({"positive_fraction": 0.25}, 1, 2),
+        ({"batch_size_per_image": 2}, 1, 1),
+    ],
+)
+def test_settings_reach_the_matcher_and_the_sampler(changed, heads, background):
+    """The boxes overlap the head by 1, 0.9, 0.2 and 0."""
+    gt = torch.tensor([[0.0, 0, 10, 10]])
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 2], [50, 50, 60, 60]])
+    common = {"fg_iou_thresh": 0.5, "bg_iou_thresh": 0.2, "batch_size_per_image": 4, "positive_fraction": 0.5}
+    rule = TargetSettings(allow_low_quality=False, **common | changed)
+    labels = sample_targets([boxes], [gt], rule, seeded(0)).labels.tolist()
+    assert (labels.count(1), labels.count(0)) == (heads, background)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wheatear.boxes import nms
 from wheatear.detections import Detections
 from wheatear.pixels import InMemory, Window
-from wheatear.tiles import OVERLAP, SIZE, SLACK, detect_in_tiles, keep_core, tiles
+from wheatear.tiles import OVERLAP, SIZE, SLACK, detect_in_tiles, keep_core, run_scaled, tiles
 
 LONGEST_HEAD = OVERLAP - 2 * SLACK
 
@@ -182,3 +182,66 @@ def test_heads_without_data_under_them_are_not_counted():
         (1440, 100, 1540, 160),
     }
     assert len(windows) == 2 < len(list(tiles(500, 4000)))
+
+
+def test_a_box_over_all_of_a_resized_window_is_all_of_it():
+    """10 × 3 px become 2 × 1, so that boxes are not to be divided by the scale."""
+
+    def all_of_it(seen: np.ndarray) -> Detections:
+        return Detections(np.array([[0, 0, seen.shape[1], seen.shape[0]]]), np.ones(1))
+
+    assert run_scaled(all_of_it, np.zeros((3, 10, 3), np.uint8), 0.25).boxes.tolist() == [[0, 0, 10, 3]]
+
+
+def test_a_small_head_beside_a_seam_is_counted_once():
+    """It lies wholly in one core, and its centre in the other's slack."""
+    border = next(iter(tiles(1000, 2000))).core.right
+    for left in (border - 21, border + 1):
+        image = draw([(left, 400, left + 20, 420)], 1000, 2000)
+        assert len(detect_in_tiles(find_colours, InMemory(image))) == 1
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 2.0, 3.7])
+def test_windows_of_a_resized_photo_overlap_by_as_much_for_the_detector(scale):
+    for window, core in tiles(1, 9000, scale):
+        if window.left:
+            assert (core.left - window.left) * scale >= OVERLAP // 2 - max(1, scale)
+        if window.right < 9000:
+            assert (window.right - core.right) * scale >= OVERLAP // 2 - max(1, scale)
+
+
+def test_the_slack_is_in_pixels_of_the_detector():
+    """At a quarter of the size each window sees the head on the line 24 px further off: more than 16, less than 64."""
+    border = next(iter(tiles(200, 8000, 0.25))).core.right
+    image = np.zeros((200, 8000, 3), np.uint8)
+    image[40:160, border - 120 : border + 120] = colour_of(0)
+
+    def shy(seen: np.ndarray) -> Detections:
+        columns = np.flatnonzero(seen[..., 2].max(axis=0) > 127)
+        if not len(columns):
+            return Detections(np.zeros((0, 4)), np.zeros(0))
+        left, right = np.array([columns[0], columns[-1] + 1]) + (6 if columns[0] > 600 else -6)
+        return Detections(np.array([[left, 10, right, 40]]), np.ones(1))
+
+    assert len(detect_in_tiles(shy, InMemory(image), 0.25)) == 1
+
+
+def test_boxes_of_two_windows_are_merged_by_the_detectors_own_threshold():
+    border = next(iter(tiles(1000, 2000))).core.right
+    image = draw([(border - 40, 400, border + 40, 460)], 1000, 2000)
+
+    def shy(window: np.ndarray) -> Detections:
+        seen = find_colours(window)
+        away = 3 if seen.boxes[0, 0] > 600 else -3
+        return Detections(seen.boxes + np.array([away, 0, away, 0]), seen.scores, *window.shape[:2])
+
+    overlap = (80 - 6) / (80 + 6)
+    for iou_thresh, number in ((overlap - 0.05, 1), (overlap + 0.05, 2)):
+        assert len(detect_in_tiles(shy, InMemory(image), iou_thresh=iou_thresh)) == number
+
+
+def test_the_core_rule_from_top_to_bottom():
+    boxes = np.array([[140, y - 10, 160, y + 10] for y in (99, 100, 199, 200)], np.float32)
+    core = Window(100, 0, 200, 300)
+    assert keep_core(boxes, core, slack=0).tolist() == [False, True, True, False]
+    assert keep_core(boxes, core, slack=1).tolist() == [True, True, True, True]

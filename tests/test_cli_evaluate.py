@@ -14,7 +14,10 @@ from html_checks import check_page
 from tiny_model import red_cells, write_tiny_model
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
+from wheatear.evaluation import evaluate
+from wheatear.evaluation_report import write_evaluation_report
 
 SHARED = Path(__file__).parents[2] / "shared" / "gwd"
 
@@ -117,8 +120,9 @@ def test_the_report(field_dir: Path, detections: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.stderr
     text = check_page(tmp_path / "out" / "report.html")
-    for title in ("Scores", "Counts", "By size of the heads", "By number of heads"):
-        assert f"<h2>{title}</h2>" in text
+    assert "<h2>Scores</h2>" in text
+    for title in ("Counts", "By size of the heads", "By number of heads"):
+        assert f"<h2>{title}, at the score threshold 0.30</h2>" in text
     # Of the scatters one is for all, two for where photos are from: the one without heads has no line to tell.
     assert text.count("<svg") == 3 + 3 + 2 + 1
     assert text.count(", score ") > text.count("score threshold 0.30")
@@ -184,3 +188,36 @@ def test_detections_are_not_written_over(field_dir: Path, detections: Path, tmp_
     (tmp_path / "out" / "counts.csv").write_text("image,heads,more\n")  # a count's
     assert run(field_dir, "--detections", detections, "--out", tmp_path / "out").exit_code == 1
     assert own.read_text() == detections.read_text()
+
+
+@pytest.mark.parametrize(("name", "more"), [("detections.csv", []), ("report.html", ["--report"])])
+def test_somebody_elses_files_are_not_written_over(
+    field_dir: Path, detections: Path, tmp_path: Path, name: str, more: list[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    result = run(field_dir, "--detections", detections, "--out", out, *more)
+    assert result.exit_code == 1
+    assert f"{name}: is there already, and no evaluation.json; name another folder for --out" in result.stderr
+    assert (out / name).read_text() == "mine"
+    (out / name).unlink()
+    for _ in range(2):  # an evaluation's own may be made anew
+        assert run(field_dir, "--detections", detections, "--out", out, *more).exit_code == 0
+
+
+def test_counts_in_the_report_are_those_at_their_own_threshold(tmp_path: Path) -> None:
+    """One head of a score between the two thresholds."""
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.png")
+    box = np.array([[10, 10, 40, 40]], np.float32)
+    samples = [Sample(tmp_path / "a.png", np.concatenate([box, box + 50]), 100, 80)]
+    found = {"a.png": Detections(np.concatenate([box, box + 50]), np.array([0.9, 0.5]))}
+    figures = {
+        "at_score_threshold": evaluate(samples, found, 0.7),
+        "at_count_threshold": evaluate(samples, found, 0.3),
+    }
+    write_evaluation_report(tmp_path / "report.html", samples, found, figures, "a")
+    text = (tmp_path / "report.html").read_text()
+    assert "<h2>Counts, at the score threshold 0.30</h2>" in text
+    assert "a.png: 2 counted, 2 labelled" in text
+    assert "<h2>By size of the heads, at the score threshold 0.70</h2>" in text

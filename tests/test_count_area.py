@@ -8,6 +8,7 @@ from count_runs import count, draw, lines_of, table
 from tiny_model import write_tiny_model
 from wheatear.detections import Detections
 from wheatear.ground import odd_size
+from wheatear.head_size import HeadSize
 
 
 def figures_of(out: Path, name: str) -> dict[str, str]:
@@ -112,19 +113,24 @@ def test_a_photo_that_is_almost_black_is_doubted(model, tmp_path, bits, is_dark)
 
 
 @pytest.mark.parametrize(
-    ("side", "head_px", "says"),
+    ("side", "sought", "says"),
     [
-        (60, None, ""),
-        (90, None, ""),
-        (100, None, "heads are 100 px, far from the 60 px"),
-        (35, None, "heads are 35 px, far from the 60 px"),
+        (60, 60.0, ""),
+        (90, 60.0, ""),
+        (100, 60.0, "heads are 100 px, far from the 60 px looked for; try --head-px 100"),
+        (35, 60.0, "heads are 35 px, far from the 60 px looked for; try --head-px 35"),
         (100, 110.0, ""),
-        (60, 110.0, "heads are 60 px, far from the 110 px"),
+        (60, 110.0, "heads are 60 px, far from the 110 px looked for; try --head-px 60"),
     ],
 )
-def test_heads_of_another_size_than_was_looked_for_are_doubted(side, head_px, says):
+def test_heads_of_another_size_than_was_looked_for_are_doubted(side, sought, says):
     heads = Detections([[0, 0, side, side]] * 10, [0.9] * 10)
-    warning = odd_size(heads, 60.0, head_px)
-    assert (warning or "").startswith(says)
-    assert bool(warning) == bool(says)
-    assert odd_size(heads[:9], 60.0, head_px) is None
+    assert odd_size(heads, sought, None) == (says or None)
+    assert odd_size(heads[:9], sought, None) is None
+
+
+def test_what_the_detector_measured_is_not_its_own_proof():
+    heads = Detections([[0, 0, 100, 100]] * 10, [0.9] * 10)
+    says = odd_size(heads, 60.0, HeadSize(60.0, 75.0))
+    assert says == "heads are 100 px, far from the 60 px looked for; measure some by hand and give --head-px"
+    assert odd_size(heads, 75.0, HeadSize(80.0, 75.0)) is None

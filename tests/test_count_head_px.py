@@ -8,19 +8,20 @@ from tiny_model import write_tiny_model
 from wheatear.count import LARGE_PHOTO, Options, count_photos
 from wheatear.count_settings import settings_of
 from wheatear.detector import Detector, load
+from wheatear.head_size import HeadSize
 from wheatear.photo_names import name_photos
 
 
 @pytest.fixture
 def measured(monkeypatch) -> list[tuple[int, int]]:
-    """Height and width of the photos whose heads are measured; they are said to be 37.5 px."""
+    """Height and width of the photos whose heads are measured; they are said to be 37.5 px, in square ones unknown."""
     seen: list[tuple[int, int]] = []
 
-    def estimate(_: Detector, pixels) -> float:
+    def measure(detector: Detector, pixels) -> HeadSize:
         seen.append((pixels.height, pixels.width))
-        return 37.5
+        return HeadSize(None if pixels.height == pixels.width else 37.5, detector.card.head_px)
 
-    monkeypatch.setattr(Detector, "estimate_head_px", estimate)
+    monkeypatch.setattr(Detector, "measure_heads", measure)
     return seen
 
 
@@ -44,3 +45,14 @@ def test_large_photos_are_measured_unless_the_size_is_given(tmp_path, measured, 
     assert measured == [size] * is_measured
     assert list(count.warnings) == ["resized, as its heads seem to be 38 px"] * is_measured
     assert settings_of(detector, options)["head_px"] == asked
+
+
+def test_a_size_that_cannot_be_measured_is_told(tmp_path, measured):
+    photo = tmp_path / "a.png"
+    Image.fromarray(np.full((80, 80, 3), 255, np.uint8)).save(photo)
+    detector, options = load(write_tiny_model(tmp_path), 1), Options(head_px="auto", pictures=False)
+    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    [warning] = count.warnings
+    assert warning == (
+        "too few sure heads to tell their size; unless they are about 75 px, measure some by hand and give --head-px"
+    )

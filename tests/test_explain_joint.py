@@ -12,6 +12,7 @@ from torchvision.ops import box_iou
 import untrained_run
 from test_explain_steps import labels_of, outlines
 from tiny_recipe import tiny_recipe
+from wheatear.count import LARGE_PHOTO
 from wheatear.data.sample import Sample
 from wheatear.explain import found_heads, story
 from wheatear.explain.anchors import anchor_boxes, best_anchors
@@ -21,12 +22,12 @@ from wheatear.explain.drawing import caption_of
 from wheatear.explain.field import fields_by_structure
 from wheatear.explain.history import curves
 from wheatear.explain.labels import label_anchors, labelling, training_samples
-from wheatear.explain.look import TrainedRun
+from wheatear.explain.look import Network, TrainedRun
 from wheatear.explain.part import cut_out, middle
 from wheatear.explain.proposals import before_nms, best_of_cells, best_regions
 from wheatear.explain.receptive import arithmetic, known_sides, measure, receptive_field
 from wheatear.explain.regions import box_regression, pooled_crop
-from wheatear.explain.seen import unlabelled
+from wheatear.explain.seen import otherwise, unlabelled
 from wheatear.tiles import SIZE
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.pyramid import pyramid_roi_align
@@ -114,6 +115,27 @@ def test_the_diagram_has_the_shapes_of_every_level(run: TrainedRun, sample: Samp
     cut = [int((run.look(sample).region_strides == stride).sum()) for stride in (8, 16, 32)]
     assert f"roi_align ({cut[0]} of 8, {cut[1]} of 16, {cut[2]} of 32)" in texts
     assert "scores, predicted IoU, deltas" in texts
+
+
+def test_the_diagram_tells_what_becomes_of_displaced_regions(sample: Sample):
+    detection = {"vote_iou": 0.75, "margin": 0.0125, "nms_thresh": 0.5, "score_floor": 0.05}
+    recipe = tiny_recipe(image_size=1024)
+    recipe = recipe.model_copy(update={"detection": recipe.detection.model_copy(update=detection)})
+    texts = [
+        text.get_text() for text in layers(Network(FasterRCNN(recipe).eval(), 0.5), sample).axes[0].texts
+    ]
+    told = ["edges moved out by 1.25%", "score floor 0.05, NMS at IoU 0.5", "votes of boxes above IoU 0.75"]
+    assert [text for text in texts if text in told] == told
+
+
+def test_what_the_count_does_otherwise_is_told(run: TrainedRun, tmp_path: Path):
+    Image.new("RGB", (LARGE_PHOTO, 60), "green").save(tmp_path / "large.png")
+    said = "`wheatear count` resizes a photo of this size where its heads call for it"
+    large = unlabelled(tmp_path / "large.png")
+    assert caption_of(found_heads(run, large)).endswith(f"{said}, so its count may be another.")
+    more = f"{said} and fuses several views of it (--tta mix), so its count may be another."
+    assert otherwise(large, "mix") == more
+    assert otherwise(replace(large, width=LARGE_PHOTO - 1)) == ""
 
 
 def test_each_level_has_its_channels(run: TrainedRun, sample: Sample):

@@ -68,6 +68,24 @@ def test_a_labelled_photo_shows_every_step(run: Path, field_dir: Path, field_pho
     assert "Left out" not in html
 
 
+def test_a_second_photo_leaves_no_picture_of_the_first(
+    run: Path, field_dir: Path, field_photo: Path, tmp_path: Path
+):
+    assert explain(field_photo, "--run", run, "--data", field_dir, "--out", tmp_path)[0] == 0
+    (tmp_path / "mine.png").write_text("mine")
+    assert explain(field_photo, "--run", run, "--out", tmp_path)[0] == 0
+    assert len(list(tmp_path.glob("*.png"))) == len(story.STORY) - 4 + 1
+
+
+def test_somebody_elses_page_is_not_written_over(run: Path, field_photo: Path, tmp_path: Path):
+    (tmp_path / "index.html").write_text("mine")
+    code, output = explain(field_photo, "--run", run, "--out", tmp_path)
+    assert code == 1
+    assert "index.html: is there already, and no pictures of ours; name another folder for --out" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
 def test_a_mean_of_runs_has_no_history(run: Path, field_photo: Path, tmp_path: Path):
     mean = tmp_path / "mean"
     shutil.copytree(run, mean)

@@ -17,6 +17,7 @@ from wheatear.images import opened
 LONGEST = 10_000  # millimetres of a pixel, metres across a photo or up: more is a slip
 NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
+SAME_LENS = 1.2  # pixels' sides by two tags that differ by more contradict each other; rounding makes 1.05
 MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
 
 
@@ -65,21 +66,39 @@ class Scale:
         pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
         return None if pitch_by_focal is None else self.height_m * pitch_by_focal
 
+    def is_doubtful(self, path: Path, width: int, height: int) -> bool:
+        """Whether gsd rests on a photo's EXIF, and that contradicts itself."""
+        return self.height_m is not None and _contradict(*_pitches(_exif(path), width, height))
+
 
 def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
     """The side of a pixel over the focal length, from EXIF tags; None where they do not tell.
 
     From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
-    from the focal length in 35 mm film. width, height: pixels of the photo, which may have been made smaller.
+    from the focal length in 35 mm film. Where the two contradict each other it is the latter: programs that develop or
+    resize a photo write or keep a resolution that is not its own. width, height: pixels of the photo, which may have
+    been made smaller.
     """
+    by_plane, by_film = _pitches(exif, width, height)
+    return by_film if by_plane is None or _contradict(by_plane, by_film) else by_plane
+
+
+def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float | None, float | None]:
+    """By the focal plane's resolution and by the focal length in 35 mm film."""
+    by_plane = by_film = None
     focal = _positive(exif.get(ExifTags.Base.FocalLength))
     density = _positive(exif.get(ExifTags.Base.FocalPlaneXResolution))
     unit = MILLIMETRES.get(int(_positive(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2)) or 0))
     if focal and density and unit:
         taken = _positive(exif.get(ExifTags.Base.ExifImageWidth)) or max(width, height)
-        return unit / density / focal * taken / _same_side(exif, width, height)
-    film = _positive(exif.get(ExifTags.Base.FocalLengthIn35mmFilm))
-    return DIAGONAL_35MM / film / math.hypot(width, height) if film else None
+        by_plane = unit / density / focal * taken / _same_side(exif, width, height)
+    if film := _positive(exif.get(ExifTags.Base.FocalLengthIn35mmFilm)):
+        by_film = DIAGONAL_35MM / film / math.hypot(width, height)
+    return by_plane, by_film
+
+
+def _contradict(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and not 1 / SAME_LENS < one / other < SAME_LENS
 
 
 def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:

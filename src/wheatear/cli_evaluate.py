@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wheatear.evaluation import Evaluation, Thresholds
 
 
+EVALUATION, DETECTIONS, REPORT = "evaluation.json", "detections.csv", "report.html"
 TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 
@@ -88,6 +89,7 @@ def evaluate_command(
         )
     chosen = photos_of(known, split, folder)
     refuse_tables(out, detections, other_labels)
+    refuse_foreign(out, [DETECTIONS, *([REPORT] if report else [])])
     out.mkdir(parents=True, exist_ok=True)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
@@ -122,9 +124,18 @@ def refuse_tables(out: Path, *read: Path | None) -> None:
     """InputError where OUT/detections.csv is read from, or a count's, since what is judged is written there."""
     from wheatear.photo_names import are_results
 
-    own = out / "detections.csv"
+    own = out / DETECTIONS
     if own.resolve() in [file.resolve() for file in read if file] or (own.exists() and are_results(out)):
         raise InputError(f"{own}: would be written over; name another folder for --out")
+
+
+def refuse_foreign(out: Path, files: "Sequence[str]") -> None:
+    """InputError where OUT has a file that is to be written, and no evaluation beside it: it is another's."""
+    there = [name for name in files if (out / name).exists()]
+    if there and not (out / EVALUATION).exists():
+        raise InputError(
+            f"{out / there[0]}: is there already, and no {EVALUATION}; name another folder for --out"
+        )
 
 
 def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
@@ -230,9 +241,9 @@ def save(figures: "Mapping[str, Evaluation]", found: "Mapping[str, Detections]",
     """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
     from wheatear.detections import write_csv
 
-    with whole(out / "evaluation.json") as part:
+    with whole(out / EVALUATION) as part:
         part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
-    write_csv(out / "detections.csv", found.items())
+    write_csv(out / DETECTIONS, found.items())
 
 
 def save_report(
@@ -245,7 +256,7 @@ def save_report(
     """OUT/report.html."""
     from wheatear.evaluation_report import write_evaluation_report
 
-    write_evaluation_report(out / "report.html", samples, found, figures, title)
+    write_evaluation_report(out / REPORT, samples, found, figures, title)
 
 
 def keep(

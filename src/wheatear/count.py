@@ -22,6 +22,7 @@ from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, odd_size
+from wheatear.head_size import HeadSize
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
 from wheatear.pixels import Pixels, Window
@@ -112,6 +113,7 @@ class _Found(NamedTuple):
     pixels: Pixels
     heads: Detections
     head_px: float | None
+    measured: HeadSize | None
 
 
 class _Done(NamedTuple):
@@ -180,25 +182,26 @@ def _detect(
     photo, pixels = opened
     try:
         seen = _UntilStopped(pixels, stopping)
-        head_px = _head_px(detector, options, seen)
-        return _Found(photo, pixels, detector.detect(seen, options.threshold, head_px), head_px)
+        measured = detector.measure_heads(seen) if _is_measured(options, pixels) else None
+        told = None if options.head_px == "auto" else options.head_px
+        head_px = measured.far_off if measured else told
+        return _Found(photo, pixels, detector.detect(seen, options.threshold, head_px), head_px, measured)
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")
 
 
-def _head_px(detector: Detector, options: Options, pixels: Pixels) -> float | None:
-    if isinstance(options.head_px, int | float):
-        return options.head_px
-    is_measured = options.head_px == "auto" or max(pixels.height, pixels.width) >= LARGE_PHOTO
-    return detector.estimate_head_px(pixels) if is_measured else None
+def _is_measured(options: Options, pixels: Pixels) -> bool:
+    if options.head_px is None:
+        return max(pixels.height, pixels.width) >= LARGE_PHOTO
+    return options.head_px == "auto"
 
 
 def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
     """Pictures and maps come before the tables' rows: what the tables list is whole."""
     if isinstance(found, _Failed):
         return found
-    photo, pixels, heads, head_px = found
+    photo, pixels, heads, head_px, measured = found
     with closing(pixels):
         try:
             ground = ground_of(photo.path, pixels, options.scale)
@@ -218,9 +221,9 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return _Failed(photo, f"{photo.path}: its name is too long for the files made of it; shorten it")
-    if head_px and head_px != options.head_px:
+    if measured and head_px:
         warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
-    if off := odd_size(heads, trained_px, head_px):
+    if off := odd_size(heads, head_px or trained_px, measured):
         warnings.append(off)
     if off := odd_scale(heads, ground.pixel_m2):
         warnings.append(off)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line
-from wheatear.head_size import estimate_head_px
+from wheatear.head_size import HeadSize, measure_heads
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import open_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
@@ -157,16 +157,21 @@ class Detector:
         return self.card.head_px / head_px
 
     def estimate_head_px(self, photo: str | Path | np.ndarray | Pixels) -> float | None:
-        """The size of the heads in a photo, in pixels, for detect's head_px; see head_size.estimate_head_px.
+        """The size of the heads in a photo, in pixels, for detect's head_px: None where it is near enough to the size
+        that the model learned, or cannot be measured; measure_heads tells the two apart.
 
         photo: as in detect; InputError, TypeError and ValueError likewise.
         """
+        return self.measure_heads(photo).far_off
+
+    def measure_heads(self, photo: str | Path | np.ndarray | Pixels) -> HeadSize:
+        """The size of the heads in a photo; see wheatear.head_size. photo and errors: as in estimate_head_px."""
         if isinstance(photo, str | Path):
             with closing(open_pixels(photo)) as opened:
-                return self.estimate_head_px(opened)
+                return self.measure_heads(opened)
         pixels = _pixels(photo)
         run = partial(self.run, score_threshold=self.card.score_floor)
-        return estimate_head_px(run, pixels, self.card.head_px)
+        return measure_heads(run, pixels, self.card.head_px)
 
     def run(self, image: np.ndarray, score_threshold: float) -> Detections:
         """One run of the model over (H, W, 3) uint8 RGB, whatever its size. InputError where it fails."""

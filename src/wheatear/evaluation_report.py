@@ -42,22 +42,26 @@ def write_evaluation_report(
     """Write one HTML page that needs nothing else: tables, charts and pictures.
 
     samples, detections: as evaluation.evaluate was given them, all scores. figures: what it gave, by name; the
-    charts are drawn at the score threshold of the first. Errors are those of evaluate.
+    charts are drawn at the score threshold of the first, those of counts at that of the last. Errors are those of
+    evaluate.
     """
-    threshold = next(iter(figures.values())).score_threshold
+    thresholds = [evaluation.score_threshold for evaluation in figures.values()]
+    threshold, count_threshold = thresholds[0], thresholds[-1]
     found = by_photo(samples, detections)
     matches = match_photos(samples, found, KAGGLE_IOUS[:1])
-    counts = tally(matches, threshold)
+    counts = tally(matches, count_threshold)
     with open_page(Path(path), title) as write:
         for name, evaluation in figures.items():
             write(_table(name, evaluation))
+        at = at_count = ""
         if len({float(score) for each in found for score in each.scores}) > 1:
+            at, at_count = (f", at the score threshold {each:.2f}" for each in (threshold, count_threshold))
             curves = [precision_recall_chart(matches, threshold)]
             curves += threshold_charts(sweep(samples, detections), threshold)
             write(_section("Scores", curves))
-        write(_section("Counts", count_charts(samples, counts), small=True))
-        write(_section("By size of the heads", size_charts(samples, found, matches, threshold)))
-        write(_section("By number of heads", density_charts(counts)))
+        write(_section(f"Counts{at_count}", count_charts(samples, counts), small=True))
+        write(_section(f"By size of the heads{at}", size_charts(samples, found, matches, threshold)))
+        write(_section(f"By number of heads{at_count}", density_charts(counts)))
         write(_mistakes(samples, found, matches, threshold))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from wheatear.area import Scale
 from wheatear.boxes import area
 from wheatear.detections import Detections
+from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import Raster
 
@@ -41,6 +42,8 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     pixel_m2, warnings = (None if gsd is None else gsd**2), []
     if scale.height_m is not None and gsd is None:
         warnings.append("its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame")
+    if scale.is_doubtful(path, pixels.width, pixels.height):
+        warnings.append("its EXIF contradicts itself on lens and sensor, so its area may be wrong; give --frame")
     if isinstance(pixels, Raster):
         warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
         own = _by_coordinates(pixels)
@@ -78,16 +81,21 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     return f"heads would be {1000 * side:.3g} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
 
 
-def odd_size(heads: Detections, trained_px: float, head_px: float | None) -> str | None:
-    """A warning where the heads found are far from the size that the detector knows; None where they are not."""
+def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> str | None:
+    """A warning where the heads found are far from the size that they were looked for; None where they are not.
+
+    measured: of this photo, None where it was not.
+    """
+    if measured and measured.px is None:
+        unless = f"unless they are about {sought_px:.0f} px, measure some by hand and give --head-px"
+        return f"too few sure heads to tell their size; {unless}"
     if len(heads) < ENOUGH_HEADS:
         return None
     median = float(np.median(np.sqrt(area(heads.boxes))))
-    sought = head_px or trained_px
-    ratio = median / sought
-    if 1 / FAR_OFF < ratio < FAR_OFF:
+    if 1 / FAR_OFF < median / sought_px < FAR_OFF:
         return None
-    return f"heads are {median:.0f} px, far from the {sought:.0f} px looked for; try --head-px {median:.0f}"
+    advice = "measure some by hand and give --head-px" if measured else f"try --head-px {median:.0f}"
+    return f"heads are {median:.0f} px, far from the {sought_px:.0f} px looked for; {advice}"
 
 
 def _by_coordinates(raster: Raster) -> float | None:

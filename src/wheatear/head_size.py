@@ -1,58 +1,94 @@
 """How large the heads of a photo are, measured by the detector itself.
 
 A detector learned heads of one size and is less sure of others. So a few places of the photo are shown to it at several
-scales, always as a window of the same size. At the scale at which it is surest of the heads, and finds them as large as
-those it learned, they are measured. Letters: N detections.
+scales. At the scale at which it is surest of the heads, and finds them as large as those it learned, they are measured.
+Letters: N detections.
 """
 
-from collections.abc import Callable
-from math import sqrt
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from math import ceil, log2, sqrt
 
 import numpy as np
 
 from wheatear.boxes import area
 from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
-from wheatear.tiles import run_scaled
+from wheatear.tiles import SIZE, run_scaled
 
 # An octave apart, as the detector learned heads of half an octave more and less: heads from four times smaller to four
 # times larger than its own.
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
 WINDOW = 640  # pixels of the detector: room for about 20 heads, at 0.4 of the cost of a 1024² photo
-PLACES = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75))  # of the photo's height and width
+FEW_PLACES, PLACES = 3, 12  # the first are enough where heads are sure; alleys and bare soil take more
+CANDIDATES = 4 * PLACES  # places that are looked at for data
 LIKELY = 0.3  # the score of a head that speaks for or against a scale
 ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of them nothing is measured
+EVIDENCE = 0.28  # below it nothing is measured either: of canopies the best scale has 0.36 and more
 SURE = 0.5  # of the best score: the heads that are measured
-NEAR = 0.5  # octaves: heads that differ less from the trained size, as in its training, are left as they are
+# Octaves: heads that are less smaller, or less larger, than those of its training are left as they are. Small heads are
+# missed; large ones are found almost as well, and seen at half the size they lose what they are told by.
+SMALLER, LARGER = 0.25, 0.5
 
 
-def estimate_head_px(
-    run: Callable[[np.ndarray], Detections], pixels: Pixels, trained_px: float
-) -> float | None:
-    """The median size of the photo's heads, the root of a box's area in pixels.
+@dataclass(frozen=True)
+class HeadSize:
+    """px: the median size of a photo's heads, the root of a box's area in pixels; None where too few are sure.
+    trained_px: that of the detector's training."""
 
-    run: one run of the detector with a low score threshold. None where the heads are about as large as trained_px, or
-    too few are found.
+    px: float | None
+    trained_px: float
+
+    @property
+    def far_off(self) -> float | None:
+        """px where it is so far from trained_px that the photo is better resized, else None."""
+        if self.px is None or -SMALLER < log2(self.px / self.trained_px) < LARGER:
+            return None
+        return self.px
+
+
+def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, trained_px: float) -> HeadSize:
+    """The median size of the photo's heads.
+
+    run: one run of the detector with a low score threshold.
     """
-    looks = [_look(run, pixels, scale) for scale in SCALES]
-    evidence = [_evidence(heads, scale, trained_px) for heads, scale in zip(looks, SCALES, strict=True)]
-    heads = looks[int(np.argmax(evidence))]
-    if len(heads) < ENOUGH / 2:
+    places = list(islice(_places(pixels), PLACES))
+    looks: dict[float, dict[Window, Detections]] = {scale: {} for scale in SCALES}
+    size = None
+    for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
+        for scale, looked in looks.items():
+            windows = {_window(pixels, place, scale): None for place in some}  # in a small photo they are one
+            looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
+        size = _size({scale: _joined(looked.values()) for scale, looked in looks.items()}, trained_px)
+        if size is not None:
+            break
+    return HeadSize(size, trained_px)
+
+
+def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
+    """The median of the sure heads at the best scale, None where there are too few."""
+    evidence = {scale: _evidence(heads, scale, trained_px) for scale, heads in looks.items()}
+    best = max(SCALES, key=evidence.__getitem__)
+    heads = looks[best]
+    if evidence[best] < EVIDENCE or len(heads) < ENOUGH / 2:
         return None
-    size = float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
-    return None if abs(np.log2(size / trained_px)) < NEAR else size
+    return float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
 
 
-def _look(run: Callable[[np.ndarray], Detections], pixels: Pixels, scale: float) -> Detections:
-    """The likely heads of all places at a scale, in pixels of the photo but of no place in it."""
-    windows = {_window(pixels, place, scale): None for place in PLACES}  # in a small photo they are one
-    found = [
-        _uncut(run_scaled(run, pixels.read(window), scale).above(LIKELY), 1 / scale) for window in windows
-    ]
-    boxes, scores = (
-        np.concatenate(parts) for parts in zip(*((f.boxes, f.scores) for f in found), strict=True)
-    )
-    return Detections(boxes, scores)
+def _look(
+    run: Callable[[np.ndarray], Detections], pixels: Pixels, window: Window, scale: float
+) -> Detections:
+    """The likely heads that a window shows at a scale, in its own pixels."""
+    return _uncut(run_scaled(run, pixels.read(window), scale).above(LIKELY), 1 / scale)
+
+
+def _joined(found: Iterable[Detections]) -> Detections:
+    """Those of all windows, in pixels of the photo but of no place in it."""
+    parts = list(found)
+    if not parts:
+        return Detections(np.zeros((0, 4)), np.zeros(0))
+    return Detections(np.concatenate([f.boxes for f in parts]), np.concatenate([f.scores for f in parts]))
 
 
 def _uncut(heads: Detections, margin: float) -> Detections:
@@ -78,11 +114,22 @@ def _sizes(heads: Detections) -> np.ndarray:
     return sizes
 
 
+def _places(pixels: Pixels) -> Iterator[tuple[float, float]]:
+    """Where windows lie, as shares of the way that they can go down and right: spread evenly, and not on a grid, whose
+    lines a trial's alleys may share (the R2 sequence, Roberts 2018). Those of which half is data, at scale 1."""
+    ratio = 1.32471795724474602596  # the real root of x³ = x + 1
+    for i in range(CANDIDATES):
+        place = ((0.5 + i / ratio) % 1, (0.5 + i / ratio**2) % 1)
+        valid = pixels.valid(_window(pixels, place, 1.0))
+        if valid is None or valid.mean() >= 0.5:
+            yield place
+
+
 def _window(pixels: Pixels, place: tuple[float, float], scale: float) -> Window:
-    """A window around a place, seen as WINDOW² pixels; moved into the photo, and cut where it is larger than that."""
-    side = max(1, round(WINDOW / scale))
-    top, left = (
-        max(0, min(round(share * length - side / 2), length - side))
-        for share, length in zip(place, (pixels.height, pixels.width), strict=True)
-    )
-    return Window(top, left, min(top + side, pixels.height), min(left + side, pixels.width))
+    """All of the photo where the detector sees it in one run, else a window seen as WINDOW² pixels."""
+    if max(pixels.height, pixels.width) * scale <= SIZE:
+        return Window(0, 0, pixels.height, pixels.width)
+    side = ceil(WINDOW / scale)
+    height, width = min(side, pixels.height), min(side, pixels.width)
+    top, left = round(place[0] * (pixels.height - height)), round(place[1] * (pixels.width - width))
+    return Window(top, left, top + height, left + width)

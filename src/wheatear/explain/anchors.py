@@ -68,9 +68,10 @@ def _show_cell(axes: Axes, look: Look, number: int) -> None:
     show(axes, look.image, f"a cell of stride {level.stride}, and its window")
     anchors, window = middle_cell(level, look.shapes[number])
     side = level.stride * WINDOW_CELLS
-    draw_boxes(axes, window, WINDOW, width=2.2, label=f"3×3 cells, {side}×{side} px")
     draw_boxes(axes, anchors, START, label=f"{len(anchors)} anchors")
     draw_boxes(axes, look.boxes, TRUTH, style="--", label="heads")
+    # Last and by far the widest: in most recipes it is as large as an anchor.
+    draw_boxes(axes, window, WINDOW, width=3.2, style=":", label=f"3×3 cells, {side}×{side} px")
     zoom(axes, [window, *anchors])
     legend(axes)
 

@@ -95,7 +95,13 @@ def roi_layers(look: Look) -> list[Layer]:
     cut = ", ".join(f"{(look.region_strides == stride).sum()} of {stride}" for stride in recipe.roi.strides)
     one = isinstance(head, RoIHead)
     matrix = recipe.detection.suppression == "matrix"
-    suppression = "matrix NMS" if matrix else f"NMS at {recipe.detection.nms_thresh}"
+    suppression = "matrix NMS" if matrix else f"NMS at IoU {recipe.detection.nms_thresh}"
+    found = f"{len(look.detections)} detections"
+    grown, moved = [], []
+    if recipe.detection.margin:
+        grown = [Layer(f"edges moved out by {recipe.detection.margin:.2%}", (f"{count} × 4",), FOUND)]
+    if recipe.detection.vote_iou < 1:
+        moved = [Layer(f"votes of boxes above IoU {recipe.detection.vote_iou}", (found,), FOUND)]
     return [
         Layer("proposals", (f"{count} × 4",), START),
         Layer(
@@ -123,11 +129,9 @@ def roi_layers(look: Look) -> list[Layer]:
             ),
             FOUND,
         ),
-        Layer(
-            f"score floor {recipe.detection.score_floor}, {suppression}",
-            (f"{len(look.detections)} detections",),
-            FOUND,
-        ),
+        *grown,
+        Layer(f"score floor {recipe.detection.score_floor}, {suppression}", (found,), FOUND),
+        *moved,
     ]
 
 

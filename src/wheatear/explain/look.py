@@ -16,7 +16,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card
 from wheatear.explain.part import cut_out, middle
-from wheatear.explain.seen import Seen
+from wheatear.explain.seen import Seen, otherwise
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json
 from wheatear.train.dataset import to_tensor
@@ -61,7 +61,8 @@ class Network:
     def seen(self, sample: Sample) -> Seen:
         """The photo at the size that the recipe trains at, and what is found in it."""
         look = self.look(sample)
-        return Seen(look.image, look.boxes, look.detections, look.sample)
+        views = self.model.recipe.detection.tta
+        return Seen(look.image, look.boxes, look.detections, look.sample, otherwise(sample, views))
 
 
 class TrainedRun(Network):

@@ -42,11 +42,11 @@ def found_heads(run: Finder, sample: Sample) -> Figure:
     figure, axes = _photo(seen)
     draw_boxes(axes, found.boxes, FOUND)
     _write_scores(axes, found)
-    return caption(
-        figure,
+    text = (
         f"{len(found)} detections with a score of {run.threshold:.2f} or more; the model gives {len(seen.detections)} "
-        "in all, down to its score floor.",
+        "in all, down to its score floor."
     )
+    return caption(figure, f"{text} {seen.otherwise}".rstrip())
 
 
 def hits_and_misses(run: Finder, sample: Sample) -> Figure:

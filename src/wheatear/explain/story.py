@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 import wheatear.explain as steps
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.explain.drawing import caption_of
 from wheatear.explain.page import Picture, page
 from wheatear.explain.seen import Finder
 from wheatear.files import whole
 
+PAGE = "index.html"
 WIDE = 9.0  # inches; a diagram that is wider has words too small for a phone
 DPI = 110  # a panel of 4 inches is as wide as a phone
 WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
@@ -61,7 +63,9 @@ STORY = (
     Step(
         "curves",
         "How the training went",
-        "Lower is better for a loss and the counting error (MAE); for accuracy, recall and the Kaggle metric, higher.",
+        "RPN and RoI head have two losses each, which are added: of scores (cross-entropy) and of deltas (smooth L1, "
+        "or GIoU if the recipe says so). Lower is better for a loss and the counting error (MAE); for accuracy, recall "
+        "and the Kaggle metric, higher.",
         (NETWORK, HISTORY),
     ),
     Step(
@@ -121,7 +125,12 @@ STORY = (
         "The RoI head scores each region and moves it once more, for heads are rarely where an anchor was.",
         (NETWORK,),
     ),
-    Step("found_heads", "What is found", "The detections whose score reaches the threshold."),
+    Step(
+        "found_heads",
+        "What is found",
+        "Many regions end up on the same head, so again of those that overlap the best alone is kept (NMS); the others "
+        "may have a say in where its edges lie (votes). What is left and reaches the score threshold is counted.",
+    ),
     Step("hits_and_misses", "Against the truth", "Hits, misses and false alarms.", (LABELS,)),
     Step(
         "score_threshold",
@@ -135,19 +144,26 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
     """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields the title of each step begun.
 
     missing: of NETWORK, HISTORY, CNN and LABELS what there is not; the steps that need it are left out, and the page
-    says why. Raises InputError where the photo cannot be read, and OSError where OUT cannot be written.
+    says why. Raises InputError where the photo cannot be read or OUT holds a page of somebody else's, and OSError where
+    OUT cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
     pictures: list[Picture] = []
-    for number, step in enumerate(STORY, 1):
+    files = [out / f"{number:02d}-{step.name}.png" for number, step in enumerate(STORY, 1)]
+    if (out / PAGE).exists() and not files[0].exists():
+        raise InputError(
+            f"{out / PAGE}: is there already, and no pictures of ours; name another folder for --out"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for file, step in zip(files, STORY, strict=True):
         lacks = [need for need in step.needs if need in missing]
         if lacks:
+            file.unlink(missing_ok=True)  # of another photo
             pictures.append(Picture(step.title, step.text, left_out=MISSING[lacks[0]]))
             continue
         yield step.title
         draw: Callable[[Finder, Sample], Figure] = getattr(steps, step.name)
-        pictures.append(_picture(step, draw(run, sample), out / f"{number:02d}-{step.name}.png"))
-    with whole(out / "index.html") as part:
+        pictures.append(_picture(step, draw(run, sample), file))
+    with whole(out / PAGE) as part:
         part.write_text(page(sample.name, pictures), "utf-8")
 
 

@@ -194,3 +194,27 @@ def test_friendly_errors_hide_no_mistake_of_ours_and_no_closed_pipe() -> None:
     for mistake in (ValueError, BrokenPipeError):
         with pytest.raises(mistake), friendly_errors():
             raise mistake
+
+
+def test_split_takes_an_images_csv_that_divides_nothing(folder: Path) -> None:
+    (folder / "images.csv").write_text("image_id,session\nfield_00000,north\n")
+    assert runner.invoke(app, ["split", str(folder)]).exit_code == 0
+    assert read_dataset(folder)[0].session == "north"
+
+
+def test_split_says_where_edges_are_too_short(folder: Path, tmp_path: Path) -> None:
+    """The photos are of 64 px; two of them say what they are cut from."""
+    (folder / "images.csv").write_text("image_id,photo\nfield_00000,x\nfield_00001,x\n")
+    says = "wheatear: edges too short to tell tiles of one field photo by: 6 photos; if they are tiles, name"
+    assert says in runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "a.csv")]).stderr
+    rows = "".join(f"field_0000{k},x{k}\n" for k in range(8))
+    (folder / "images.csv").write_text("image_id,photo\n" + rows)
+    assert runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "a.csv")]).stderr == ""
+
+
+def test_names_in_brackets_are_shown_as_they_are(folder: Path) -> None:
+    (folder / "images.csv").write_text("image_id,session\nfield_00000,plot [/north]\nfield_00001,[red]x\n")
+    result = runner.invoke(app, ["check", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "plot [/north]" in result.stdout
+    assert "[red]x" in result.stdout

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_the_report(field_dir: Path, detections: Path, tmp_path: Path) -> None:
     text = check_page(tmp_path / "out" / "report.html")
     assert "<h2>Scores</h2>" in text
     for title in ("Counts", "By size of the heads", "By number of heads"):
-        assert f"<h2>{title}, at the score threshold 0.30</h2>" in text
+        assert f"<h2>{title}, at the threshold 0.30</h2>" in text
     # Of the scatters one is for all, two for where photos are from: the one without heads has no line to tell.
     assert text.count("<svg") == 3 + 3 + 2 + 1
     assert text.count(", score ") > text.count("score threshold 0.30")
@@ -199,7 +200,9 @@ def test_somebody_elses_files_are_not_written_over(
     (out / name).write_text("mine")
     result = run(field_dir, "--detections", detections, "--out", out, *more)
     assert result.exit_code == 1
-    assert f"{name}: is there already, and no evaluation.json; name another folder for --out" in result.stderr
+    assert (
+        f"{name}: is there already, and no evaluation of ours; name another folder for --out" in result.stderr
+    )
     assert (out / name).read_text() == "mine"
     (out / name).unlink()
     for _ in range(2):  # an evaluation's own may be made anew
@@ -218,6 +221,57 @@ def test_counts_in_the_report_are_those_at_their_own_threshold(tmp_path: Path) -
     }
     write_evaluation_report(tmp_path / "report.html", samples, found, figures, "a")
     text = (tmp_path / "report.html").read_text()
-    assert "<h2>Counts, at the score threshold 0.30</h2>" in text
+    assert "<h2>Counts, at the threshold 0.30</h2>" in text
     assert "a.png: 2 counted, 2 labelled" in text
-    assert "<h2>By size of the heads, at the score threshold 0.70</h2>" in text
+    assert "<h2>By size of the heads, at the threshold 0.70</h2>" in text
+    metric, mae = re.findall(r"<figcaption>Best, .*?</figcaption>", text)
+    assert "the threshold, 0.70" in metric
+    assert "the threshold, 0.30" in mae
+
+
+def test_a_report_of_an_earlier_run_is_named(field_dir: Path, detections: Path, tmp_path: Path) -> None:
+    options = [field_dir, "--detections", detections, "--out", tmp_path / "out"]
+    assert "earlier run" not in run(*options, "--report").stderr
+    assert "still has report.html of an earlier run" in run(*options).stderr
+
+
+def test_an_evaluation_json_of_somebody_elses_is_not_written_over(
+    field_dir: Path, detections: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "evaluation.json").write_text('{"mine": 1}')
+    result = run(field_dir, "--detections", detections, "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "evaluation.json: is there already, and no evaluation of ours" in result.stderr
+    assert (tmp_path / "evaluation.json").read_text() == '{"mine": 1}'
+
+
+def test_what_is_computed_is_saved_before_it_is_shown(
+    field_dir: Path, detections: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the table goes into a pipe that nobody reads any more."""
+
+    def closed(_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("wheatear.cli_evaluate.show", closed)
+    result = run(field_dir, "--detections", detections, "--report", "--out", tmp_path / "out")
+    assert result.exit_code != 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "detections.csv",
+        "evaluation.json",
+        "report.html",
+    ]
+
+
+def test_sessions_in_brackets_are_shown_as_they_are(
+    field_dir: Path, detections: Path, tmp_path: Path
+) -> None:
+    names = [sample.name for sample in read_dataset(field_dir)]
+    rows = "".join(f"{name},,{'plot [/north]' if k else '[red]x'},,val\n" for k, name in enumerate(names))
+    (tmp_path / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)
+    result = run(
+        field_dir, "--images", tmp_path / "images.csv", "--detections", detections, "--out", tmp_path / "out"
+    )
+    assert result.exit_code == 0, result.output
+    assert "plot [/north]" in result.stdout
+    assert "[red]x" in result.stdout

@@ -392,3 +392,30 @@ def test_the_last_folder_called_images_becomes_labels(tmp_path: Path) -> None:
     (tmp_path / "images/train/labels/a.txt").write_text("0 .5 .5 1 1\n")
     [sample] = read_dataset(tmp_path)
     assert sample.boxes.tolist() == [[0, 0, 20, 10]]
+
+
+def test_a_yolo_folder_with_a_photo_that_cannot_be_read(samples: list[Sample], tmp_path: Path) -> None:
+    """`check` is to name it; its boxes, which are shares of it, are not known."""
+    write_dataset(samples, tmp_path, "yolo")
+    broken = next((tmp_path / "images").rglob(samples[0].path.name))
+    broken.write_bytes(b"no photo")
+    first, *others = read_dataset(tmp_path)
+    assert (first.width, len(first.boxes)) == (0, 0)
+    assert len(others) == len(samples) - 1
+
+
+@pytest.mark.parametrize("to", ["coco", "voc", "yolo"])
+def test_what_a_count_wrote_into_the_folder_is_no_part_of_it(
+    samples: list[Sample], tmp_path: Path, to: str
+) -> None:
+    write_dataset(samples, tmp_path, to)
+    before = [fields(sample) for sample in read_dataset(tmp_path)]
+    out = tmp_path / "counted"
+    (out / "annotated" / "images").mkdir(parents=True)
+    (out / "voc").mkdir()
+    (out / "counts.csv").write_text("image,heads,more\n")
+    (out / "detections.coco.json").write_text("{}")
+    (out / "voc" / f"{samples[0].name}.xml").write_text("<annotation/>")
+    for sample in samples:
+        Image.new("RGB", (9, 9)).save(out / "annotated" / "images" / f"{sample.name}.jpg")
+    assert [fields(sample) for sample in read_dataset(tmp_path)] == before

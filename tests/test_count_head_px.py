@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from tiny_model import write_tiny_model
-from wheatear.count import LARGE_PHOTO, Options, count_photos
+from wheatear.count import Options, count_photos
 from wheatear.count_settings import settings_of
 from wheatear.detector import Detector, load
 from wheatear.head_size import HeadSize
 from wheatear.photo_names import name_photos
+from wheatear.sized import LARGE_PHOTO
 
 
 @pytest.fixture

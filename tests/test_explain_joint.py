@@ -12,7 +12,6 @@ from torchvision.ops import box_iou
 import untrained_run
 from test_explain_steps import labels_of, outlines
 from tiny_recipe import tiny_recipe
-from wheatear.count import LARGE_PHOTO
 from wheatear.data.sample import Sample
 from wheatear.explain import found_heads, story
 from wheatear.explain.anchors import anchor_boxes, best_anchors
@@ -27,7 +26,8 @@ from wheatear.explain.part import cut_out, middle
 from wheatear.explain.proposals import before_nms, best_of_cells, best_regions
 from wheatear.explain.receptive import arithmetic, known_sides, measure, receptive_field
 from wheatear.explain.regions import box_regression, pooled_crop
-from wheatear.explain.seen import otherwise, unlabelled
+from wheatear.explain.seen import caveat, unlabelled
+from wheatear.sized import LARGE_PHOTO
 from wheatear.tiles import SIZE
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.pyramid import pyramid_roi_align
@@ -134,8 +134,8 @@ def test_what_the_count_does_otherwise_is_told(run: TrainedRun, tmp_path: Path):
     large = unlabelled(tmp_path / "large.png")
     assert caption_of(found_heads(run, large)).endswith(f"{said}, so its count may be another.")
     more = f"{said} and fuses several views of it (--tta mix), so its count may be another."
-    assert otherwise(large, "mix") == more
-    assert otherwise(replace(large, width=LARGE_PHOTO - 1)) == ""
+    assert caveat(large, "mix") == more
+    assert caveat(replace(large, width=LARGE_PHOTO - 1)) == ""
 
 
 def test_each_level_has_its_channels(run: TrainedRun, sample: Sample):

@@ -96,7 +96,7 @@ def test_images_csv_fills_in_what_it_knows(kaggle: Path) -> None:
         "image_id,split,session,photo,source\na,val,Usask_1,12,other\nempty,,,,rres_1\n"
     )
     a, b, empty = read_dataset(kaggle)
-    assert (a.split, a.session, a.photo, a.source) == ("val", "Usask_1", "12", "usask_1")
+    assert (a.split, a.session, a.photo, a.source) == ("val", "Usask_1", "12", "other")
     assert (b.split, b.session, b.photo) == ("", "", "")
     assert empty.source == "rres_1"
 

@@ -435,10 +435,11 @@ def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path
     path = geotiff(tmp_path / "a.tif")
     monkeypatch.setattr(wheatear.raster, "find_spec", lambda _: None)
     np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
+    monkeypatch.setattr("wheatear.images.MAX_PIXELS", 400 * 600 - 1)
     with pytest.raises(
         InputError, match=r"a\.tif: is too large to be read whole; install wheatear's extra `geo`"
     ):
-        open_pixels(path, max_pixels=400 * 600 - 1)
+        open_pixels(path)
 
 
 def test_a_large_tiff_without_coordinates_is_read_in_windows(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ TRAINED = 60.0
 
 def estimate_head_px(run, pixels: Pixels, trained_px: float) -> float | None:
     """As detector.estimate_head_px."""
-    return measure_heads(run, pixels, trained_px).far_off
+    return measure_heads(run, pixels, trained_px).to_resize
 
 
 def field(size: int, height: int = 1500, width: int = 2000) -> InMemory:
@@ -86,16 +86,19 @@ def test_too_few_heads_are_not_measured():
     assert measure_heads(run, field(60, 300, 300), TRAINED) == HeadSize(None, TRAINED)
 
 
-@pytest.mark.parametrize(("score", "size"), [(0.52, None), (0.54, 20)])
-def test_doubtful_heads_are_not_measured(score, size):
-    """Of a third of the size that was learned, as all else is less sure: 0.28 is 0.53²."""
+@pytest.mark.parametrize(
+    ("scale", "score", "size"), [(0.5, 0.52, None), (0.5, 0.54, 120), (4, 0.59, None), (4, 0.61, 15)]
+)
+def test_doubtful_heads_are_not_measured(scale, score, size):
+    """Ten that have the size that was learned at one scale: 0.28 is 0.53², and for small ones 0.36 is 0.6²."""
+    found = {round(300 * scale): [[5.0, 5, 65, 65]] * 10}
 
     def run(image: np.ndarray) -> Detections:
-        boxes = np.array([[5.0, 5, 65, 65]] * 10) if image.shape[0] == 900 else np.zeros((0, 4))
+        boxes = np.reshape(found.get(image.shape[0], []), (-1, 4))
         return Detections(boxes, np.full(len(boxes), score), *image.shape[:2])
 
-    measured = measure_heads(run, InMemory(np.zeros((225, 225, 3), np.uint8)), TRAINED)
-    assert measured.px == (size and pytest.approx(15))
+    measured = measure_heads(run, InMemory(np.zeros((300, 300, 3), np.uint8)), TRAINED)
+    assert measured.px == (size and pytest.approx(size))
 
 
 def test_a_few_sure_heads_outweigh_many_doubtful_ones():

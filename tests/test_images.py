@@ -6,6 +6,7 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -276,11 +277,13 @@ def test_a_bomb_is_refused_by_its_header(tmp_path, kind):
         photo_size(path)
 
 
-def test_the_limit_is_the_callers(tmp_path):
+def test_the_limit_is_of_pixels(tmp_path, monkeypatch):
     path = save(tmp_path / "photo.png", COLOURS)
-    assert open_photo(path, max_pixels=24 * 40).shape == (24, 40, 3)
+    monkeypatch.setattr("wheatear.images.MAX_PIXELS", 24 * 40)
+    assert open_photo(path).shape == (24, 40, 3)
+    monkeypatch.setattr("wheatear.images.MAX_PIXELS", 24 * 40 - 1)
     with pytest.raises(InputError, match=r"photo\.png: has more than 959 pixels; "):
-        open_photo(path, max_pixels=24 * 40 - 1)
+        open_photo(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -337,7 +340,8 @@ def test_a_damaged_file_gives_a_photo_or_one_clear_line(tmp_path_factory, kind, 
         data[place % len(data)] = value
     path = written(tmp_path_factory.mktemp("damaged") / "photo", bytes(data))
     try:
-        photo = open_photo(path, max_pixels=100_000)
+        with mock.patch("wheatear.images.MAX_PIXELS", 100_000):
+            photo = open_photo(path)
     except InputError:
         return
     assert photo.dtype == np.uint8

@@ -3,15 +3,15 @@
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wheatear import words
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is some
     from wheatear.outputs import Maps
     from wheatear.photo_names import Photo
 
-SMALLEST_HEAD, LARGEST_HEAD = 4, 10_000  # pixels
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
 
 
@@ -36,30 +35,16 @@ class Format(StrEnum):
 
 
 def count_command(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.")],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="A shipped detector, or your model.onnx.",
-            show_default="the shipped one",
-        ),
-    ] = None,
+    model: ModelOption = None,
     threshold: Annotated[
         float | None,
         typer.Option(
             min=0, max=1, help="Lowest score that counts as a head.", show_default="the model's own"
         ),
     ] = None,
-    head_px: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PIXELS|auto",
-            help="Size of the heads in these photos; they are resized to what the model knows.",
-            show_default="auto for photos of 1600 px a side or more, else as they are",
-        ),
-    ] = None,
+    head_px: HeadPxOption = None,
     tta: TTAOption = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
@@ -153,20 +138,7 @@ def _options(
     from wheatear.area import Scale
     from wheatear.count import Options
 
-    size = None if head_px is None else _head_px(head_px)
-    return Options(threshold, size, Scale(*ground), maps, pictures, jobs, resume)
-
-
-def _head_px(text: str) -> float | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    with suppress(ValueError):
-        if SMALLEST_HEAD <= (size := float(text)) <= LARGEST_HEAD:
-            return size
-    limits = f"{SMALLEST_HEAD} to {LARGEST_HEAD:,}"
-    raise InputError(
-        f"--head-px {text}: not a size; give the pixels across a typical head, {limits}, or auto"
-    )
+    return Options(threshold, parse_head_px(head_px), Scale(*ground), maps, pictures, jobs, resume)
 
 
 def _maps(plots: Path | None, cell: float) -> "Maps":

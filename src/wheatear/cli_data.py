@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wheatear import words
@@ -96,6 +97,7 @@ def split(
     `wheatear train` and `evaluate` take a file that --out wrote elsewhere as --images.
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
+    from wheatear.data.photos import too_short
     from wheatear.data.splits import hold_out, split, write_images_csv, write_split
     from wheatear.data.tables import read_table
     from wheatear.files import make_way
@@ -103,11 +105,14 @@ def split(
     known = read_dataset(folder)
     out = out or folder / IMAGES_CSV
     make_way(out)
-    if out.exists() and not {"image_id", "split"} <= set(read_table(out)[0]):
+    is_own = out.resolve() == (folder / IMAGES_CSV).resolve()
+    if out.exists() and not is_own and not {"image_id", "split"} <= set(read_table(out)[0]):
         raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held) if held else split(known, val, seed)
-    write = write_split if out.resolve() == (folder / IMAGES_CSV).resolve() else write_images_csv
+    if warning := too_short(known):
+        typer.echo(f"wheatear: {warning}", err=True)
+    write = write_split if is_own else write_images_csv
     write(samples, out)
     Console().print(_split_table(samples))
     photos = Counter(sample.photo for sample in samples)
@@ -179,7 +184,9 @@ def _count_table(summaries: Iterable["Summary"]) -> Table:
     for summary in summaries:
         counts = (summary.photos, summary.photos_without_heads, summary.boxes)
         table.add_row(
-            summary.name, *(f"{count:,}" for count in counts), *map(_range, (summary.heads, summary.sizes))
+            escape(summary.name),
+            *(f"{count:,}" for count in counts),
+            *map(_range, (summary.heads, summary.sizes)),
         )
     return table
 

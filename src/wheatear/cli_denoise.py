@@ -8,7 +8,7 @@ import typer
 from wheatear import words
 from wheatear.cli_detecting import detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, ImagesOption, ModelOption
+from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
 from wheatear.cli_tta import TTAOption
 
 
@@ -32,6 +32,7 @@ def denoise_command(
         Path | None, typer.Option(metavar="CSV", help="Move these labels instead of DIR's own.")
     ] = None,
     images: ImagesOption = None,
+    head_px: HeadPxOption = None,
     tta: TTAOption = None,
 ) -> None:
     """Move the labelled boxes of the train photos towards what a detector finds there, and write them as a csv.
@@ -46,7 +47,9 @@ def denoise_command(
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.files import make_way, refuse_own
+    from wheatear.sized import detect_in_file
 
+    size = parse_head_px(head_px)
     samples = read_dataset(folder, labels, images)
     refuse_own(folder, out, labels, images)
     todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
@@ -58,7 +61,9 @@ def denoise_command(
     write_labels = gwhd.write_labels if emptied else kaggle.write_labels
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_way(out)
-    found = detect_in_each(todo, lambda s: denoised(s, detector.detect(s.path, min_score), keep))
+    found = detect_in_each(
+        todo, lambda s: denoised(s, detect_in_file(detector, s.path, min_score, size).heads, keep)
+    )
     done, moved = {sample.name: sample for sample, _ in found}, sum(count for _, count in found)
     write_labels([done.get(sample.name, sample) for sample in samples], out)
     heads, others = sum(len(sample.boxes) for sample in done.values()), len(samples) - len(done)

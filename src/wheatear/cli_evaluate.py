@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from wheatear.cli_detecting import detecting
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, ImagesOption, ModelOption
+from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 from wheatear.files import whole
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from wheatear.data.sample import Sample
     from wheatear.detections import Detections
     from wheatear.evaluation import Evaluation, Thresholds
+    from wheatear.sized import HeadPx
 
 
 EVALUATION, DETECTIONS, REPORT = "evaluation.json", "detections.csv", "report.html"
+AT_SCORE_THRESHOLD = "at_score_threshold"  # what evaluation.json begins with
 TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 
@@ -33,9 +36,12 @@ def evaluate_command(
     folder: DatasetArgument,
     split: Annotated[
         str | None,
-        typer.Option(help="train, val or all.", show_default="val, or all where photos are not divided"),
+        typer.Option(
+            help="train, val, test or all.", show_default="val, or all where photos are not divided"
+        ),
     ] = None,
     model: ModelOption = None,
+    head_px: HeadPxOption = None,
     tta: TTAOption = None,
     detections: Annotated[
         Path | None,
@@ -75,8 +81,10 @@ def evaluate_command(
 
     if sum(bool(given) for given in (model, detections, other_labels)) > 1:
         raise InputError("--model, --detections and --other-labels: give one of them")
-    if tta and (detections or other_labels):
-        raise InputError(f"--tta {tta}: is for a model; leave it out")
+    size = parse_head_px(head_px)
+    for name, given in (("--tta", tta), ("--head-px", head_px)):
+        if given and (detections or other_labels):
+            raise InputError(f"{name} {given}: is for a model; leave it out")
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
@@ -98,19 +106,21 @@ def evaluate_command(
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
         own = not choose_threshold and threshold is None
-        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, own)
+        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, size, own)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
         thresholds = Thresholds(threshold, threshold)
     figures = judge(chosen, found, thresholds)
-    show(figures)
     save(figures, found, out)
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
         judged += f" --tta {views}" if views else ""
         title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
         save_report(title, chosen, found, figures, out)
+    elif (out / REPORT).exists():
+        typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
+    show(figures)
     typer.echo(f"Saved in {out}")
     if choose_threshold and model and Path(model).suffix == ".onnx":
         from wheatear.known_failures import known_failures
@@ -130,11 +140,13 @@ def refuse_tables(out: Path, *read: Path | None) -> None:
 
 
 def refuse_foreign(out: Path, files: "Sequence[str]") -> None:
-    """InputError where OUT has a file that is to be written, and no evaluation beside it: it is another's."""
-    there = [name for name in files if (out / name).exists()]
-    if there and not (out / EVALUATION).exists():
+    """InputError where OUT has a file that is to be written, and no evaluation of ours: it is another's."""
+    from wheatear.photo_names import holds
+
+    there = [name for name in (EVALUATION, *files) if (out / name).exists()]
+    if there and not holds(out / EVALUATION, f'"{AT_SCORE_THRESHOLD}"'):
         raise InputError(
-            f"{out / there[0]}: is there already, and no {EVALUATION}; name another folder for --out"
+            f"{out / there[0]}: is there already, and no evaluation of ours; name another folder for --out"
         )
 
 
@@ -161,19 +173,28 @@ def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
 
 
 def run_model(
-    model: str, samples: "Sequence[Sample]", tta: str | None, own: bool
+    model: str, samples: "Sequence[Sample]", tta: str | None, head_px: "HeadPx", own: bool
 ) -> "tuple[dict[str, Detections], Thresholds, str | None]":
     """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views.
 
-    own: whether the card's thresholds are in use; the user is told where they were chosen for other views.
+    head_px: as in detect_sized, so that photos are seen as `wheatear count` sees them; the user is told how many were
+    resized by what was measured. own: whether the card's thresholds are in use; the user is told where they were
+    chosen for other views.
     """
     from wheatear.detector import load
     from wheatear.evaluation import Thresholds
+    from wheatear.sized import detect_in_file
 
     detector = load(model, tta=tta)
     if own:
         say_unchosen(detector)
-    found = {s.path.name: detector.detect(s.path, score_threshold=0.0) for s in detecting(samples)}
+    found, resized = dict[str, "Detections"](), 0
+    for sample in detecting(samples):
+        heads, resized_by, measured = detect_in_file(detector, sample.path, 0.0, head_px)
+        found[sample.path.name] = heads
+        resized += bool(measured and resized_by)
+    if resized:
+        typer.echo(f"wheatear: resized, as their heads seem to call for it: {photos(resized)}", err=True)
     thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
     return found, thresholds, detector.tta
 
@@ -208,10 +229,10 @@ def second_labelling(
 def judge(
     samples: "Sequence[Sample]", found: "Mapping[str, Detections]", thresholds: "Thresholds"
 ) -> "dict[str, Evaluation]":
-    """Evaluations "at_score_threshold" and, where that for counting differs, "at_count_threshold"."""
+    """Evaluations AT_SCORE_THRESHOLD and, where that for counting differs, "at_count_threshold"."""
     from wheatear.evaluation import evaluate
 
-    figures = {"at_score_threshold": evaluate(samples, found, thresholds.kaggle)}
+    figures = {AT_SCORE_THRESHOLD: evaluate(samples, found, thresholds.kaggle)}
     if thresholds.count != thresholds.kaggle:
         figures["at_count_threshold"] = evaluate(samples, found, thresholds.count)
     return figures
@@ -231,7 +252,7 @@ def show(figures: "Mapping[str, Evaluation]") -> None:
         for i, column in enumerate(header):
             table.add_column(column, justify="right" if i else "left")
         for row in rows[:-1]:
-            table.add_row(*row)
+            table.add_row(*map(escape, row))
         table.add_section()
         table.add_row(*rows[-1], style="bold")
         console.print(table)

@@ -1,12 +1,31 @@
 """Arguments and options that several commands share; `--tta` is in cli_tta."""
 
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wheatear.errors import InputError
+
+if TYPE_CHECKING:
+    from wheatear.sized import HeadPx
+
+SMALLEST_HEAD, LARGEST_HEAD = 4, 10_000  # pixels
+
+
+def named_path(text: str) -> Path:
+    """A path of the command line; an empty one, as of a variable that is not set, would be the folder one is in."""
+    if not text:
+        raise typer.BadParameter("is empty; name a photo or a folder")
+    return Path(text)
+
+
 DatasetArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
+]
+PhotosArgument = Annotated[
+    list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.", parser=named_path)
 ]
 ModelOption = Annotated[
     str | None,
@@ -18,3 +37,25 @@ ImagesOption = Annotated[
     Path | None,
     typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
 ]
+HeadPxOption = Annotated[
+    str | None,
+    typer.Option(
+        "--head-px",
+        metavar="PIXELS|auto",
+        help="Size of the heads in these photos; they are resized to what the model knows.",
+        show_default="auto for photos with a side of 1600 px or more, else as they are",
+    ),
+]
+
+
+def parse_head_px(text: str | None) -> "HeadPx":
+    """What `--head-px` says. InputError where it is no size."""
+    if text is None or text == "auto":
+        return "auto" if text else None
+    with suppress(ValueError):
+        if SMALLEST_HEAD <= (size := float(text)) <= LARGEST_HEAD:
+            return size
+    limits = f"{SMALLEST_HEAD} to {LARGEST_HEAD:,}"
+    raise InputError(
+        f"--head-px {text}: not a size; give the pixels across a typical head, {limits}, or auto"
+    )

@@ -10,16 +10,14 @@ import typer
 from wheatear import words
 from wheatear.cli_detecting import detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import ModelOption
+from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError, refuse_name
 
 
 @friendly_errors()
 def pseudo_command(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos without labels, or folders of them.")
-    ],
+    photos: PhotosArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
     model: ModelOption = None,
     min_score: Annotated[
@@ -28,6 +26,7 @@ def pseudo_command(
             min=0, max=1, help="Lowest score that is taken for a head.", show_default="the model's own"
         ),
     ] = None,
+    head_px: HeadPxOption = None,
     tta: TTAOption = None,
     link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
 ) -> None:
@@ -40,13 +39,14 @@ def pseudo_command(
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.pseudo import pseudo_label
 
+    size = parse_head_px(head_px)
     refuse_filled(out)
     todo = _photos(photos, out)
     detector = load(model or DEFAULT_MODEL, tta=tta)
     if min_score is None:
         say_unchosen(detector, "--min-score")
         min_score = detector.card.score_threshold
-    samples = detect_in_each(todo, partial(pseudo_label, detector, min_score=min_score))
+    samples = detect_in_each(todo, partial(pseudo_label, detector, min_score=min_score, head_px=size))
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
     typer.echo(

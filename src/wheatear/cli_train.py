@@ -104,6 +104,7 @@ def train_command(
     need_torch()
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.more import add_more
+    from wheatear.data.photos import too_short
     from wheatear.data.splits import split
     from wheatear.train.checkpoint import finished
     from wheatear.train.fit import Machine, first_process
@@ -117,22 +118,23 @@ def train_command(
     loaded = load_recipe(recipe)
     settings = with_options(loaded, set_ or ())
     out = out or Path("runs") / settings.name
-    samples = read_dataset(folder, images=images)
-    divided = all(sample.split for sample in samples)
-    if not divided:
-        samples = split(samples, seed=loaded.seed)  # the recipe's own, so that runs of other seeds compare
-    if seed is not None:
-        settings = settings.model_copy(update={"seed": seed})
-    samples, added = add_more(samples, more or ())
     if both and not labels:
         raise InputError("--both: give the other labels by --labels CSV")
-    other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
     if devices > 1 and not settings.is_joint():
         raise InputError(
             f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
         )
     if "spawn" in strategy:
         raise InputError(f"--strategy {strategy}: processes that are spawned cannot train here; give ddp")
+    samples = read_dataset(folder, images=images)
+    divided = all(sample.split for sample in samples)
+    untold = None if divided else too_short(samples)
+    if not divided:
+        samples = split(samples, seed=loaded.seed)  # the recipe's own, so that runs of other seeds compare
+    if seed is not None:
+        settings = settings.model_copy(update={"seed": seed})
+    samples, added = add_more(samples, more or ())
+    other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
     machine = Machine(accelerator, devices, strategy, workers)
     run = open_run(
         out,
@@ -153,6 +155,8 @@ def train_command(
         )
     if run.left_out:
         say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
+    if untold:
+        say(untold.capitalize())
     if stage and finished(out, stage):
         say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
     with said_to_stop():

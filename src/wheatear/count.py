@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,18 +22,15 @@ from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, odd_size
-from wheatear.head_size import HeadSize
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
 from wheatear.pixels import Pixels, Window
 from wheatear.raster import Raster, open_pixels
+from wheatear.sized import HeadPx, Sized, detect_sized
 from wheatear.tables import Row, keep_rows, rows_so_far, table
 
 DETECTIONS, PLOTS = "detections.csv", "plots.csv"
 COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
-# Pixels of the longer side. The photos that detectors learn from are tiles of 1024, of fields seen from afar; a
-# camera's own, taken nearer, may have heads four times as large.
-LARGE_PHOTO = 1600
 PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
 Write = Callable[[Iterable[Row]], None]
@@ -41,12 +38,12 @@ Write = Callable[[Iterable[Row]], None]
 
 @dataclass(frozen=True)
 class Options:
-    """threshold, head_px: as in Detector.detect. head_px "auto": estimated photo by photo; None: in large photos alone.
+    """threshold, head_px: as in detect_sized.
     scale: what is known of the ground. maps: for georeferenced images.
     pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables."""
 
     threshold: float | None = None
-    head_px: float | Literal["auto"] | None = None
+    head_px: HeadPx = None
     scale: Scale = field(default_factory=Scale)
     maps: Maps = field(default_factory=Maps)
     pictures: bool = True
@@ -111,9 +108,7 @@ class _Opened(NamedTuple):
 class _Found(NamedTuple):
     photo: Photo
     pixels: Pixels
-    heads: Detections
-    head_px: float | None
-    measured: HeadSize | None
+    sized: Sized
 
 
 class _Done(NamedTuple):
@@ -182,26 +177,17 @@ def _detect(
     photo, pixels = opened
     try:
         seen = _UntilStopped(pixels, stopping)
-        measured = detector.measure_heads(seen) if _is_measured(options, pixels) else None
-        told = None if options.head_px == "auto" else options.head_px
-        head_px = measured.far_off if measured else told
-        return _Found(photo, pixels, detector.detect(seen, options.threshold, head_px), head_px, measured)
+        return _Found(photo, pixels, detect_sized(detector, seen, options.threshold, options.head_px))
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")
-
-
-def _is_measured(options: Options, pixels: Pixels) -> bool:
-    if options.head_px is None:
-        return max(pixels.height, pixels.width) >= LARGE_PHOTO
-    return options.head_px == "auto"
 
 
 def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
     """Pictures and maps come before the tables' rows: what the tables list is whole."""
     if isinstance(found, _Failed):
         return found
-    photo, pixels, heads, head_px, measured = found
+    photo, pixels, (heads, resized_by, measured) = found
     with closing(pixels):
         try:
             ground = ground_of(photo.path, pixels, options.scale)
@@ -221,9 +207,9 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return _Failed(photo, f"{photo.path}: its name is too long for the files made of it; shorten it")
-    if measured and head_px:
-        warnings.append(f"resized, as its heads seem to be {head_px:.0f} px")
-    if off := odd_size(heads, head_px or trained_px, measured):
+    if measured and resized_by:
+        warnings.append(f"resized, as its heads seem to be {resized_by:.0f} px")
+    if off := odd_size(heads, resized_by or trained_px, measured):
         warnings.append(off)
     if off := odd_scale(heads, ground.pixel_m2):
         warnings.append(off)

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from contextlib import closing
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -16,7 +15,7 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line
 from wheatear.head_size import HeadSize, measure_heads
 from wheatear.pixels import InMemory, Pixels
-from wheatear.raster import open_pixels
+from wheatear.raster import opened_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
 from wheatear.tta import FUSION_IOU, ONCE, VIEWS, Augmentation, run_views
 
@@ -133,7 +132,8 @@ class Detector:
             raise ValueError(f"score_threshold must lie in 0..1, got {threshold}")
         scale = 1.0 if head_px is None else self.scale_for(head_px)
         if isinstance(photo, str | Path):
-            return self._detect_in_file(photo, threshold, head_px)
+            with opened_pixels(photo) as opened:
+                return self.detect(opened, threshold, head_px)
         pixels = _pixels(photo)
         if self.tta is None:
             run = partial(self.run, score_threshold=threshold)
@@ -142,13 +142,6 @@ class Detector:
         return detect_in_tiles(
             partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
         )
-
-    def _detect_in_file(self, path: str | Path, threshold: float, head_px: float | None) -> Detections:
-        with closing(open_pixels(path)) as pixels:
-            try:
-                return self.detect(pixels, threshold, head_px)
-            except InputError as error:
-                raise InputError(f"{path}: {error}") from error
 
     def scale_for(self, head_px: float) -> float:
         """By how much a photo with heads of this size, in pixels, is resized. ValueError unless above 0 and finite."""
@@ -162,12 +155,12 @@ class Detector:
 
         photo: as in detect; InputError, TypeError and ValueError likewise.
         """
-        return self.measure_heads(photo).far_off
+        return self.measure_heads(photo).to_resize
 
     def measure_heads(self, photo: str | Path | np.ndarray | Pixels) -> HeadSize:
         """The size of the heads in a photo; see wheatear.head_size. photo and errors: as in estimate_head_px."""
         if isinstance(photo, str | Path):
-            with closing(open_pixels(photo)) as opened:
+            with opened_pixels(photo) as opened:
                 return self.measure_heads(opened)
         pixels = _pixels(photo)
         run = partial(self.run, score_threshold=self.card.score_floor)

@@ -37,18 +37,18 @@ def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
     )
 
 
-def threshold_charts(figures: Sweep, threshold: float) -> list[str]:
-    """The Kaggle metric, and the mean absolute error of the counts, over the score threshold."""
+def threshold_charts(figures: Sweep, threshold: float, count_threshold: float) -> list[str]:
+    """The Kaggle metric, and the mean absolute error of the counts, over the score threshold; and where each stands."""
     best = float(figures.thresholds[figures.kaggle.argmax()])
     fewest = float(figures.thresholds[figures.count_mae.argmin()])
     metric = _over_threshold(figures.thresholds, figures.kaggle, "Kaggle metric", 1.0, threshold)
     # Near a threshold of 1 nothing is counted; an axis up to that error would squeeze the part that matters.
     top = max(1.0, min(float(figures.count_mae.max()), 6 * float(figures.count_mae.min()) + 1))
-    count = _over_threshold(figures.thresholds, figures.count_mae, "count MAE, heads", top, threshold)
-    now = key(VERMILLION, f"the threshold, {threshold:.2f}")
+    count = _over_threshold(figures.thresholds, figures.count_mae, "count MAE, heads", top, count_threshold)
+    now, now_count = (key(VERMILLION, f"the threshold, {each:.2f}") for each in (threshold, count_threshold))
     return [
         figure(metric, f"Best, {figures.kaggle.max():.3f}, at {best:.2f}.{now}"),
-        figure(count, f"Best, {figures.count_mae.min():.2f}, at {fewest:.2f}.{now}"),
+        figure(count, f"Best, {figures.count_mae.min():.2f}, at {fewest:.2f}.{now_count}"),
     ]
 
 
@@ -103,7 +103,9 @@ def size_charts(
         return []
     x = _bin_axis("√area, pixels", [(each.low, each.high) for each in bins])
     recall = [(k - 0.4, k + 0.4, each.recall) for k, each in enumerate(bins)]
-    precision = [(k - 0.4, k + 0.4, each.precision or 0) for k, each in enumerate(bins)]
+    precision = [
+        (k - 0.4, k + 0.4, each.precision) for k, each in enumerate(bins) if each.precision is not None
+    ]
     heads = f"{min(each.heads for each in bins):,} to {max(each.heads for each in bins):,} heads a bar"
     return [
         figure(

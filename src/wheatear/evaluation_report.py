@@ -55,9 +55,9 @@ def write_evaluation_report(
             write(_table(name, evaluation))
         at = at_count = ""
         if len({float(score) for each in found for score in each.scores}) > 1:
-            at, at_count = (f", at the score threshold {each:.2f}" for each in (threshold, count_threshold))
+            at, at_count = (f", at the threshold {each:.2f}" for each in (threshold, count_threshold))
             curves = [precision_recall_chart(matches, threshold)]
-            curves += threshold_charts(sweep(samples, detections), threshold)
+            curves += threshold_charts(sweep(samples, detections), threshold, count_threshold)
             write(_section("Scores", curves))
         write(_section(f"Counts{at_count}", count_charts(samples, counts), small=True))
         write(_section(f"By size of the heads{at}", size_charts(samples, found, matches, threshold)))

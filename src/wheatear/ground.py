@@ -43,7 +43,9 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     if scale.height_m is not None and gsd is None:
         warnings.append("its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame")
     if scale.is_doubtful(path, pixels.width, pixels.height):
-        warnings.append("its EXIF contradicts itself on lens and sensor, so its area may be wrong; give --frame")
+        warnings.append(
+            "its EXIF contradicts itself on lens and sensor, so its area may be wrong; give --frame"
+        )
     if isinstance(pixels, Raster):
         warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
         own = _by_coordinates(pixels)

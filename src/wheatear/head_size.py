@@ -25,10 +25,12 @@ FEW_PLACES, PLACES = 3, 12  # the first are enough where heads are sure; alleys 
 CANDIDATES = 4 * PLACES  # places that are looked at for data
 LIKELY = 0.3  # the score of a head that speaks for or against a scale
 ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of them nothing is measured
-EVIDENCE = 0.28  # below it nothing is measured either: of canopies the best scale has 0.36 and more
+# Evidence below which nothing is measured either. Leaves of a photo with a few near heads, looked at large enough, are
+# many small heads of up to 0.35; true small ones, as they fill the view, had 0.37 and more.
+EVIDENCE, EVIDENCE_OF_SMALL = 0.28, 0.36
 SURE = 0.5  # of the best score: the heads that are measured
-# Octaves: heads that are less smaller, or less larger, than those of its training are left as they are. Small heads are
-# missed; large ones are found almost as well, and seen at half the size they lose what they are told by.
+# Octaves: heads that are smaller or larger than those of its training by less are left as they are. Small ones are
+# missed sooner than large ones.
 SMALLER, LARGER = 0.25, 0.5
 
 
@@ -41,11 +43,12 @@ class HeadSize:
     trained_px: float
 
     @property
-    def far_off(self) -> float | None:
+    def to_resize(self) -> float | None:
         """px where it is so far from trained_px that the photo is better resized, else None."""
-        if self.px is None or -SMALLER < log2(self.px / self.trained_px) < LARGER:
+        if self.px is None:
             return None
-        return self.px
+        is_far_off = _is_small(self.px, self.trained_px) or log2(self.px / self.trained_px) >= LARGER
+        return self.px if is_far_off else None
 
 
 def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, trained_px: float) -> HeadSize:
@@ -55,15 +58,14 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
     """
     places = list(islice(_places(pixels), PLACES))
     looks: dict[float, dict[Window, Detections]] = {scale: {} for scale in SCALES}
-    size = None
     for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
         for scale, looked in looks.items():
             windows = {_window(pixels, place, scale): None for place in some}  # in a small photo they are one
             looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
         size = _size({scale: _joined(looked.values()) for scale, looked in looks.items()}, trained_px)
         if size is not None:
-            break
-    return HeadSize(size, trained_px)
+            return HeadSize(size, trained_px)
+    return HeadSize(None, trained_px)
 
 
 def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
@@ -71,9 +73,11 @@ def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
     evidence = {scale: _evidence(heads, scale, trained_px) for scale, heads in looks.items()}
     best = max(SCALES, key=evidence.__getitem__)
     heads = looks[best]
-    if evidence[best] < EVIDENCE or len(heads) < ENOUGH / 2:
+    if len(heads) < ENOUGH / 2:
         return None
-    return float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
+    size = float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
+    least = EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE
+    return size if evidence[best] >= least else None
 
 
 def _look(
@@ -85,9 +89,8 @@ def _look(
 
 def _joined(found: Iterable[Detections]) -> Detections:
     """Those of all windows, in pixels of the photo but of no place in it."""
-    parts = list(found)
-    if not parts:
-        return Detections(np.zeros((0, 4)), np.zeros(0))
+    nothing = Detections(np.zeros((0, 4)), np.zeros(0))
+    parts = [nothing, *found]
     return Detections(np.concatenate([f.boxes for f in parts]), np.concatenate([f.scores for f in parts]))
 
 
@@ -107,6 +110,10 @@ def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
         return 0.0
     fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
     return float((heads.scores**2 * fit).mean()) * sqrt(min(1.0, len(heads) / ENOUGH))
+
+
+def _is_small(px: float, trained_px: float) -> bool:
+    return log2(px / trained_px) <= -SMALLER
 
 
 def _sizes(heads: Detections) -> np.ndarray:

@@ -32,7 +32,7 @@ _quiet = ExitStack()  # of the filters, while photos are open
 _open_photos = 0
 
 
-def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def open_photo(path: str | Path) -> np.ndarray:
     """Read a JPEG, PNG, TIFF or WebP photo -> (H, W, 3) uint8 RGB, a writable array of its own.
 
     The EXIF turn is obeyed, so H and W are those of the photo as a viewer shows it. Alpha is dropped, not
@@ -40,11 +40,11 @@ def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     grey becomes three equal channels, palettes and CMYK become RGB, and of several frames the first is read.
 
     InputError, naming the file and what to do, where it is missing, empty, no such image, cut short,
-    damaged, of more than max_pixels pixels (refused before a pixel is decoded) or of pixels whose range is
+    damaged, of more than MAX_PIXELS pixels (refused before a pixel is decoded) or of pixels whose range is
     not known (float, 32 bits, LAB).
     """
     path = Path(path)
-    with opened(path, max_pixels) as image:
+    with opened(path) as image:
         image.load()
         _refuse_unknown_pixels(path, image)
         with suppress(*_BROKEN_EXIF):
@@ -52,13 +52,13 @@ def open_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         return _rgb(image)
 
 
-def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def photo_size(path: str | Path) -> tuple[int, int]:
     """(width, height) of what open_photo would return, from the file's header; InputError likewise.
 
     Pixels are not decoded, so a photo that is cut short is not noticed here. The exception is a PNG that is
     not square: its EXIF may lie behind the pixels.
     """
-    with opened(Path(path), max_pixels) as image:
+    with opened(Path(path)) as image:
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # Some versions of Pillow have turned `size` already, others not.
@@ -67,25 +67,25 @@ def photo_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int
         return (height, width) if sideways else (width, height)
 
 
-def is_turned(path: Path, max_pixels: int = MAX_PIXELS) -> bool:
+def is_turned(path: Path) -> bool:
     """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
-    with suppress(InputError), opened(path, max_pixels) as image:
+    with suppress(InputError), opened(path) as image:
         return _orientation(image) != 1
     return False
 
 
 @contextmanager
-def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
     try:
         with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise InputError(_too_large(path, max_pixels))
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(_too_large(path))
             yield image
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(path, max_pixels)) from error
+        raise InputError(_too_large(path)) from error
     except Exception as error:  # a damaged file can raise anything from Pillow's plug-ins
         raise InputError(f"{path}: {_what_is_wrong(path, error)}") from error
 
@@ -154,8 +154,8 @@ def _quiet_pillow() -> Iterator[None]:
                 _quiet.close()
 
 
-def _too_large(path: Path, max_pixels: int) -> str:
-    return f"{path}: has more than {max_pixels:,} pixels; cut it into smaller photos"
+def _too_large(path: Path) -> str:
+    return f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into smaller photos"
 
 
 def _what_is_wrong(path: Path, error: Exception) -> str:

@@ -86,10 +86,11 @@ def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> b
 
 def are_results(folder: Path) -> bool:
     """Whether a folder holds a count's table or settings, and not files of one's own by these names."""
-    return _holds(folder / COUNTS, HEADER_START) or _holds(folder / SETTINGS, f'"{MODEL_KEY}"')
+    return holds(folder / COUNTS, HEADER_START) or holds(folder / SETTINGS, f'"{MODEL_KEY}"')
 
 
-def _holds(file: Path, words: str) -> bool:
+def holds(file: Path, words: str) -> bool:
+    """Whether a file begins with some words, within MOST characters; False where it is not there or cannot be read."""
     with suppress(OSError), file.open(encoding="utf-8", errors="replace") as text:
         return words in text.read(MOST)
     return False

@@ -3,7 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError
-from wheatear.images import MAX_PIXELS, is_turned, open_photo, photo_size
+from wheatear.images import is_turned, open_photo, photo_size
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -30,22 +30,32 @@ CACHE_BYTES = 256 * 1024**2
 _opening = threading.Lock()  # Python keeps its warning filters per process
 
 
-def open_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> Pixels:
+def open_pixels(path: str | Path) -> Pixels:
     """A photo ready to be read: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
 
     Without rasterio every TIFF is read whole. InputError as in open_photo and Raster.
     """
     path = Path(path)
-    if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and (raster := _as_raster(path, max_pixels)):
+    if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and (raster := _as_raster(path)):
         return raster
-    return InMemory(open_photo(path, max_pixels))
+    return InMemory(open_photo(path))
 
 
-def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
+@contextmanager
+def opened_pixels(path: str | Path) -> Iterator[Pixels]:
+    """open_pixels, and closed again; an InputError while it is read names the file, too."""
+    with closing(open_pixels(path)) as pixels:
+        try:
+            yield pixels
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def _as_raster(path: Path) -> "Raster | None":
     """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
     if find_spec("rasterio") is None:
         with suppress(InputError):
-            photo_size(path, max_pixels)
+            photo_size(path)
             return None
         raise InputError(
             f"{path}: is too large to be read whole; install wheatear's extra `geo`: pip install '.[geo]'"
@@ -54,7 +64,7 @@ def _as_raster(path: Path, max_pixels: int) -> "Raster | None":
     if dataset is None:
         return None
     is_plain = _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
-    if dataset.crs is None and (is_plain or is_turned(path, max_pixels)):  # GDAL obeys no EXIF turn
+    if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL obeys no EXIF turn
         dataset.close()
         return None
     return Raster(path, dataset)

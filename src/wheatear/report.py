@@ -14,11 +14,10 @@ RIM_COLOUR = (10, 18, 28)
 TEXT_COLOUR = (255, 255, 255)
 
 
-def annotate(image: np.ndarray, detections: Detections, scores: bool = False) -> Image.Image:
+def annotate(image: np.ndarray, detections: Detections) -> Image.Image:
     """Draw the boxes and a banner with their number.
 
-    image: (H, W, 3) uint8 RGB, left as it is. detections: in pixels of that image. scores: write each head's
-    score on its box too.
+    image: (H, W, 3) uint8 RGB, left as it is. detections: in pixels of that image.
     Returns an RGB picture of the same size. Without detections it carries the banner "0 heads" alone.
     """
     picture = Image.fromarray(image)
@@ -27,8 +26,6 @@ def annotate(image: np.ndarray, detections: Detections, scores: bool = False) ->
     # The best last, so that where heads overlap the surest box lies on top.
     for box in detections.boxes[::-1]:
         _draw_box(draw, box, width)
-    if scores:
-        _draw_scores(draw, detections, width)
     _draw_banner(picture, _heads(len(detections)))
     return picture
 
@@ -51,15 +48,6 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, width: int) -> None:
         (xmin - rim, ymin - rim, xmax + rim, ymax + rim), outline=RIM_COLOUR, width=width + 2 * rim
     )
     draw.rectangle((xmin, ymin, xmax, ymax), outline=BOX_COLOUR, width=width)
-
-
-def _draw_scores(draw: ImageDraw.ImageDraw, detections: Detections, width: int) -> None:
-    """Inside the upper left corner of each box, where the border of the photo cannot cut them off."""
-    font = ImageFont.load_default(max(9, 6 * width))
-    rim = max(1, width // 2)
-    for (xmin, ymin, _, _), score in zip(detections.boxes, detections.scores, strict=True):
-        corner = (float(xmin) + 2 * width, float(ymin) + 2 * width)
-        draw.text(corner, f"{score:.2f}", TEXT_COLOUR, font, "lt", stroke_width=rim, stroke_fill=RIM_COLOUR)
 
 
 def _draw_banner(picture: Image.Image, text: str) -> None:

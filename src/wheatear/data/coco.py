@@ -25,6 +25,7 @@ from wheatear.data.labels import (
     parse_size,
     refuse_classes,
     refuse_missing,
+    without_counts,
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -66,7 +67,7 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    found = Labelled(by_name(find_photos([folder])), {})
+    found = Labelled(by_name(without_counts(find_photos([folder]), folder)), {})
     classes: set[str] = set()
     for file in _label_files(folder):
         content = _parse(file)
@@ -110,7 +111,7 @@ def annotation(number: int, image_number: int, box: Sequence[float]) -> dict[str
 
 def _label_files(folder: Path) -> list[Path]:
     patterns = ("annotations/*.json", "*.coco.json", "*/*.coco.json")
-    return sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    return sorted(without_counts({file for pattern in patterns for file in folder.glob(pattern)}, folder))
 
 
 def _parse(file: Path) -> _File:

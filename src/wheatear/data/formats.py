@@ -158,7 +158,7 @@ def _to_sample(path: Path, labels: Labels, described: Mapping[str, str]) -> Samp
         boxes=np.array(labels.boxes, np.float32).reshape(-1, 4),
         width=width,
         height=height,
-        source=labels.source or described.get("source", ""),
+        source=described.get("source") or labels.source,
         session=described.get("session") or labels.session,
         photo=described.get("photo", ""),
         split=described.get("split") or labels.split,

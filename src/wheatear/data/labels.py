@@ -2,11 +2,13 @@
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from wheatear.errors import InputError
 from wheatear.images import PHOTO_SUFFIXES
+from wheatear.photo_names import are_results
 
 Box = tuple[float, float, float, float]
 
@@ -62,6 +64,16 @@ def by_name(paths: Iterable[Path]) -> dict[str, Path]:
             raise InputError(f"{files[path.stem]} and {path} share a name; rename one")
         files[path.stem] = path
     return files
+
+
+def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Files found in a data set's folder but for those that `wheatear count` wrote somewhere below it."""
+    known = cache(are_results)
+    return [
+        path
+        for path in paths
+        if not any(known(each) for each in path.parents if each != folder and each.is_relative_to(folder))
+    ]
 
 
 def parse_box(words: Iterable[str], place: str, form: str) -> Box:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.images import open_photo
+from wheatear.words import photos
 
 Floats = NDArray[np.float32]
 
@@ -26,6 +27,8 @@ Floats = NDArray[np.float32]
 MIN_SCORE = 0.48
 # The length those scores were seen at. Chance agreement of shorter edges grows with 1 / sqrt(length).
 MEASURED_LENGTH = 1024
+# Pixels; the least score of edges this long is 0.86, and of shorter ones hardly any meet it.
+SHORTEST = 320
 # What float32 may leave, per pixel, of an edge that is all one grey between 0 and 255.
 ROUNDING = 1e-3
 # Leaves and awns are finer than this many pixels, shade and the curve of the light are coarser.
@@ -56,7 +59,8 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
     Two tiles belong together where two of their edges fit well enough, and each fits the other best; so do
     tiles with the same four edges (one photo stored twice), and tiles that share a `photo` already. Tiles of
     two sessions are never put together, nor of two sources where no session is known. Only edges of equal
-    length are compared. A photo that cannot be read is a group of its own.
+    length are compared, and those shorter than SHORTEST say too little: such tiles need a `photo`. A photo
+    that cannot be read is a group of its own.
     """
     edges = read_edges([sample.path for sample in samples])
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
@@ -66,6 +70,15 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
     for sample, group in zip(samples, groups, strict=True):
         names[group] = min(sample.name, names.get(group, sample.name))
     return [names[group] for group in groups]
+
+
+def too_short(samples: Sequence[Sample]) -> str | None:
+    """A warning where photos that do not say what they were cut from are too small to be told by their edges."""
+    number = sum(not sample.photo and 0 < min(sample.width, sample.height) < SHORTEST for sample in samples)
+    if not number:
+        return None
+    advice = "if they are tiles, name the field photo of each in the column photo of images.csv"
+    return f"edges too short to tell tiles of one field photo by: {photos(number)}; {advice}"
 
 
 def find_seams(edges: Sequence[Edges | None]) -> list[Seam]:

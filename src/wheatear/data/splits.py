@@ -19,7 +19,7 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
     """The samples, in their order, with `photo` and `split` filled in.
 
     Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
-    each number of tiles go to val, at least one and never all. A split that is given stays, and the other
+    each number of tiles go to val; at least one in all, and never all. A split that is given stays, and the other
     tiles of its photo follow it. Tiles are grouped by their edges, unless every sample names its photo
     already. The order of the samples has no influence; no samples give [].
 

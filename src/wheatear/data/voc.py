@@ -23,6 +23,7 @@ from wheatear.data.labels import (
     parse_size,
     refuse_classes,
     refuse_missing,
+    without_counts,
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -38,7 +39,7 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    photos = by_name(find_photos([folder]))
+    photos = by_name(without_counts(find_photos([folder]), folder))
     files = by_name(_xml_files(folder))
     refuse_missing(str(folder), dict.fromkeys(files, 0), photos)
     splits = _read_splits(folder)
@@ -100,8 +101,9 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 
 def _xml_files(folder: Path) -> list[Path]:
-    """All but what GIS programs write beside a photo."""
-    return sorted(file for file in folder.rglob("*.xml") if not file.name.endswith(".aux.xml"))
+    """All but what GIS programs write beside a photo, and what a count does."""
+    found = (file for file in folder.rglob("*.xml") if not file.name.endswith(".aux.xml"))
+    return sorted(without_counts(found, folder))
 
 
 def _read_one(file: Path, split: str, classes: set[str]) -> Labels:

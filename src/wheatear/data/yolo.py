@@ -20,6 +20,7 @@ from wheatear.data.labels import (
     parse_box,
     refuse_classes,
     refuse_missing,
+    without_counts,
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -37,7 +38,8 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    photos = by_name(p for p in find_photos([folder]) if PHOTOS in p.relative_to(folder).parts[:-1])
+    there = without_counts(find_photos([folder]), folder)
+    photos = by_name(photo for photo in there if PHOTOS in photo.relative_to(folder).parts[:-1])
     texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
     _refuse_orphans(folder, texts.values())
     classes: set[str] = set()
@@ -93,7 +95,10 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
     except UnicodeDecodeError:
         raise InputError(f"{text}: not a text in UTF-8; write lines of {FORM!r}") from None
     rows = [(number, words) for number, line in enumerate(lines, start=1) if (words := line.split())]
-    width, height = photo_size(photo) if rows else (0, 0)
+    try:
+        width, height = photo_size(photo) if rows else (0, 0)
+    except InputError:  # `check` names it; shares of an unknown size are no pixels
+        return labels
     for number, (kind, *words) in rows:
         shares = words[:4] if len(words) == 5 else words
         x, y, w, h = parse_box(shares, f"{text.relative_to(folder)}, line {number}", FORM)

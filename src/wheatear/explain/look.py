@@ -16,7 +16,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card
 from wheatear.explain.part import cut_out, middle
-from wheatear.explain.seen import Seen, otherwise
+from wheatear.explain.seen import Seen, caveat
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json
 from wheatear.train.dataset import to_tensor
@@ -62,7 +62,7 @@ class Network:
         """The photo at the size that the recipe trains at, and what is found in it."""
         look = self.look(sample)
         views = self.model.recipe.detection.tta
-        return Seen(look.image, look.boxes, look.detections, look.sample, otherwise(sample, views))
+        return Seen(look.image, look.boxes, look.detections, look.sample, caveat(sample, views))
 
 
 class TrainedRun(Network):

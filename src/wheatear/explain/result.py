@@ -14,7 +14,7 @@ from wheatear.evaluation import SCORE_THRESHOLDS
 from wheatear.explain.colours import BACKGROUND, FOUND, HEAD, INK, MISSED, TRUTH
 from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_for, sheet, show, write
 from wheatear.explain.seen import Finder, Seen
-from wheatear.matching import match
+from wheatear.matching import match, tally
 
 HIT_IOU = 0.5  # as in ADA and in the recall of the RPN
 WIDTH = 7.0  # inches of a single photo
@@ -46,7 +46,7 @@ def found_heads(run: Finder, sample: Sample) -> Figure:
         f"{len(found)} detections with a score of {run.threshold:.2f} or more; the model gives {len(seen.detections)} "
         "in all, down to its score floor."
     )
-    return caption(figure, f"{text} {seen.otherwise}".rstrip())
+    return caption(figure, f"{text} {seen.caveat}".rstrip())
 
 
 def hits_and_misses(run: Finder, sample: Sample) -> Figure:
@@ -74,12 +74,14 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
 def score_threshold(run: Finder, sample: Sample) -> Figure:
     """The count at every score threshold, the hits among it, and the heads as labelled."""
     seen = run.seen(sample)
-    counts = [len(seen.detections.above(t)) for t in SCORE_THRESHOLDS]
+    matches = [match(seen.boxes, seen.detections, np.array([HIT_IOU]))]
+    tallies = [tally(matches, threshold) for threshold in SCORE_THRESHOLDS]
+    counts = [int(each.found[0]) for each in tallies]
     figure, (axes,) = sheet(1, 1, (WIDTH, 4))
     axes.plot(SCORE_THRESHOLDS, counts, color=FOUND, lw=2.5, label="counted")
     text = f"At {run.threshold:.2f} the count is {len(seen.detections.above(run.threshold))}"
     if len(seen.boxes):
-        hits = [int((pair(seen.boxes, seen.detections.above(t)) >= 0).sum()) for t in SCORE_THRESHOLDS]
+        hits = [int(each.hits[0, 0]) for each in tallies]
         axes.plot(SCORE_THRESHOLDS, hits, color=HEAD, ls="--", label=f"hits (IoU {HIT_IOU})")
         axes.axhline(len(seen.boxes), color=TRUTH, label="heads as labelled")
         best = int(np.abs(np.array(counts) - len(seen.boxes)).argmin())
@@ -124,9 +126,9 @@ def size_range(boxes: np.ndarray) -> str:
     return f"{sizes.min():.0f} / {np.median(sizes):.0f} / {sizes.max():.0f}" if len(sizes) else "none"
 
 
-def pair(boxes: np.ndarray, found: Detections, iou_thresh: float = HIT_IOU) -> np.ndarray:
+def pair(boxes: np.ndarray, found: Detections) -> np.ndarray:
     """(N,) int64: the head (of G) that each detection takes, or -1; greedy in descending score as in `matching`."""
-    head_of: np.ndarray = match(boxes, found, np.array([iou_thresh])).taken[0]
+    head_of: np.ndarray = match(boxes, found, np.array([HIT_IOU])).taken[0]
     return head_of
 
 

@@ -9,11 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from wheatear.count import LARGE_PHOTO
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Detector
 from wheatear.images import open_photo, photo_size
+from wheatear.sized import is_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +21,14 @@ class Seen:
     """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor.
 
     part: the part of a large photo that this is, in the photo's own pixels.
-    otherwise: a sentence on what `wheatear count` does to the photo that is not done here; "" for nothing.
+    caveat: a sentence on what `wheatear count` does to the photo that is not done here; "" for nothing.
     """
 
     image: np.ndarray
     boxes: np.ndarray
     detections: Detections
     part: Sample
-    otherwise: str = ""
+    caveat: str = ""
 
 
 class Finder(Protocol):
@@ -59,14 +59,14 @@ class ExportedModel:
         if self._last is None or self._last[0] is not sample:
             image = open_photo(sample.path)
             found = self.detector.detect(image, score_threshold=0.0)
-            self._last = sample, Seen(image, sample.boxes, found, sample, otherwise(sample))
+            self._last = sample, Seen(image, sample.boxes, found, sample, caveat(sample))
         return self._last[1]
 
 
-def otherwise(sample: Sample, views: str | None = None) -> str:
+def caveat(sample: Sample, views: str | None = None) -> str:
     """What `wheatear count` does to a photo and one run of the network does not. views: the detector's usual ones."""
     more = []
-    if max(sample.width, sample.height) >= LARGE_PHOTO:
+    if is_large(sample.width, sample.height):
         more.append("resizes a photo of this size where its heads call for it")
     if views:
         more.append(f"fuses several views of it (--tta {views})")

@@ -63,9 +63,9 @@ STORY = (
     Step(
         "curves",
         "How the training went",
-        "RPN and RoI head have two losses each, which are added: of scores (cross-entropy) and of deltas (smooth L1, "
-        "or GIoU if the recipe says so). Lower is better for a loss and the counting error (MAE); for accuracy, recall "
-        "and the Kaggle metric, higher.",
+        "RPN and RoI head each have a loss of scores (cross-entropy) and one of deltas (smooth L1; the RoI head's may "
+        "be GIoU); where the IoU is predicted, that has one too. What learns together has their sum. Lower is better "
+        "for a loss and the counting error (MAE); for accuracy, recall and the Kaggle metric, higher.",
         (NETWORK, HISTORY),
     ),
     Step(

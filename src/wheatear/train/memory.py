@@ -11,7 +11,7 @@ def keep_memory() -> None:
     """Let glibc keep freed memory for the next step instead of giving it back to the system. Elsewhere, nothing.
 
     By default each large tensor is mapped anew and the system fills its every page with zeros; a training step on a
-    CPU then took 1.4 to 2.5 times as long.
+    CPU then took 1.6 to 2.6 times as long.
     """
     if not sys.platform.startswith("linux"):
         return

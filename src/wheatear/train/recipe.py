@@ -142,9 +142,8 @@ class DetectionRecipe(Part):
     tta: Augmentation | None = None
     vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
     margin: Annotated[float, Field(ge=0, le=0.2)] = 0.0
-    detections_per_img: Annotated[
-        int, Field(ge=500)
-    ]  # fields with 150 heads a photo are common; never cap a count
+    # Photos have 100 heads and more; a count is never to be capped.
+    detections_per_img: Annotated[int, Field(ge=500)]
 
     @model_validator(mode="after")
     def _votes_are_for_what_nms_left(self) -> "DetectionRecipe":

@@ -36,7 +36,7 @@ def iou(a: Box, b: Box) -> float:
 
 
 def match(
-    table: list[list[float]], n: int, fg: float, bg: float, bg_low: float, allow_low_quality: bool
+    table: list[list[float]], n: int, fg: float, bg: float, allow_low_quality: bool
 ) -> tuple[list[int], list[int]]:
     """Labels and matched heads of n boxes, of which table[g][i] is the IoU of box i with head g."""
     labels, matched = [], []
@@ -47,7 +47,7 @@ def match(
         is_best_of_a_head = any(row[i] == max(row) and row[i] > 0 for row in table)
         if best >= fg or (allow_low_quality and is_best_of_a_head):
             labels.append(1)
-        elif bg_low <= best <= bg or not table:
+        elif best <= bg or not table:
             labels.append(0)
         else:
             labels.append(-1)

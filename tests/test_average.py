@@ -58,7 +58,7 @@ def test_what_has_no_mean(runs, field_dir, tmp_path):
     content = tiny_recipe().model_dump(mode="json")
     content["roi"]["channels"] *= 2
     fake_run(tmp_path / "other", field_dir, type(tiny_recipe()).model_validate(content))
-    with pytest.raises(InputError, match=r"other: not of the same layers as .*a; give runs of one network"):
+    with pytest.raises(InputError, match=r"other: has another backbone, other anchors or regions than .*a"):
         average([*runs, tmp_path / "other"], tmp_path / "mean")
     (runs[1] / "rcnn" / METRICS).unlink()
     with pytest.raises(InputError, match="b: stage rcnn is not finished"):
@@ -81,3 +81,17 @@ def test_runs_of_other_splits_have_no_mean(runs, tmp_path):
     with pytest.raises(InputError, match=r"b: divides other photos than .*a, or otherwise"):
         average(runs, tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [("rpn", "scales", [0.5, 0.75, 1.0]), ("roi", "box_weights", [5, 5, 5, 5])]
+)
+def test_weights_that_mean_another_thing_have_no_mean(runs, field_dir, tmp_path, change):
+    part, key, value = change
+    content = tiny_recipe().model_dump(mode="json")
+    content[part][key] = value
+    fake_run(tmp_path / "other", field_dir, type(tiny_recipe()).model_validate(content))
+    with pytest.raises(
+        InputError, match=r"other: has another backbone, other anchors or regions than .*a; give"
+    ):
+        average([*runs, tmp_path / "other"], tmp_path / "mean")

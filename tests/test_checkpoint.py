@@ -1,6 +1,7 @@
 """A run folder's weights and figures, read and written."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from wheatear.train.checkpoint import (
     finished,
     load_parts,
     read_json,
+    refuse_untrained,
     save_parts,
     write_json,
 )
@@ -104,3 +106,17 @@ def test_a_stage_is_finished_when_its_figures_are_written(tmp_path):
     (tmp_path / "cnn" / METRICS).write_text(json.dumps({}))
     assert finished(tmp_path, "cnn")
     assert not finished(tmp_path, "rpn")
+
+
+def test_weights_that_nothing_was_read_of_are_no_detector(tmp_path):
+    model = tiny_model()
+    read = set[str]()
+    for name, part in (("cnn", model.backbone), ("rpn", model.rpn)):
+        save_parts(model, [part], tmp_path / name)
+        read |= load_parts(model, tmp_path / name)
+    with pytest.raises(InputError, match=r"run: does not fit the recipe \(has no roi_head\."):
+        refuse_untrained(model, read, Path("run"))
+    save_parts(model, [model.roi_head], tmp_path / "rcnn")
+    refuse_untrained(
+        model, read | load_parts(model, tmp_path / "rcnn"), Path("run")
+    )  # the snip classifier may lack

@@ -165,6 +165,15 @@ def test_a_loss_that_is_not_finite_from_the_start_leaves_no_checkpoint(tmp_path)
     assert not (tmp_path / "metrics.csv").exists()
 
 
+def test_weights_that_the_last_step_spoilt_are_not_kept(tmp_path):
+    """The loss of the last step is finite and its gradient is not: no later loss of this epoch tells."""
+    line = Line()
+    line.on_train_epoch_end = lambda: [p.data.fill_(float("nan")) for p in line.parameters()]
+    with pytest.raises(InputError, match="the weights are not finite any more; lower the learning rate"):
+        train(line, tmp_path, 2)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 def test_write_csv(tmp_path):
     write_csv(tmp_path / "metrics.csv", [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     assert (tmp_path / "metrics.csv").read_text() == "epoch,loss\n1,0.5\n2,0.25\n"

@@ -54,7 +54,8 @@ def write_exported(folder: Path, **detection: float) -> Path:
     detection = tiny_recipe().detection.model_dump() | detection
     recipe, path = tiny_recipe(image_size=640, detection=detection), folder / "model.onnx"
     export_onnx(random_model(recipe), path)
-    card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
+    said = {"licence": "CC BY 4.0", "citation": "Somebody, 2020"}
+    card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"), **said)
     path.with_suffix(".json").write_text(card.model_dump_json())
     return path
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from tiny_recipe import tiny_recipe
+from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
@@ -24,7 +26,7 @@ from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import Machine
 from wheatear.train.joint import JointTraining, lr_share
-from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos
+from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos, WholePhotos
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
 from wheatear.train.roi import label_proposals
@@ -170,8 +172,14 @@ def test_blend_keeps_the_weights_half_way(tmp_path, samples):
         train(run, tiny_recipe().model_copy(update={"stages": [stage, blend]}), samples)
         tensors[share] = load_file(run / "blend" / "weights.safetensors")
         figures = read_json(run / "blend" / "metrics.json")
-        assert ("val_kaggle" in figures) == (share == 1)  # it was that of the weights as they ended
         assert figures["epoch"] == 3
+        val = [clean(sample) for sample in samples if sample.split == "val"]
+        kept = JointTraining(load_run(run), blend, 0, val)
+        expected = kept.judge(DataLoader(WholePhotos(val), 1, collate_fn=list), "32-true")
+        assert {name: figures[name] for name in expected} == pytest.approx(expected)
+        assert float(history(run / "blend")[-1]["val_kaggle"]) == pytest.approx(
+            expected["val_kaggle"], abs=1e-6
+        )
     before = load_file(run / "joint" / "weights.safetensors")
     assert before.keys() == tensors[0.5].keys()
     for name, tensor in tensors[0.5].items():
@@ -327,21 +335,21 @@ def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     assert len(history(tmp_path / "run" / "joint")) == 2
 
 
-def test_a_step_draws_from_the_stages_proposals_and_the_heads_and_sums_all_losses(monkeypatch):
+def test_a_step_draws_from_the_stages_proposals_and_sums_all_losses(monkeypatch):
     recipe = tiny_recipe({"proposals": 5})
     module = JointTraining(FasterRCNN(recipe), recipe.stages[0], 0, [])
     seen = []
 
-    def label(proposals, *given, append_gt):
-        seen.append(([len(boxes) for boxes in proposals], append_gt))
-        return label_proposals(proposals, *given, append_gt=append_gt)
+    def label(proposals, *given):
+        seen.append([len(boxes) for boxes in proposals])
+        return label_proposals(proposals, *given)
 
     monkeypatch.setattr("wheatear.train.joint.label_proposals", label)
     batch = Batch(
         torch.zeros(2, 3, 64, 64, dtype=torch.uint8), [torch.tensor([[10.0, 10, 40, 40]]), torch.zeros(0, 4)]
     )
     module.losses(batch)
-    assert seen == [([5, 5], True)]
+    assert seen == [[5, 5]]
     monkeypatch.setattr(module, "losses", lambda _: {"a": torch.tensor(1.0), "b": torch.tensor(2.0)})
     monkeypatch.setattr(module, "log_means", lambda *_: None)
     assert module.training_step(batch, 0).item() == 3

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tiny_recipe import tiny_recipe as joint_recipe
 from tiny_run import TINY, tiny_recipe, tiny_toml
 from wheatear.errors import InputError
-from wheatear.train.recipe import CNNStage, Recipe, RPNStage, load_recipe, shipped
+from wheatear.train.recipe import CNNStage, Recipe, RPNStage, load_recipe, shipped, validated
 
 
 def complaint(name: str | Path) -> str:
@@ -199,6 +199,15 @@ def test_anchors_that_the_window_cannot_see_are_refused_with_the_reason(tmp_path
         ("[[4], [4], [8], [8], [8], [16]]", "[]", "backbone.notes.channels"),
         ("scales = [1.0, 1.5, 2.0]", "scales = []", "rpn.scales"),
         ("seed = 1", "seed = -1", "seed"),
+        ("image_size = 1024", "image_size = 1000", "image_size"),
+        ("score_floor = 0.02", "score_floor = 0", "detection.score_floor"),
+        ("val_fraction = 0.3", "val_fraction = 0", "stages.0.cnn.val_fraction"),
+        ("[roi]", '[roi]\nquality = "iou"', 'roi.quality = "iou" needs a [pyramid]'),
+        (
+            "[roi]",
+            '[roi]\nbox_loss = "giou"',
+            "roi: quality, box_loss and box_loss_weight are for joint stages",
+        ),
     ],
 )
 def test_a_detector_that_cannot_be_built_or_trained_is_refused(tmp_path, old, new, key):
@@ -216,3 +225,19 @@ def test_a_recipe_has_a_stage_and_a_seed_that_torch_knows():
     for part in ({"stages": []}, {"seed": 2**31}):
         with pytest.raises(ValidationError):
             Recipe.model_validate(joint_recipe().model_dump(mode="json") | part)
+
+
+@pytest.mark.parametrize(("part", "strides"), [("rpn", [8, 16, 32, 64]), ("roi", [2, 4, 8])])
+def test_maps_that_no_pretrained_backbone_has(part, strides):
+    content = load_recipe("small").model_dump(mode="json")
+    content[part]["strides"] = strides
+    with pytest.raises(InputError, match=rf"{part}: no map of stride \d+; the backbone has \[4, 8, 16, 32\]"):
+        validated(content, "small")
+
+
+@pytest.mark.parametrize("stages", [["rpn"], ["rcnn"], ["cnn", "rcnn"], ["rpn", "rcnn"]])
+def test_stages_that_lack_one_before_them(tmp_path, stages):
+    content = load_recipe(tiny_toml(tmp_path)).model_dump(mode="json")
+    content["stages"] = [stage for stage in content["stages"] if stage["stage"] in stages]
+    with pytest.raises(InputError, match="give cnn, rpn, rcnn in this order"):
+        validated(content, "tiny")

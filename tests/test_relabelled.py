@@ -13,7 +13,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import Run, open_run
-from wheatear.train.relabelled import Relabelled, labellings
+from wheatear.train.relabelled import Relabelled, is_same, labellings
 from wheatear.train.run import prepare
 
 BOX = [[10, 10, 40, 30]]
@@ -95,3 +95,12 @@ def test_boxes_that_cannot_be_heads_are_left_out_here_too(samples):
     )
     (learnt,), _ = labellings(samples[1:2], labels)
     assert len(learnt.boxes) <= len(samples[1].boxes)
+
+
+def test_the_same_labels_by_another_name():
+    one = {"file": "a.csv", "sha256": "1", "both": True}
+    assert is_same(one, {**one, "file": "b.csv"})
+    assert is_same(None, None)
+    for other in (None, {**one, "sha256": "2"}, {**one, "both": False}):
+        assert not is_same(one, other)
+        assert not is_same(other, one)

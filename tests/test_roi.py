@@ -225,33 +225,29 @@ def test_head_refuses_an_unknown_pool():
 # training regions
 
 
-def drawn(
-    proposals: Tensor, gt_boxes: Tensor, rule: TargetSettings, *, append_gt: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def drawn(proposals: Tensor, gt_boxes: Tensor, rule: TargetSettings) -> tuple[Tensor, Tensor, Tensor]:
     """What is drawn of one image."""
-    targets = label_proposals([proposals], [gt_boxes], rule, seeded(), append_gt=append_gt)
+    targets = label_proposals([proposals], [gt_boxes], rule, seeded())
     return targets.boxes, targets.labels, targets.target_deltas
 
 
 def test_label_proposals_by_hand():
     gt = torch.tensor([[0.0, 0, 10, 10]])
     proposals = torch.tensor([[0.0, 0, 10, 9], [0, 0, 10, 4], [0, 0, 10, 2], [50, 50, 60, 60]])
-    boxes, labels, deltas = drawn(proposals, gt, NOTES, append_gt=False)
-    assert boxes[0].tolist() == [0, 0, 10, 9]  # IoU 0.9; 0.4 is left out
-    assert rows(boxes[1:]) == [[0, 0, 10, 2], [50, 50, 60, 60]]  # IoU 0.2 and 0
-    assert labels.tolist() == [1, 0, 0]
-    torch.testing.assert_close(deltas[0], torch.tensor([0, 0.5 / 9, 0, math.log(10 / 9)]))
-    assert not deltas[1:].any()
-    with_gt, labels, _ = drawn(proposals, gt, NOTES, append_gt=True)
+    boxes, labels, deltas = drawn(proposals, gt, NOTES)
     assert labels.tolist() == [1, 1, 0, 0]
-    assert rows(with_gt[:2]) == [[0, 0, 10, 9], [0, 0, 10, 10]]
+    assert rows(boxes[:2]) == [[0, 0, 10, 9], [0, 0, 10, 10]]  # IoU 0.9, and the head itself; 0.4 is left out
+    assert rows(boxes[2:]) == [[0, 0, 10, 2], [50, 50, 60, 60]]  # IoU 0.2 and 0
+    moved = torch.tensor([[0, 0.5 / 9, 0, math.log(10 / 9)], [0, 0, 0, 0]])
+    torch.testing.assert_close(deltas[boxes[:, 3].argsort()][1:3], moved)
+    assert not deltas[2:].any()
 
 
 def test_label_proposals_are_torchvisions():
     rule = TargetSettings(0.4, 0.2, 1000, 0.5, allow_low_quality=False, weights=WEIGHTS)
     gt = random_boxes(8, 100, 100, seeded(1))
     proposals = random_boxes(300, 100, 100, seeded(2))
-    boxes, labels, deltas = drawn(proposals, gt, rule, append_gt=True)
+    boxes, labels, deltas = drawn(proposals, gt, rule)
     assert 8 < labels.sum() < len(labels) - 8
     target = {"boxes": gt, "labels": torch.ones(8, dtype=torch.int64)}
     their_boxes, _, their_labels, their_deltas = torchvision_heads(rule).select_training_samples(
@@ -264,14 +260,13 @@ def test_label_proposals_are_torchvisions():
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("append_gt", [True, False])
-def test_label_proposals_without_heads_or_proposals(append_gt):
+def test_label_proposals_without_heads_or_proposals():
     proposals, none = random_boxes(300, 100, 100, seeded()), torch.zeros(0, 4)
-    boxes, labels, deltas = drawn(proposals, none, NOTES, append_gt=append_gt)
+    boxes, labels, deltas = drawn(proposals, none, NOTES)
     assert len(boxes) == 256
     assert not labels.any()
     assert not deltas.any()
-    boxes, labels, deltas = drawn(none, none, NOTES, append_gt=append_gt)
+    boxes, labels, deltas = drawn(none, none, NOTES)
     assert (boxes.shape, labels.shape, deltas.shape) == ((0, 4), (0,), (0, 4))
 
 

@@ -98,7 +98,7 @@ def as_scores(chances: list[float]) -> Tensor:
 def test_head_is_torchvisions():
     rpn = small_rpn()
     features, _ = two_images()
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     theirs = concat_box_prediction_layers(*torchvision_twin(rpn).head(features))
     torch.testing.assert_close(objectness.flatten(), theirs[0].flatten(), atol=1e-4, rtol=0)
     torch.testing.assert_close(deltas.reshape(-1, 4), theirs[1], atol=1e-4, rtol=0)
@@ -116,8 +116,8 @@ def test_outputs_are_in_the_order_of_the_anchors():
     rpn = small_rpn()
     feature = torch.zeros(1, CHANNELS, 8, 10)
     feature[0, :, 5, 7] = 1
-    silent = rpn([torch.zeros_like(feature)])[0]
-    heard = torch.where(rpn([feature])[0] != silent)[1]
+    silent = rpn.head([torch.zeros_like(feature)])[0]
+    heard = torch.where(rpn.head([feature])[0] != silent)[1]
     anchors = LEVELS[0].grid(8, 10, feature.device)[heard]
     centre = (anchors[:, :2] + anchors[:, 2:]) / 2
     assert {(x, y) for x, y in centre.tolist()} == {(8 * x, 8 * y) for x in (6, 7, 8) for y in (4, 5, 6)}
@@ -132,7 +132,7 @@ def test_loss_and_gradient_are_torchvisions():
     rpn = small_rpn()
     twin = torchvision_twin(rpn)
     features, images = two_images()
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     anchors = rpn.anchors(SHAPES, objectness.device)
     ours = rpn.loss(objectness, deltas, anchors, heads_of_two_images(), IMAGE_SIZE, seeded())
     targets = [{"boxes": gt} for gt in heads_of_two_images()]
@@ -152,7 +152,7 @@ def test_proposals_are_torchvisions():
     features, images = two_images()
     twin = torchvision_twin(rpn).eval()
     boxes, _ = twin(images, dict(enumerate(features)))
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     found = rpn.proposals(objectness, deltas, rpn.anchors(SHAPES, objectness.device), IMAGE_SIZE)
     assert [len(scores) for _, scores in found] == [25, 25]
     for (ours, _), theirs in zip(found, boxes, strict=True):
@@ -168,7 +168,7 @@ def test_training_over_the_map_equals_the_notes_training_by_tiles():
     gt_boxes = [gt.double() for gt in heads_of_two_images()]
     weights = list(rpn.parameters())
 
-    whole = tuple(rpn.loss(*rpn([feature]), anchors, gt_boxes, IMAGE_SIZE, seeded(4)).values())
+    whole = tuple(rpn.loss(*rpn.head([feature]), anchors, gt_boxes, IMAGE_SIZE, seeded(4)).values())
 
     targets = sample_targets([anchors[0]] * 2, gt_boxes, rpn.target_settings, seeded(4))
     drawn = zip(targets.image.tolist(), targets.index.tolist(), strict=True)
@@ -205,7 +205,7 @@ def test_anchors_across_the_border_learn_only_if_asked_to(inside_only):
 def test_a_photo_without_heads_is_background_with_no_box_loss():
     rpn = small_rpn()
     features, _ = two_images(1)
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     anchors = rpn.anchors(SHAPES, objectness.device)
     losses = rpn.loss(objectness, deltas, anchors, [torch.zeros(0, 4)], IMAGE_SIZE, seeded())
     expected = nn.functional.softplus(objectness).mean()  # -log(1 - sigmoid), over all of the anchors
@@ -219,7 +219,7 @@ def test_no_anchor_inside_is_no_loss():
     rpn = small_rpn(inside_only=True)
     features, _ = two_images(1)
     anchors = rpn.anchors(SHAPES, features[0].device)
-    losses = rpn.loss(*rpn(features), anchors, heads_of_two_images()[:1], (4, 4), seeded())
+    losses = rpn.loss(*rpn.head(features), anchors, heads_of_two_images()[:1], (4, 4), seeded())
     assert [loss.item() for loss in losses.values()] == [0, 0]
     sum(losses.values()).backward()
 
@@ -227,7 +227,7 @@ def test_no_anchor_inside_is_no_loss():
 def test_loss_draws_the_same_anchors_from_the_same_seed():
     rpn = small_rpn(batch_size_per_image=16)
     features, _ = two_images()
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     anchors = rpn.anchors(SHAPES, objectness.device)
     first, again, other = (
         rpn.loss(objectness, deltas, anchors, heads_of_two_images(), IMAGE_SIZE, seeded(s))["loss_objectness"]
@@ -275,7 +275,7 @@ def test_the_numbers_of_proposals_grow_with_the_photo():
 def test_proposals_at_once_are_those_of_one_image_after_the_other(number, min_size):
     rpn = small_rpn(pre_nms_top_n=40, post_nms_top_n=80, min_size=min_size)
     features, _ = two_images()
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     given = objectness, deltas, rpn.anchors(SHAPES, objectness.device), IMAGE_SIZE
     one_by_one = small_rpn(pre_nms_top_n=40, post_nms_top_n=number or 80, min_size=min_size)
     expected, found = one_by_one.proposals(*given), rpn.proposals_at_once(*given, number)
@@ -299,7 +299,7 @@ def test_levels_are_suppressed_apart_and_ranked_together():
 def test_proposals_may_be_none_and_let_no_gradient_through():
     rpn = small_rpn(min_size=1000)
     features, _ = two_images()
-    objectness, deltas = rpn(features)
+    objectness, deltas = rpn.head(features)
     anchors = rpn.anchors(SHAPES, objectness.device)
     for boxes, scores in rpn.proposals(objectness, deltas, anchors, IMAGE_SIZE):
         assert boxes.shape == (0, 4)

@@ -295,3 +295,15 @@ def test_a_stage_is_not_trained_under_a_later_one(tmp_path, field_dir):
         InputError, match="rcnn: was trained on another rpn; remove it, to train it anew, too"
     ):
         train_tiny(tmp_path / "run", field_dir, resume=True)
+
+
+def test_photos_of_another_size_than_their_labels_say_are_refused(samples, tmp_path):
+    half = [replace(sample, labelled_size=(sample.width // 2, sample.height // 2)) for sample in samples]
+    with pytest.raises(InputError, match="is of another size than its labels say"):
+        open_run(tmp_path / "run", tiny_recipe(), half)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_gone_on_with_in_its_own_precision(samples, copy):
+    with pytest.raises(InputError, match=r"holds a run of --precision 32-true; give the same, or choose"):
+        open_run(copy, tiny_recipe(), samples, resume=True, precision="bf16-mixed")

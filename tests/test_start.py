@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from test_from_onnx import write_exported
@@ -21,7 +22,7 @@ from wheatear.train.opening import open_run
 from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
-from wheatear.train.start import as_started, load_start, start_file, start_thresholds
+from wheatear.train.start import as_started, load_start, start_card, start_file, start_thresholds
 from wheatear.tta import ONCE
 
 torch.set_num_threads(1)
@@ -33,6 +34,13 @@ def test_a_run_may_start_from_a_trained_detector(tmp_path):
     save_parts(trained, [trained], tmp_path / "weights.safetensors")
     load_start(fresh, str(tmp_path / "weights.safetensors"))
     assert all(torch.equal(v, trained.state_dict()[k]) for k, v in fresh.state_dict().items())
+    tensors = load_file(tmp_path / "weights.safetensors")
+    del tensors["roi_head.deltas.bias"]
+    save_file(tensors, tmp_path / "less.safetensors")
+    with pytest.raises(
+        InputError, match=r"less\.safetensors: does not fit the recipe \(has no roi_head\.deltas\.bias"
+    ):
+        load_start(fresh, str(tmp_path / "less.safetensors"))
     wide = FasterRCNN(tiny_recipe(pyramid={"channels": 16}))
     with pytest.raises(InputError, match=r"weights\.safetensors: does not fit the recipe"):
         load_start(wide, str(tmp_path / "weights.safetensors"))
@@ -92,6 +100,8 @@ def test_a_name_means_a_shipped_detector(tmp_path: Path):
     assert start_file(Path("resnet18.pth")) == Path("resnet18.pth")
     with pytest.raises(InputError, match="smal: no shipped detector has this name; give medium, seed, small"):
         start_file(Path("smal"))
+    with pytest.raises(InputError, match=r"is a folder; give the file, of a run STAGE/weights\.safetensors"):
+        start_file(tmp_path)
 
 
 def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path, tmp_path: Path):
@@ -100,6 +110,7 @@ def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path
     assert read_json(tmp_path / "run" / "run.json")["weights"]["file"] == "model.onnx"
     card = describe_run(tmp_path / "run", recipe)
     assert (card.score_threshold, card.count_threshold, card.tta) == (0.4, None, {})
+    assert (card.licence, card.citation) == ("CC BY 4.0", "Somebody, 2020")
     assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
 
 
@@ -124,6 +135,8 @@ def test_the_thresholds_of_a_start_are_those_of_its_card():
         "mix": {"score_threshold": mix.score_threshold, "count_threshold": mix.count_threshold}
     }
     assert start_thresholds(None) == start_thresholds(Path("weights.safetensors")) == {}
+    assert start_card(start_file(Path("medium"))) == {"licence": medium.licence, "citation": medium.citation}
+    assert start_card(None) == start_card(Path("weights.safetensors")) == {}
 
 
 def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Path):

@@ -98,7 +98,6 @@ def test_match_by_hand():
     assert labels.tolist() == [1, 1, -1, 0, 0, 1]  # the last is the best of the second head
     assert matched.tolist() == [0, 0, 0, 0, 0, 1]
     assert match(iou, 0.7, 0.3, allow_low_quality=False)[0].tolist() == [1, 1, -1, 0, 0, -1]
-    assert match(iou, 0.7, 0.3, 0.1, allow_low_quality=False)[0].tolist() == [1, 1, -1, 0, -1, -1]
 
 
 def test_background_never_overwrites_a_heads_best():
@@ -122,7 +121,7 @@ def test_a_head_that_no_box_touches_chooses_none_unlike_in_torchvision():
 
 @pytest.mark.parametrize("allow_low_quality", [True, False])
 def test_match_without_heads_or_boxes(allow_low_quality):
-    labels, matched = match(torch.zeros(0, 3), 0.5, 0.2, 0.1, allow_low_quality=allow_low_quality)
+    labels, matched = match(torch.zeros(0, 3), 0.5, 0.2, allow_low_quality=allow_low_quality)
     assert (labels.tolist(), matched.tolist()) == ([0, 0, 0], [0, 0, 0])
     labels, matched = match(torch.zeros(2, 0), 0.5, 0.2, allow_low_quality=allow_low_quality)
     assert labels.shape == matched.shape == (0,)
@@ -134,10 +133,8 @@ def test_match_without_heads_or_boxes(allow_low_quality):
 def test_match_is_the_oracles(seed, g, n, whole, low):
     generator = seeded(seed)
     iou = box_iou(random_boxes(g, generator, whole), random_boxes(n, generator, whole))
-    for bg_low in (0.0, 0.1):
-        labels, matched = match(iou, 0.5, 0.25, bg_low, allow_low_quality=low)
-        expected = oracles.match(iou.tolist(), n, 0.5, 0.25, bg_low, low)
-        assert (labels.tolist(), matched.tolist()) == expected
+    labels, matched = match(iou, 0.5, 0.25, allow_low_quality=low)
+    assert (labels.tolist(), matched.tolist()) == oracles.match(iou.tolist(), n, 0.5, 0.25, low)
 
 
 @pytest.mark.parametrize("low", [True, False])
@@ -216,7 +213,7 @@ def test_sample_targets_says_what_to_learn(seed, sizes):
     assert targets.image.tolist() == sorted(targets.image.tolist())
     for image, (its_boxes, its_heads) in enumerate(zip(boxes, gt, strict=True)):
         table = [[oracles.iou(head, box) for box in its_boxes.tolist()] for head in its_heads.tolist()]
-        expected, matched = oracles.match(table, len(its_boxes), 0.3, 0.1, 0.0, True)
+        expected, matched = oracles.match(table, len(its_boxes), 0.3, 0.1, True)
         own = targets.image == image
         index, labels = targets.index[own].tolist(), targets.labels[own].tolist()
         assert len(index) == len(set(index)) == min(8, min(4, expected.count(1)) + expected.count(0))
@@ -235,7 +232,7 @@ def test_sample_targets_says_what_to_learn(seed, sizes):
     ("changed", "heads", "background"),
     [
         ({}, 2, 2),
-        ({"bg_low": 0.1}, 2, 1),
+        ({"bg_iou_thresh": 0.1}, 2, 1),
         ({"positive_fraction": 0.25}, 1, 2),
         ({"batch_size_per_image": 2}, 1, 1),
     ],

@@ -250,6 +250,8 @@ def export_command(
         raise InputError(f"{run}: give another file to write by --out")
     path = out or run / "model.onnx"
     if out:
+        if out.suffix != ".onnx":
+            raise InputError(f"--out {out}: name a file that ends in .onnx; its card is written beside it")
         make_way(out)
 
     def divided(folder: Path) -> "list[Sample]":

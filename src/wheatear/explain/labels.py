@@ -62,7 +62,6 @@ def label_anchors(look: Look) -> Labelled:
         iou,
         settings.fg_iou_thresh,
         settings.bg_iou_thresh,
-        settings.bg_low,
         allow_low_quality=settings.allow_low_quality,
     )
     generator = torch.Generator().manual_seed(look.model.recipe.seed)

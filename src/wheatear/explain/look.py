@@ -154,7 +154,7 @@ class Look:
     def scored(self) -> tuple[Tensor, Tensor]:
         """Objectness (K,) logits and deltas (K, 4) of all anchors."""
         with torch.no_grad():
-            objectness, deltas = self.model.rpn(self.features)
+            objectness, deltas, _ = self.model.rpn(self.maps)
         return objectness[0], deltas[0]
 
     @cached_property

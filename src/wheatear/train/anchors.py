@@ -19,13 +19,11 @@ class AnchorLevel:
     stride: pixels from one cell to the next.
     sizes:  square root of an anchor's area, in pixels.
     ratios: height / width.
-    offset: where in its cell an anchor is centred, in strides; see `grid_anchors`.
     """
 
     stride: int
     sizes: tuple[float, ...]
     ratios: tuple[float, ...]
-    offset: float = 0.5
 
     def per_cell(self) -> int:
         """A, the number of anchors at a cell."""
@@ -37,7 +35,7 @@ class AnchorLevel:
 
     def grid(self, height: int, width: int, device: torch.device) -> Tensor:
         """(H·W·A, 4) anchors of a map of height × width cells."""
-        return grid_anchors(self.cell().to(device), height, width, self.stride, self.offset)
+        return grid_anchors(self.cell().to(device), height, width, self.stride)
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
@@ -57,10 +55,11 @@ def grid_anchors(cell: Tensor, height: int, width: int, stride: int, offset: flo
 
     That is the order into which (A, H, W) scores flatten after permute(1, 2, 0).
 
-    A map made by 2× pooling has in its column c what was seen around the pixels from c·stride up to
-    (c + 1)·stride, so the anchors there are centred on (c + 0.5)·stride, and likewise in its rows.
-    torchvision centres them on c·stride (offset 0), which suits a ResNet: its 3×3 convolutions of stride 2
-    are centred on every second pixel, from the first on. Here that would be half a cell off.
+    A map made by 2× pooling, as the notes', has in its column c what was seen around the pixels from c·stride up to
+    (c + 1)·stride, so the anchors there are centred on (c + 0.5)·stride, and likewise in its rows. torchvision centres
+    them on c·stride (offset 0), which suits a ResNet: its convolutions of stride 2 are centred on every second pixel,
+    from the first on. Here all backbones have the first; a ResNet's cells then lie half a cell beside, which its deltas
+    learn: trained with offset 0 it was neither better nor worse (docs/experiments.md).
     """
     row = (torch.arange(height, device=cell.device) + offset) * stride
     column = (torch.arange(width, device=cell.device) + offset) * stride

@@ -8,6 +8,7 @@ did not. Unlike an ensemble it takes the time of one.
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
+from wheatear.train.recipe import Recipe
+
+MEANING = {"backbone", "pyramid", "rpn", "roi"}
 
 
 def average(runs: Sequence[Path], out: Path) -> Path:
@@ -34,6 +38,11 @@ def average(runs: Sequence[Path], out: Path) -> Path:
                 f"{run}: divides other photos than {runs[0]}, or otherwise; give runs of one images.csv"
             )
     models = [load_run(run) for run in runs]
+    for run, other in zip(runs, models, strict=True):
+        if meaning(other.recipe) != meaning(models[0].recipe):
+            raise InputError(
+                f"{run}: has another backbone, other anchors or regions than {runs[0]}; give runs of one recipe"
+            )
     model = models[0]
     model.load_state_dict(mean([each.state_dict() for each in models], runs))
     stages = [stage.stage for stage in model.recipe.stages]
@@ -50,6 +59,11 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     write_json(last / METRICS, {"runs": len(runs)})
     write_json(out / RECIPE, model.recipe.model_dump(mode="json"))
     return last / WEIGHTS
+
+
+def meaning(recipe: Recipe) -> dict[str, Any]:
+    """What a detector's weights mean something by, and no weight tells: anchors, the scale of deltas, strides."""
+    return recipe.model_dump(include=MEANING, exclude={"backbone": {"weights", "frozen"}})
 
 
 def mean(weights: Sequence[dict[str, Tensor]], runs: Sequence[Path]) -> dict[str, Tensor]:

@@ -4,12 +4,12 @@ RUN/recipe.json    the whole recipe                RUN/run.json       versions, 
 RUN/images.csv     the split                       RUN/cache          frozen maps and proposals; may be deleted
 RUN/STAGE/         one folder a stage: weights.safetensors (the parts it trained), metrics.csv (an epoch a row),
                    history.png, metrics.json (the last figures; written last, so it marks a finished stage), last.ckpt,
-                   tensorboard
+                   tensorboard; of cnn also snips, 49 kB each
 RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,11 @@ def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None
         save_file(tensors, part)
 
 
-def load_parts(model: nn.Module, path: Path) -> None:
-    """Read what `save_parts` wrote into `model`; other parts stay as they are. Raises InputError where they differ."""
+def load_parts(model: nn.Module, path: Path) -> set[str]:
+    """Read what `save_parts` wrote into `model`; other parts stay as they are. -> the names of what was read.
+
+    Raises InputError where the file has what the model has not, or otherwise.
+    """
     try:
         tensors: dict[str, Tensor] = load_file(path)
         result = model.load_state_dict(tensors, strict=False)
@@ -56,6 +59,17 @@ def load_parts(model: nn.Module, path: Path) -> None:
         raise InputError(f"{path}: does not fit the recipe ({last_line(error)})") from None
     if result.unexpected_keys:
         raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
+    return set(tensors)
+
+
+def refuse_untrained(model: nn.Module, read: Collection[str], source: Path) -> None:
+    """Raises InputError where a detector has weights that were not read, and so are as random as they were made.
+
+    The snip classifier, which only trains the backbone, may be missing.
+    """
+    missing = [key for key in model.state_dict() if key not in read and not key.startswith("snip_head.")]
+    if missing:
+        raise InputError(f"{source}: does not fit the recipe (has no {missing[0]})")
 
 
 def is_detector(path: Path) -> bool:

@@ -19,7 +19,16 @@ from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, finished, load_parts, read_json, write_json
+from wheatear.train.checkpoint import (
+    METRICS,
+    RECIPE,
+    WEIGHTS,
+    finished,
+    load_parts,
+    read_json,
+    refuse_untrained,
+    write_json,
+)
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.quantize import quantize
@@ -29,7 +38,6 @@ from wheatear.train.start import EXPORTED
 from wheatear.train.storage import round_weights, shrink
 from wheatear.tta import ONCE
 
-GWHD_HEAD_PX = 75.0  # the median head of its train photos, for runs that did not write theirs down
 # How its sources and sessions begin: usask_1 in Kaggle's release, Usask_1 in that of 2021.
 GWHD_INSTITUTES = [
     "arvalis",
@@ -60,7 +68,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch an
 RARE = 1e-3
 LOST = 0.003  # of the Kaggle metric, that a detector of 8 bits may have less
 COARSEST = 32  # px, the largest stride of all backbones
-TAKEN = ("name", "image_size", "detection")  # of a recipe, what has no part in training
+TAKEN = ("name", "image_size", "detection")  # of a recipe, what may differ from the training's
 
 
 class OneImage(nn.Module):
@@ -82,15 +90,15 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     settings: a recipe whose name, size of the photo and detection take the place of the run's.
     """
     recipe = validated(read_json(run / RECIPE), run / RECIPE)
-    if settings is None:
-        settings = recipe
-    model = FasterRCNN(recipe.model_copy(update={key: getattr(settings, key) for key in TAKEN}))
+    taken = {} if settings is None else settings.model_dump(mode="json", include=set(TAKEN))
+    model, read = FasterRCNN(validated(recipe.model_dump(mode="json") | taken, run / RECIPE)), set[str]()
     for stage in recipe.stages:
         if not finished(run, stage.stage):
             raise InputError(
                 f"{run}: stage {stage.stage} is not finished; go on with `wheatear train … --resume`"
             )
-        load_parts(model, run / stage.stage / WEIGHTS)
+        read |= load_parts(model, run / stage.stage / WEIGHTS)
+    refuse_untrained(model, read, run)
     return model.eval()
 
 
@@ -193,13 +201,16 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
     facts = read_json(run / "run.json")
     added = {name for each in facts.get("more", []) for name in each["sources"]}
-    licence, citation = (DATA_LICENCE, CITATION) if is_gwhd(run / IMAGES_CSV, added) else ("", "")
+    start = facts.get("start_card", {})  # what a detector learned from stays in what goes on from it
+    licence, citation = start.get("licence", ""), start.get("citation", "")
+    if is_gwhd(run / IMAGES_CSV, added):
+        licence, citation = DATA_LICENCE, CITATION
     return Card(
         format=1,
         name=recipe.name,
         **{"score_threshold": 0.5} | facts.get("thresholds", {}),
         score_floor=recipe.detection.score_floor,
-        head_px=facts.get("head_px", GWHD_HEAD_PX),
+        head_px=facts["head_px"],
         usual_tta=recipe.detection.tta,
         recipe=recipe.model_dump(mode="json"),
         data=facts,

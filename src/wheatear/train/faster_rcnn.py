@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from wheatear.train.backbone import NotesCNN
-from wheatear.train.pretrained import STRIDES, PretrainedCNN
+from wheatear.train.pretrained import PretrainedCNN
 from wheatear.train.pyramid import Pyramid, PyramidHead
 from wheatear.train.recipe import NotesBackboneRecipe, Recipe, RoIRecipe, RPNRecipe
 from wheatear.train.recipe_stages import CNNStage
@@ -33,7 +33,7 @@ class FasterRCNN(nn.Module):
         self.backbone = (
             NotesCNN(recipe.backbone)
             if isinstance(recipe.backbone, NotesBackboneRecipe)
-            else PretrainedCNN(recipe.backbone, coarsest_map(recipe))
+            else PretrainedCNN(recipe.backbone, max(recipe.strides()))
         )
         channels = self.backbone.out_channels
         self.snip_head = snip_head(recipe, channels)
@@ -65,9 +65,7 @@ class FasterRCNN(nn.Module):
 
     def propose(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
         """The maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
-        features = [maps[level.stride] for level in self.rpn.levels]
-        objectness, deltas = self.rpn(features)
-        anchors = self.rpn.anchors([(f.shape[2], f.shape[3]) for f in features], features[0].device)
+        objectness, deltas, anchors = self.rpn(maps)
         return self.rpn.proposals(objectness, deltas, anchors, image_size)
 
     def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -116,12 +114,6 @@ class FasterRCNN(nn.Module):
             vote_iou=settings.vote_iou,
             margin=settings.margin,
         )
-
-
-def coarsest_map(recipe: Recipe) -> int:
-    """The stride of the last of a pretrained backbone's maps that something looks at: a snip classifier at the last."""
-    has_snips = any(isinstance(stage, CNNStage) for stage in recipe.stages)
-    return STRIDES[-1] if has_snips else max(recipe.strides())
 
 
 def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:

@@ -38,7 +38,7 @@ def first_process() -> bool:
 class Machine:
     """What a stage is computed on: Lightning's accelerator, devices and strategy.
 
-    workers: processes that read the photos; 0 reads them between the steps.
+    workers: processes that read the photos, as many for train as for val; 0 reads them between the steps.
     """
 
     accelerator: str = "auto"
@@ -60,7 +60,7 @@ class Machine:
 class Care:
     """How a training is watched and kept in bounds.
 
-    val_every: epochs from one validation to the next. clip_norm: longest gradient of a step; None for any.
+    val_every: epochs from one validation to the next, 0 for none. clip_norm: longest gradient of a step; None for any.
     ema: decay a step of the averaged weights, begun after ema_from steps, which are judged and kept; 0 averages none.
     """
 
@@ -74,9 +74,14 @@ HERE, PLAIN = Machine(), Care()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints written whole or not at all. Lightning's own are copied from the folder of temporary files."""
+    """Checkpoints written whole or not at all, and never of weights that the last step of an epoch has spoilt.
+
+    Lightning's own are copied from the folder of temporary files.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if not all(weights.isfinite().all() for weights in checkpoint["state_dict"].values()):
+            raise InputError("the weights are not finite any more; lower the learning rate")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with whole(Path(path)) as part:
             torch.save(checkpoint, part)
@@ -163,10 +168,9 @@ class StageProgress(Callback):
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """Lightning's, which judges, and keeps, the average even where no step has gone into it yet.
+    """Lightning's, but that as long as no step has gone into the average the weights themselves are judged and kept.
 
-    That is then what the training began with. It lies where the network is trained: Lightning asks where that is before
-    the network is there.
+    The average lies where the network is trained: Lightning asks where that is before the network is there.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -259,7 +263,8 @@ def fit(
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
-        check_val_every_n_epoch=care.val_every,
+        check_val_every_n_epoch=care.val_every or 1,
+        limit_val_batches=1.0 if care.val_every else 0,
         gradient_clip_val=care.clip_norm,
         enable_progress_bar=False,
         enable_model_summary=False,

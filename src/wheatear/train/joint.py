@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
@@ -25,7 +26,10 @@ MOMENTUM = 0.9  # of SGD, as in all of the papers
 
 
 class JointTraining(StageModule):
-    """All losses, nothing frozen. Judged by the Kaggle metric on the whole `val` photos, in this order."""
+    """All losses; all parts learn but for the recipe's frozen stages of the backbone.
+
+    Judged by the Kaggle metric on the whole `val` photos, in this order.
+    """
 
     stage: JointStage
 
@@ -51,17 +55,15 @@ class JointTraining(StageModule):
         """The four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
         model, image_size = self.model, (batch.images.shape[2], batch.images.shape[3])
         maps = model.features(batch.images)
-        levels = [maps[level.stride] for level in model.rpn.levels]
-        objectness, deltas = model.rpn(levels)
-        anchors = model.rpn.anchors([(m.shape[2], m.shape[3]) for m in levels], batch.images.device)
+        objectness, deltas, anchors = model.rpn(maps)
         losses = model.rpn.loss(objectness, deltas, anchors, batch.gt_boxes, image_size, self.generator)
         proposals = model.rpn.proposals_at_once(objectness, deltas, anchors, image_size, self.stage.proposals)
         drawn = label_proposals(
-            [boxes for boxes, _ in proposals], batch.gt_boxes, self.targets, self.generator, append_gt=True
+            [boxes for boxes, _ in proposals], batch.gt_boxes, self.targets, self.generator
         )
-        logits, moves = model.judge(maps, drawn.rois())
-        truth = drawn.boxes, drawn.labels, drawn.target_deltas
-        return losses | region_losses(logits, moves, *truth, model.recipe.roi)
+        logits, deltas = model.judge(maps, drawn.rois())
+        targets = drawn.boxes, drawn.labels, drawn.target_deltas
+        return losses | region_losses(logits, deltas, *targets, model.recipe.roi)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.losses(batch)
@@ -80,12 +82,30 @@ class JointTraining(StageModule):
             )
 
     def on_validation_epoch_end(self) -> None:
+        for name, value in self.figures().items():
+            self.log(name, value)
+
+    def figures(self) -> dict[str, float]:
         """The best over all score thresholds of each: an upper bound, the same for every recipe."""
         figures = sweep(self.val, self.found)
         best = int(figures.kaggle.argmax())
-        self.log("val_kaggle", float(figures.kaggle[best]))
-        self.log("val_threshold", float(figures.thresholds[best]))
-        self.log("val_count_mae", float(figures.count_mae.min()))
+        return {
+            "val_kaggle": float(figures.kaggle[best]),
+            "val_threshold": float(figures.thresholds[best]),
+            "val_count_mae": float(figures.count_mae.min()),
+        }
+
+    @torch.no_grad()
+    def judge(self, val: DataLoader[Any], precision: str) -> dict[str, float]:
+        """`figures` of the weights as they are, outside of a training; precision is the training's."""
+        self.model.eval()
+        self.found = {}
+        device = next(self.model.parameters()).device
+        lower = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+        with torch.autocast(device.type, lower, enabled=lower is not None):
+            for number, batch in enumerate(val):
+                self.validation_step([(i, image.to(device)) for i, image in batch], number)
+        return self.figures()
 
 
 def parameter_groups(

@@ -96,7 +96,7 @@ class WholePhotos(Dataset[tuple[int, Tensor]]):
 def photo_loaders(
     train: TrainingPhotos, val: WholePhotos, batch_size: int, workers: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of changed photos, each once an epoch, and whole photos one by one, read by `workers` processes."""
+    """Batches of changed photos, each once an epoch, and whole photos one by one, each read by `workers` processes."""
     shuffle = EpochItems(len(train), train.seed)
     kept, pinned = workers > 0, workers > 0 and torch.cuda.is_available()
     return (

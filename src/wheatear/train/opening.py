@@ -25,8 +25,8 @@ from wheatear.train.checkpoint import RECIPE, read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import JointStage
-from wheatear.train.relabelled import Relabelled, labellings, record
-from wheatear.train.start import as_started, is_trained, start_thresholds
+from wheatear.train.relabelled import Relabelled, is_same, labellings, record
+from wheatear.train.start import as_started, is_trained, start_card, start_thresholds
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning's, those in which the boxes stay exact
 FACTS = "run.json"
@@ -72,16 +72,22 @@ def open_run(
     more: the record of those among them, at their end, that were added for training alone; images.csv leaves them out.
     other_labels are those of train photos; val photos are judged by their own.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
-    another split, other boxes or labels, or that began with other weights; for photos of which none has a head, or none
-    is of train or of val; for a precision that there is not; for a stage that would end before it has warmed up; where
-    no stage learns of both labellings and they are given; and where the recipe goes on from a trained detector and
-    `weights` are none.
+    another split, other boxes or labels, or that began with other weights or in another precision; for photos of
+    another size than their labels say, of which none has a head, or none is of train or of val; for a precision that
+    there is not; for a stage that would end before it has warmed up; where no stage learns of both labellings and they
+    are given; and where the recipe goes on from a trained detector and `weights` are none.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
         raise InputError(
             f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
         )
+    for sample in [*samples, *(other_labels.samples if other_labels else ())]:
+        if sample.split in LEARNT and sample.is_of_another_size():
+            raise InputError(
+                f"{sample.path}: is of another size than its labels say (`wheatear data check` names all such photos); "
+                "mend or remove it"
+            )
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
     if other_labels and other_labels.both and not recipe.learns_of_both():
@@ -94,13 +100,14 @@ def open_run(
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
         "thresholds": start_thresholds(weights),
+        "start_card": start_card(weights),
         "labels": record(other_labels),
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
     kept = folder / RECIPE
     if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, own, resume)
-        refuse_another_start(folder, start)
+        refuse_another_start(folder, start, precision)
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
@@ -160,8 +167,8 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
         raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
 
 
-def refuse_another_start(folder: Path, start: Mapping[str, Any]) -> None:
-    """Raises InputError where a folder's run.json, if there is one, tells of another start."""
+def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str) -> None:
+    """Raises InputError where a folder's run.json, if there is one, tells of another start or precision."""
     before = read_json(folder / FACTS) if (folder / FACTS).exists() else start
     was, now = before.get("weights") or {}, start["weights"] or {}
     if was.get("sha256") != now.get("sha256"):
@@ -169,7 +176,11 @@ def refuse_another_start(folder: Path, start: Mapping[str, Any]) -> None:
         raise InputError(
             f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
         )
-    if before.get("labels") != start["labels"]:
+    if before.get("precision", precision) != precision:
+        raise InputError(
+            f"{folder}: holds a run of --precision {before['precision']}; give the same, or choose another folder"
+        )
+    if not is_same(before.get("labels"), start["labels"]):
         raise InputError(f"{folder}: holds a run on other labels; choose another folder")
     if before.get("boxes_sha256", start["boxes_sha256"]) != start["boxes_sha256"]:
         raise InputError(f"{folder}: holds a run on other boxes of these photos; choose another folder")

@@ -9,9 +9,7 @@ from torchvision import models
 
 from wheatear.train.backbone import pad_to_multiple
 from wheatear.train.efficientnet_lite import EfficientNetLite
-from wheatear.train.recipe import PretrainedBackboneRecipe
-
-STRIDES = (4, 8, 16, 32)
+from wheatear.train.recipe import PRETRAINED_STRIDES, PretrainedBackboneRecipe
 
 
 class PretrainedCNN(nn.Module):
@@ -23,9 +21,9 @@ class PretrainedCNN(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, recipe: PretrainedBackboneRecipe, coarsest: int = STRIDES[-1]) -> None:
+    def __init__(self, recipe: PretrainedBackboneRecipe, coarsest: int = PRETRAINED_STRIDES[-1]) -> None:
         super().__init__()
-        strides = [stride for stride in STRIDES if stride <= coarsest]
+        strides = [stride for stride in PRETRAINED_STRIDES if stride <= coarsest]
         self.stages = nn.ModuleList(stages(classifier(recipe), recipe.last_blocks)[: len(strides)])
         self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1), persistent=False)
@@ -46,7 +44,7 @@ class PretrainedCNN(nn.Module):
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides from 4 to the coarsest."""
-        x = pad_to_multiple((images.to(self.mean.dtype) - self.mean) / self.std, STRIDES[-1])
+        x = pad_to_multiple((images.to(self.mean.dtype) - self.mean) / self.std, PRETRAINED_STRIDES[-1])
         x = x.contiguous(memory_format=torch.channels_last)
         maps = {}
         for stride, stage in zip(self.out_channels, self.stages, strict=True):

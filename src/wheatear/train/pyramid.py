@@ -49,7 +49,7 @@ def pyramid_roi_align(
 
     Also (R,) where among them each of the rois is; R may be 0. They are the largest tensor after the maps, and what the
     head says of them is put in order for less. torchvision's `MultiScaleRoIAlign` does the same, without "aligned": its
-    samples lie half a cell off.
+    samples lie half a cell further right and down on the map, as its anchors do (`grid_anchors`).
     """
     strides = sorted(maps)
     level = region_levels(rois[:, 1:], strides, cells)

@@ -1,4 +1,4 @@
-"""A recipe: one TOML file that holds every constant of a detector and its training. Unknown keys are errors."""
+"""A recipe: one TOML file that holds the constants of a detector and its training. Unknown keys are errors."""
 
 import tomllib
 from importlib import resources
@@ -12,6 +12,8 @@ from wheatear.train.anchors import AnchorLevel, check_reach
 from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
 from wheatear.tta import Augmentation
+
+PRETRAINED_STRIDES = (4, 8, 16, 32)  # of every ImageNet backbone's maps
 
 
 class AnyBackboneRecipe(Part):
@@ -128,6 +130,7 @@ class RoIRecipe(Part):
 class DetectionRecipe(Part):
     """What happens to the R-CNN's scored boxes.
 
+    min_size: boxes thinner than this, in pixels at the recipe's scale, go; of the proposals, too.
     suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
     tta: what the exported detector does to see a photo, unless told otherwise (`wheatear.tta`).
     vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
@@ -136,7 +139,7 @@ class DetectionRecipe(Part):
     """
 
     suppression: Literal["nms", "matrix"] = "nms"
-    score_floor: Fraction
+    score_floor: Annotated[float, Field(gt=0, lt=1)]
     nms_thresh: Fraction
     min_size: Positive
     tta: Augmentation | None = None
@@ -157,7 +160,7 @@ class Recipe(Part):
 
     name: str
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    image_size: Count
+    image_size: Annotated[int, Field(ge=32, multiple_of=32)]
     backbone: Annotated[BackboneRecipe, Field(discriminator="name")]
     pyramid: PyramidRecipe | None = None
     rpn: RPNRecipe
@@ -190,18 +193,31 @@ class Recipe(Part):
         if self.pyramid is None:
             if len(self.rpn.strides) > 1 or len(self.roi.strides) > 1:
                 raise ValueError("several strides need a [pyramid]")
+            if self.roi.quality == "iou":
+                raise ValueError('roi.quality = "iou" needs a [pyramid]')
             self._anchors_fit_the_window()
         elif strides != [strides[0] * 2**i for i in range(len(strides))]:
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
-        elif self.image_size % 32 or self.roi.pool != "roi_align":
-            raise ValueError('a [pyramid] needs roi.pool = "roi_align" and an image_size that 32 divides')
+        elif self.roi.pool != "roi_align":
+            raise ValueError('a [pyramid] needs roi.pool = "roi_align"')
         return self
 
     @model_validator(mode="after")
-    def _notes_backbone_has_the_maps(self) -> "Recipe":
-        if not isinstance(self.backbone, NotesBackboneRecipe):
-            return self
-        there = [2**group for group in range(len(self.backbone.channels))]
+    def _the_notes_losses_are_theirs(self) -> "Recipe":
+        roi = self.roi
+        if not self.is_joint() and (roi.quality, roi.box_loss, roi.box_loss_weight) != (
+            "none",
+            "smooth_l1",
+            1.0,
+        ):
+            raise ValueError("roi: quality, box_loss and box_loss_weight are for joint stages")
+        return self
+
+    @model_validator(mode="after")
+    def _the_backbone_has_the_maps(self) -> "Recipe":
+        there = list(PRETRAINED_STRIDES)
+        if isinstance(self.backbone, NotesBackboneRecipe):
+            there = [2**group for group in range(len(self.backbone.channels))]
         for part, strides in (("rpn", self.rpn.strides), ("roi", self.roi.strides)):
             if missing := set(strides) - set(there):
                 raise ValueError(f"{part}: no map of stride {min(missing)}; the backbone has {there}")
@@ -215,7 +231,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
-        apart = [name for name in ("cnn", "rpn", "rcnn") if name in names]
+        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # the first of them alone, to look into
         together = [name for name in ("joint", "refine", "blend") if name in names]
         if names != apart and (names != together or names[0] == "refine"):
             raise ValueError(

@@ -45,7 +45,7 @@ class CNNStage(SteppedStage):
     stage: Literal["cnn"]
     snip_size: Count
     max_per_class: Count
-    val_fraction: Fraction
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
     val_by: Literal["photo", "snip"] = "photo"
 
 
@@ -68,7 +68,7 @@ class AugmentRecipe(Part):
     """How a training photo differs from the one on disk (`augment`). A chance is that of a training photo, 0 to 1.
 
     crop:      side in pixels of the square that is trained on.
-    scale:     range of the factor on the stage's image_size; the same share of photos shrinks as grows.
+    scale:     range of the factor on the stage's image_size, drawn so that halving is as likely as doubling.
     turn:      quarter turns and flips, as a field has no up.
     mirror:    chance of left for right alone, where `turn` is false: labels may have an up, if they lie beside heads.
     brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
@@ -108,11 +108,12 @@ class AugmentRecipe(Part):
 class JointStage(Stage):
     """Everything trained at once, by all losses.
 
-    lr rises over warmup_steps to the rate given and falls along a cosine to final_lr of it; backbone_lr is the
-    backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
+    lr rises over warmup_steps towards the rate given, while it falls along a cosine to final_lr of it; backbone_lr is
+    the backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
     image_size: px of a 1024 px photo while training; None: the recipe's.
     proposals: those of a photo that the RoI head learns from; None: as many as at detection. With few it sees no
-    background but the edges of heads. val_every: epochs from one look at the val photos to the next.
+    background but the edges of heads. val_every: epochs from one look at the val photos to the next; with a share below
+    1 they are looked at once, with the weights that are kept.
     both: where two labellings are given (`--both`), whether this stage learns from both or from the data set's own.
     share: where the weights that are kept lie on the way from those that the stage began with to those it ended with.
     Half-way a detector keeps most of what it knew and has most of what it learned (WiSE-FT, Wortsman et al. 2022).

@@ -1,6 +1,6 @@
 """A second labelling of the train photos: learnt instead of the data set's own, or by turns with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,3 +33,10 @@ def labellings(train: Sequence[Sample], other: Relabelled | None) -> tuple[list[
 def record(other: Relabelled | None) -> dict[str, object] | None:
     """What run.json says of it: None for the data set's own labels alone."""
     return {"file": other.file.name, "sha256": sha256(other.file), "both": other.both} if other else None
+
+
+def is_same(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> bool:
+    """Whether two records are of the same labels, whatever their files were called."""
+    if one is None or other is None:
+        return one is other
+    return all(one.get(key) == other.get(key) for key in ("sha256", "both"))

@@ -151,16 +151,12 @@ def label_proposals(
     gt_boxes: Sequence[Tensor],
     settings: TargetSettings,
     generator: torch.Generator,
-    *,
-    append_gt: bool,
 ) -> Targets:
     """Draw the training regions of each image from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
 
-    With append_gt the heads join the proposals, so that there is foreground before the RPN finds any.
+    The heads join the proposals, so that there is foreground before the RPN finds any.
     """
-    candidates = (
-        [torch.cat(both) for both in zip(proposals, gt_boxes, strict=True)] if append_gt else proposals
-    )
+    candidates = [torch.cat(both) for both in zip(proposals, gt_boxes, strict=True)]
     return sample_targets(candidates, gt_boxes, settings, generator)
 
 

@@ -4,7 +4,7 @@ B images, C H W features, A anchors per cell, K all anchors of one image, R prop
 Flattened outputs are in the order level, row, column, anchor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -95,10 +95,15 @@ class RPN(nn.Module):
         self.beta = beta
         self.inside_only = inside_only
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map the levels' (B, C, H, W) to objectness (B, K) logits and deltas (B, K, 4)."""
-        scored: tuple[Tensor, Tensor] = self.head(features)
-        return scored
+    def forward(self, maps: Mapping[int, Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """{stride: (B, C, H, W)} -> objectness (B, K) logits, deltas (B, K, 4) and the anchors of each level."""
+        features = [maps[level.stride] for level in self.levels]
+        objectness, deltas = self.head(features)
+        return (
+            objectness,
+            deltas,
+            self.anchors([(f.shape[2], f.shape[3]) for f in features], features[0].device),
+        )
 
     def anchors(self, shapes: Sequence[tuple[int, int]], device: torch.device) -> list[Tensor]:
         """Return the anchors of each level, (H·W·A, 4), for maps of the given (height, width)."""
@@ -149,8 +154,10 @@ class RPN(nn.Module):
             anchors,
             strict=True,
         ):
-            best, top = logits.topk(min(most, level.shape[0]), dim=1)
-            moved, likely = self._boxes(best, moves.take_along_dim(top[..., None], 1), level[top], image_size)
+            highest, top = logits.topk(min(most, level.shape[0]), dim=1)
+            moved, likely = self._boxes(
+                highest, moves.take_along_dim(top[..., None], 1), level[top], image_size
+            )
             thick = (moved[..., 2:] - moved[..., :2] >= settings.min_size).all(-1)
             kept = unsuppressed(moved, thick, settings.nms_thresh)
             boxes.append(moved)

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.errors import InputError
 from wheatear.files import sha256
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, save_parts, write_json
+from wheatear.train.checkpoint import HISTORY, METRICS, WEIGHTS, finished, load_parts, save_parts, write_json
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit
+from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, write_csv
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.memory import keep_memory
@@ -46,7 +47,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     if run.recipe.goes_on() or not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
         load_start(model, str(run.weights or run.recipe.backbone.weights), run.train)
     for name, stage in stages.items():
-        if finished(run.folder, name) and (only != name or run.resume):
+        if finished(run.folder, name):
             load_parts(model, run.folder / name / WEIGHTS)
         elif only in (None, name):
             refuse_later(run.folder, name, list(stages))
@@ -121,7 +122,9 @@ def loaders(
 def care(stage: Stage) -> Care:
     """How the training of a stage is kept in bounds."""
     if isinstance(stage, JointStage):
-        return Care(stage.val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
+        # Where a part of the way is gone back, the weights that the epochs end with are none that are kept.
+        val_every = stage.val_every if stage.share == 1 else 0
+        return Care(val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
     return PLAIN
 
 
@@ -143,12 +146,16 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         machine=run.machine,
         care=care(stage),
     )
-    figures = rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()}
     if before is not None:
         go_back(model, before, 1 - share)
-        figures = {key: value for key, value in figures.items() if not key.startswith("val_")}
     if not first_process():
         return
+    if before is not None and isinstance(parts.module, JointTraining):
+        rows[-1] |= parts.module.judge(parts.val, run.precision)
+        write_csv(folder / HISTORY, rows)
+        numbers = "  ".join(f"{key} {rows[-1][key]:.4f}" for key in rows[-1] if key.startswith("val_"))
+        Console().print(f"{name}, as kept: {numbers}", highlight=False, soft_wrap=True)
+    figures = rows[-1] | {f"snips_{k}": v for k, v in parts.facts.items()}
     save_parts(model, parts.module.parts, folder / WEIGHTS)
     plot_history(rows, folder / "history.png", title=f"{run.recipe.name}: {name}")
     write_json(folder / METRICS, figures)

@@ -106,8 +106,7 @@ class RegionProposal(SteppedModule):
 
     def losses(self, photo: FrozenPhoto) -> dict[str, Tensor]:
         rpn = self.model.rpn
-        objectness, deltas = rpn([photo.features])
-        anchors = rpn.anchors([(photo.features.shape[2], photo.features.shape[3])], photo.features.device)
+        objectness, deltas, anchors = rpn({rpn.levels[0].stride: photo.features})
         return rpn.loss(objectness, deltas, anchors, [photo.gt_boxes], photo.image_size, self.generator)
 
     def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
@@ -136,7 +135,7 @@ class RegionClassification(SteppedModule):
     def losses(self, batch: list[FrozenPhoto]) -> tuple[dict[str, Tensor], Tensor]:
         """-> the losses over all sampled regions of the batch, and the share of them put in the right class."""
         drawn = [
-            label_proposals([photo.proposals], [photo.gt_boxes], self.targets, self.generator, append_gt=True)
+            label_proposals([photo.proposals], [photo.gt_boxes], self.targets, self.generator)
             for photo in batch
         ]
         head = self.model.roi_head

@@ -8,7 +8,7 @@ from wheatear.data.sample import Sample
 from wheatear.detector import find, read_card
 from wheatear.errors import InputError, last_line
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, read_json
+from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, read_json, refuse_untrained
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
@@ -24,8 +24,10 @@ THRESHOLDS = {"score_threshold": True, "count_threshold": True}  # of a card
 def start_file(weights: Path) -> Path:
     """The file that `--weights` means: itself, or the model.onnx of the shipped detector of this name.
 
-    Raises InputError for a mere name that is neither.
+    Raises InputError for a mere name that is neither, and for a folder.
     """
+    if weights.is_dir():
+        raise InputError(f"{weights}: is a folder; give the file, of a run STAGE/weights.safetensors")
     if weights.exists() or weights.suffix or weights.name != str(weights):
         return weights
     return Path(str(find(str(weights))[0]))
@@ -45,6 +47,13 @@ def start_thresholds(weights: Path | None) -> dict[str, Any]:
         return {}
     card = read_card(find(weights)[1])
     return card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
+
+
+def start_card(weights: Path | None) -> dict[str, Any]:
+    """The licence and the citation on the card of an exported detector; {} for other files. InputError as above."""
+    if weights is None or weights.suffix != EXPORTED:
+        return {}
+    return read_card(find(weights)[1]).model_dump(include={"licence", "citation"})
 
 
 def as_started(recipe: Recipe, weights: Path | None) -> Recipe:
@@ -85,6 +94,6 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
         some = photos[:: max(1, len(photos) // MEASURED)][:MEASURED]
         measure_norms(model, (to_tensor(open_photo(sample.path)) for sample in some))
     elif is_detector(Path(weights)):
-        load_parts(model, Path(weights))
+        refuse_untrained(model, load_parts(model, Path(weights)), Path(weights))
     else:
         load_backbone(model.backbone, model.recipe.backbone, weights)

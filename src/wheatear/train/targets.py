@@ -28,7 +28,6 @@ class TargetSettings:
     batch_size_per_image: int
     positive_fraction: float
     allow_low_quality: bool
-    bg_low: float = 0.0
     weights: Weights = (1.0, 1.0, 1.0, 1.0)
 
 
@@ -78,7 +77,7 @@ def decode(deltas: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1
 
 
 def match(
-    iou: Tensor, fg_iou_thresh: float, bg_iou_thresh: float, bg_low: float = 0.0, *, allow_low_quality: bool
+    iou: Tensor, fg_iou_thresh: float, bg_iou_thresh: float, *, allow_low_quality: bool
 ) -> tuple[Tensor, Tensor]:
     """Label N boxes by their (G, N) IoU with the heads (Faster R-CNN §3.1.2).
 
@@ -87,7 +86,7 @@ def match(
     1:  best IoU ≥ fg_iou_thresh; with allow_low_quality also the best box of each head (all of them where
         several are equal), however low the IoU, and nothing overwrites that. As in torchvision, such a box
         belongs to the head that *it* overlaps most, which need not be the one that chose it.
-    0:  bg_low ≤ best IoU ≤ bg_iou_thresh (torchvision leaves out the upper limit itself).
+    0:  best IoU ≤ bg_iou_thresh (torchvision leaves out the upper limit itself).
     -1: the others.
     A head that no box touches chooses none. (In torchvision its best IoU is 0, and every box with an IoU
     of 0 becomes foreground.) Without heads (G = 0) every box is background.
@@ -97,7 +96,7 @@ def match(
         return none, none.clone()
     best_iou, matched_idxs = iou.max(dim=0)
     labels = torch.full_like(matched_idxs, -1)
-    labels[(best_iou >= bg_low) & (best_iou <= bg_iou_thresh)] = 0
+    labels[best_iou <= bg_iou_thresh] = 0
     labels[best_iou >= fg_iou_thresh] = 1
     if allow_low_quality:
         labels[_best_of_a_head(iou)] = 1
@@ -136,7 +135,6 @@ def sample_targets(
             box_iou(gt, of_image),
             settings.fg_iou_thresh,
             settings.bg_iou_thresh,
-            settings.bg_low,
             allow_low_quality=settings.allow_low_quality,
         )
         for of_image, gt in zip(boxes, gt_boxes, strict=True)
@@ -149,9 +147,9 @@ def sample_targets(
     index, drawn = index[image, place], drawn[image, place]
     chosen = pad_sequence(list(boxes), batch_first=True)[image, index]
     fg = torch.where(drawn == 1)[0]
-    heads = pad_sequence(list(gt_boxes), batch_first=True)[image[fg], matched_idxs[image[fg], index[fg]]]
+    gt = pad_sequence(list(gt_boxes), batch_first=True)[image[fg], matched_idxs[image[fg], index[fg]]]
     target_deltas = torch.zeros_like(chosen)
-    target_deltas[fg] = encode(heads, chosen[fg], settings.weights)
+    target_deltas[fg] = encode(gt, chosen[fg], settings.weights)
     return Targets(image, index, chosen, drawn, target_deltas)
 
 

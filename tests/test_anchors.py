@@ -69,14 +69,15 @@ def test_grid_with_offset_0_is_torchvisions(height, width):
     height=st.integers(0, 4),
     width=st.integers(0, 4),
     stride=st.sampled_from([1, 8, 32]),
+    offset=st.sampled_from([0.0, 0.25, 0.5]),
     sizes=st.lists(st.floats(1, 200), min_size=1, max_size=3),
     ratios=st.lists(st.floats(0.2, 5), min_size=1, max_size=3),
 )
 @settings(deadline=None, max_examples=40)
-def test_level_grid_is_the_oracles(height, width, stride, sizes, ratios):
-    level = AnchorLevel(stride, tuple(sizes), tuple(ratios))
+def test_level_grid_is_the_oracles(height, width, stride, offset, sizes, ratios):
+    level = AnchorLevel(stride, tuple(sizes), tuple(ratios), offset)
     ours = level.grid(height, width, torch.device("cpu"))
-    oracle = torch.tensor(oracles.anchors(sizes, ratios, height, width, stride, 0.5)).reshape(-1, 4)
+    oracle = torch.tensor(oracles.anchors(sizes, ratios, height, width, stride, offset)).reshape(-1, 4)
     assert ours.shape == (height * width * level.per_cell(), 4)
     torch.testing.assert_close(ours, oracle, atol=1e-3, rtol=1e-5)
 

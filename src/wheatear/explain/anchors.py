@@ -48,7 +48,7 @@ def anchor_boxes(run: Network, sample: Sample) -> Figure:
 def middle_cell(level: AnchorLevel, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """(A, 4) anchors of the cell in the middle of a map, and the (4,) window that the RPN judges them by."""
     row, column = shape[0] // 2, shape[1] // 2
-    x, y = (column + 0.5) * level.stride, (row + 0.5) * level.stride
+    x, y = (column + level.offset) * level.stride, (row + level.offset) * level.stride
     anchors = level.cell().numpy() + np.array([x, y, x, y])
     corner = np.array([column - 1, row - 1, column - 1, row - 1]) * level.stride
     return anchors, corner + np.array([0, 0, WINDOW_CELLS, WINDOW_CELLS]) * level.stride

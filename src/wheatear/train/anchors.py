@@ -19,11 +19,13 @@ class AnchorLevel:
     stride: pixels from one cell to the next.
     sizes:  square root of an anchor's area, in pixels.
     ratios: height / width.
+    offset: where in its cell an anchor is centred, in strides; see `grid_anchors`.
     """
 
     stride: int
     sizes: tuple[float, ...]
     ratios: tuple[float, ...]
+    offset: float = 0.5
 
     def per_cell(self) -> int:
         """A, the number of anchors at a cell."""
@@ -35,7 +37,7 @@ class AnchorLevel:
 
     def grid(self, height: int, width: int, device: torch.device) -> Tensor:
         """(H·W·A, 4) anchors of a map of height × width cells."""
-        return grid_anchors(self.cell().to(device), height, width, self.stride)
+        return grid_anchors(self.cell().to(device), height, width, self.stride, self.offset)
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:

@@ -109,8 +109,8 @@ def test_a_camera_may_leave_out_a_tag(missing):
         assert 2 * pitch_per_focal_length(exif, *size) == pytest.approx(0.0005)
 
 
-def test_where_the_tags_contradict_each_other_film_goes_first(tmp_path):
-    """The focal plane's resolution of the photo as taken, of 6000 px, in one that a program made half as large."""
+def test_tags_that_contradict_each_other_tell_nothing(tmp_path):
+    """The focal plane's resolution of the photo as taken, of 6000 px, in one that was cut or made half as large."""
     exif = {
         TAGS.FocalLength: 24.0,
         TAGS.FocalPlaneXResolution: 6000 / 3.6,
@@ -122,14 +122,14 @@ def test_where_the_tags_contradict_each_other_film_goes_first(tmp_path):
         0.0005
     )  # nothing says that it is wrong
     exif[TAGS.FocalLengthIn35mmFilm] = 24
-    assert 2 * pitch_per_focal_length(exif, 3000, 2000) == pytest.approx(0.001)
+    assert pitch_per_focal_length(exif, 3000, 2000) is None
     exif[TAGS.FocalPlaneXResolution] = 3100 / 3.6
     assert 2 * pitch_per_focal_length(exif, 3000, 2000) == pytest.approx(0.001 * 3000 / 3100)
-    assert not Scale(height_m=2).is_doubtful(tmp_path / "none.jpg", 3000, 2000)
+    assert not Scale(height_m=2).is_contradicted(tmp_path / "none.jpg", 3000, 2000)
 
 
-@pytest.mark.parametrize(("resolution", "is_doubtful"), [(6000 / 3.6, True), (3100 / 3.6, False)])
-def test_a_photo_whose_exif_contradicts_itself(tmp_path, resolution, is_doubtful):
+@pytest.mark.parametrize(("resolution", "is_contradicted"), [(6000 / 3.6, True), (3100 / 3.6, False)])
+def test_a_photo_whose_exif_contradicts_itself(tmp_path, resolution, is_contradicted):
     exif = Image.Exif()
     tags = exif.get_ifd(ExifTags.IFD.Exif)
     tags[TAGS.FocalLength], tags[TAGS.FocalLengthIn35mmFilm] = 24.0, 24
@@ -137,6 +137,6 @@ def test_a_photo_whose_exif_contradicts_itself(tmp_path, resolution, is_doubtful
     tags[TAGS.ExifImageWidth], tags[TAGS.ExifImageHeight] = 3000, 2000
     Image.new("RGB", (300, 200)).save(tmp_path / "a.jpg", exif=exif)
     ground = ground_of(tmp_path / "a.jpg", InMemory(np.full((200, 300, 3), 255, np.uint8)), Scale(height_m=2))
-    doubt = "its EXIF contradicts itself on lens and sensor, so its area may be wrong; give --frame"
-    assert ground.warnings == ((doubt,) if is_doubtful else ())
-    assert Scale(gsd_mm=2).is_doubtful(tmp_path / "a.jpg", 300, 200) is False
+    doubt = "its EXIF contradicts itself on lens and sensor, so no area; give --gsd or --frame"
+    assert ground.warnings == ((doubt,) if is_contradicted else ())
+    assert Scale(gsd_mm=2).is_contradicted(tmp_path / "a.jpg", 300, 200) is False

@@ -58,7 +58,7 @@ def test_what_has_no_mean(runs, field_dir, tmp_path):
     content = tiny_recipe().model_dump(mode="json")
     content["roi"]["channels"] *= 2
     fake_run(tmp_path / "other", field_dir, type(tiny_recipe()).model_validate(content))
-    with pytest.raises(InputError, match=r"other: has another backbone, other anchors or regions than .*a"):
+    with pytest.raises(InputError, match=r"other: not of the same layers as .*a; give runs of one network"):
         average([*runs, tmp_path / "other"], tmp_path / "mean")
     (runs[1] / "rcnn" / METRICS).unlink()
     with pytest.raises(InputError, match="b: stage rcnn is not finished"):
@@ -95,3 +95,11 @@ def test_weights_that_mean_another_thing_have_no_mean(runs, field_dir, tmp_path,
         InputError, match=r"other: has another backbone, other anchors or regions than .*a; give"
     ):
         average([*runs, tmp_path / "other"], tmp_path / "mean")
+
+
+def test_how_runs_were_trained_makes_no_other_weights(runs, field_dir, tmp_path):
+    content = tiny_recipe().model_dump(mode="json")
+    content["rpn"]["batch_size_per_image"] *= 2
+    content["backbone"]["dropout"] = 0.1
+    fake_run(tmp_path / "other", field_dir, type(tiny_recipe()).model_validate(content))
+    average([*runs, tmp_path / "other"], tmp_path / "mean")

@@ -319,3 +319,10 @@ def test_a_split_that_names_some_of_the_photos_is_not_taken(folder, model, tmp_p
     assert evaluate(folder, "--model", model, "--split", "all").exit_code == 0
     (tmp_path / "images.csv").write_text("image_id,split\nother,val\n")
     assert "divided by" not in evaluate(folder, "--model", model).stdout
+
+
+def test_thresholds_of_resized_photos_are_in_no_card(folder, model):
+    result = runner.invoke(
+        app, ["evaluate", "cells", "--model", str(model), "--head-px", "40", "--choose-threshold"]
+    )
+    assert "--choose-threshold: is for photos as `wheatear count` sees them" in complaint_of(result)

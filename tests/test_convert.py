@@ -404,18 +404,26 @@ def test_a_yolo_folder_with_a_photo_that_cannot_be_read(samples: list[Sample], t
     assert len(others) == len(samples) - 1
 
 
+@pytest.mark.parametrize("place", [".", "counted", "images/counted"])
 @pytest.mark.parametrize("to", ["coco", "voc", "yolo"])
 def test_what_a_count_wrote_into_the_folder_is_no_part_of_it(
-    samples: list[Sample], tmp_path: Path, to: str
+    samples: list[Sample], tmp_path: Path, to: str, place: str
 ) -> None:
     write_dataset(samples, tmp_path, to)
     before = [fields(sample) for sample in read_dataset(tmp_path)]
-    out = tmp_path / "counted"
+    out = tmp_path / place
     (out / "annotated" / "images").mkdir(parents=True)
     (out / "voc").mkdir()
     (out / "counts.csv").write_text("image,heads,more\n")
-    (out / "detections.coco.json").write_text("{}")
+    if place != ".":
+        (out / "detections.coco.json").write_text("{}")
     (out / "voc" / f"{samples[0].name}.xml").write_text("<annotation/>")
     for sample in samples:
         Image.new("RGB", (9, 9)).save(out / "annotated" / "images" / f"{sample.name}.jpg")
     assert [fields(sample) for sample in read_dataset(tmp_path)] == before
+
+
+def test_photos_that_a_count_lies_beside_stay(samples: list[Sample], tmp_path: Path) -> None:
+    write_dataset(samples, tmp_path, "voc")
+    (tmp_path / "JPEGImages" / "counts.csv").write_text("image,heads,more\n")
+    assert len(read_dataset(tmp_path)) == len(samples)

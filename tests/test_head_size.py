@@ -153,6 +153,20 @@ def test_places_without_data_are_passed_over():
     assert all(w.bottom > 2000 and w.right > 2500 for w in own)
 
 
+def test_a_strip_of_data_is_looked_at():
+    """300 px wide, less than half of any window."""
+
+    class Strip(InMemory):
+        def valid(self, window):
+            is_data = np.zeros(self.image.shape[:2], bool)
+            is_data[:, 1900:2200] = True
+            return is_data[window.top : window.bottom, window.left : window.right]
+
+    photo = field(120, 3000, 4000).image.copy()
+    photo[:, :1900] = photo[:, 2200:] = 0
+    assert measure_heads(sure_of_its_own_size, Strip(photo), TRAINED).px == pytest.approx(120, rel=0.06)
+
+
 def test_a_photo_without_data():
     class Empty(InMemory):
         def valid(self, window):

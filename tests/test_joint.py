@@ -175,7 +175,9 @@ def test_blend_keeps_the_weights_half_way(tmp_path, samples):
         assert figures["epoch"] == 3
         val = [clean(sample) for sample in samples if sample.split == "val"]
         kept = JointTraining(load_run(run), blend, 0, val)
-        expected = kept.judge(DataLoader(WholePhotos(val), 1, collate_fn=list), "32-true")
+        expected = kept.judge(
+            DataLoader(WholePhotos(val), 1, collate_fn=list), "32-true", torch.device("cpu")
+        )
         assert {name: figures[name] for name in expected} == pytest.approx(expected)
         assert float(history(run / "blend")[-1]["val_kaggle"]) == pytest.approx(
             expected["val_kaggle"], abs=1e-6

@@ -21,6 +21,7 @@ from wheatear.errors import InputError
 from wheatear.train.checkpoint import load_parts, save_parts
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
+from wheatear.train.relabelled import Relabelled
 from wheatear.train.run import train_run
 
 torch.set_num_threads(1)
@@ -301,6 +302,10 @@ def test_photos_of_another_size_than_their_labels_say_are_refused(samples, tmp_p
     half = [replace(sample, labelled_size=(sample.width // 2, sample.height // 2)) for sample in samples]
     with pytest.raises(InputError, match="is of another size than its labels say"):
         open_run(tmp_path / "run", tiny_recipe(), half)
+    others = Relabelled(tmp_path / "labels.csv", [replace(sample, split="") for sample in half], both=False)
+    others.file.write_text("")
+    with pytest.raises(InputError, match="is of another size than its labels say"):
+        open_run(tmp_path / "run", tiny_recipe(), samples, other_labels=others)
     assert not (tmp_path / "run").exists()
 
 

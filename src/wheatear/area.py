@@ -66,8 +66,8 @@ class Scale:
         pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
         return None if pitch_by_focal is None else self.height_m * pitch_by_focal
 
-    def is_doubtful(self, path: Path, width: int, height: int) -> bool:
-        """Whether gsd rests on a photo's EXIF, and that contradicts itself."""
+    def is_contradicted(self, path: Path, width: int, height: int) -> bool:
+        """Whether gsd would rest on a photo's EXIF, and that contradicts itself."""
         return self.height_m is not None and _contradict(*_pitches(_exif(path), width, height))
 
 
@@ -75,12 +75,14 @@ def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) 
     """The side of a pixel over the focal length, from EXIF tags; None where they do not tell.
 
     From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
-    from the focal length in 35 mm film. Where the two contradict each other it is the latter: programs that develop or
-    resize a photo write or keep a resolution that is not its own. width, height: pixels of the photo, which may have
-    been made smaller.
+    from the focal length in 35 mm film. None, too, where the two contradict each other: of a photo that was resized the
+    first may be wrong, of a crop the second, and nothing tells them apart. width, height: pixels of the photo, which
+    may have been made smaller.
     """
     by_plane, by_film = _pitches(exif, width, height)
-    return by_film if by_plane is None or _contradict(by_plane, by_film) else by_plane
+    if _contradict(by_plane, by_film):
+        return None
+    return by_film if by_plane is None else by_plane
 
 
 def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float | None, float | None]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from wheatear import words
-from wheatear.cli_detecting import detect_in_each
+from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
 from wheatear.cli_tta import TTAOption
@@ -47,7 +47,6 @@ def denoise_command(
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.files import make_way, refuse_own
-    from wheatear.sized import detect_in_file
 
     size = parse_head_px(head_px)
     samples = read_dataset(folder, labels, images)
@@ -61,9 +60,9 @@ def denoise_command(
     write_labels = gwhd.write_labels if emptied else kaggle.write_labels
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_way(out)
-    found = detect_in_each(
-        todo, lambda s: denoised(s, detect_in_file(detector, s.path, min_score, size).heads, keep)
-    )
+    looking = Looking(detector, size)
+    found = detect_in_each(todo, lambda s: denoised(s, looking.find(s.path, min_score), keep))
+    looking.tell()
     done, moved = {sample.name: sample for sample, _ in found}, sum(count for _, count in found)
     write_labels([done.get(sample.name, sample) for sample in samples], out)
     heads, others = sum(len(sample.boxes) for sample in done.values()), len(samples) - len(done)

@@ -1,31 +1,60 @@
 """Many photos for a detector, behind a bar; those that it cannot do are named."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
 from wheatear.errors import InputError
+from wheatear.words import photos
+
+if TYPE_CHECKING:
+    from wheatear.detections import Detections
+    from wheatear.detector import Detector
+    from wheatear.sized import HeadPx
 
 Photo = TypeVar("Photo")
 Found = TypeVar("Found")
 
 
-def detecting(photos: Sequence[Photo]) -> Iterable[Photo]:
+def detecting(todo: Sequence[Photo]) -> Iterable[Photo]:
     """The photos one by one, behind a bar where there is a terminal."""
     console = Console(stderr=True)
-    return track(photos, "Detecting", console=console, transient=True, disable=not console.is_terminal)
+    return track(todo, "Detecting", console=console, transient=True, disable=not console.is_terminal)
 
 
-def detect_in_each(photos: Sequence[Photo], detect: Callable[[Photo], Found]) -> list[Found]:
+class Looking:
+    """A detector that looks at photos as `wheatear count` does (`detect_sized`), and how many it has resized."""
+
+    def __init__(self, detector: "Detector", head_px: "HeadPx") -> None:
+        self.detector, self.head_px, self.resized = detector, head_px, 0
+
+    def find(self, photo: Path, score_threshold: float) -> "Detections":
+        """The heads in a photo's file. InputError where it cannot be read or run."""
+        from wheatear.sized import detect_in_file
+
+        heads, resized_by, measured = detect_in_file(self.detector, photo, score_threshold, self.head_px)
+        self.resized += bool(measured and resized_by)
+        return heads
+
+    def tell(self) -> None:
+        """Say how many photos were resized, if any."""
+        if self.resized:
+            typer.echo(
+                f"wheatear: resized, as their heads seem to call for it: {photos(self.resized)}", err=True
+            )
+
+
+def detect_in_each(todo: Sequence[Photo], detect: Callable[[Photo], Found]) -> list[Found]:
     """What `detect` makes of each photo; those that cannot be read or run are named and left out.
 
     InputError where none is left.
     """
     found = []
-    for photo in detecting(photos):
+    for photo in detecting(todo):
         try:
             found.append(detect(photo))
         except InputError as error:

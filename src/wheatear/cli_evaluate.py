@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wheatear.cli_detecting import detecting
+from wheatear.cli_detecting import Looking, detecting
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
@@ -85,6 +85,10 @@ def evaluate_command(
     for name, given in (("--tta", tta), ("--head-px", head_px)):
         if given and (detections or other_labels):
             raise InputError(f"{name} {given}: is for a model; leave it out")
+    if choose_threshold and isinstance(size, float):
+        raise InputError(
+            "--choose-threshold: is for photos as `wheatear count` sees them; leave out --head-px"
+        )
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
@@ -116,6 +120,7 @@ def evaluate_command(
     if report:
         judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
         judged += f" --tta {views}" if views else ""
+        judged += f" --head-px {head_px}" if head_px else ""
         title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
         save_report(title, chosen, found, figures, out)
     elif (out / REPORT).exists():
@@ -177,24 +182,18 @@ def run_model(
 ) -> "tuple[dict[str, Detections], Thresholds, str | None]":
     """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views.
 
-    head_px: as in detect_sized, so that photos are seen as `wheatear count` sees them; the user is told how many were
-    resized by what was measured. own: whether the card's thresholds are in use; the user is told where they were
-    chosen for other views.
+    head_px: as in detect_sized. own: whether the card's thresholds are in use; the user is told where they were chosen
+    for other views.
     """
     from wheatear.detector import load
     from wheatear.evaluation import Thresholds
-    from wheatear.sized import detect_in_file
 
     detector = load(model, tta=tta)
     if own:
         say_unchosen(detector)
-    found, resized = dict[str, "Detections"](), 0
-    for sample in detecting(samples):
-        heads, resized_by, measured = detect_in_file(detector, sample.path, 0.0, head_px)
-        found[sample.path.name] = heads
-        resized += bool(measured and resized_by)
-    if resized:
-        typer.echo(f"wheatear: resized, as their heads seem to call for it: {photos(resized)}", err=True)
+    looking = Looking(detector, head_px)
+    found = {sample.path.name: looking.find(sample.path, 0.0) for sample in detecting(samples)}
+    looking.tell()
     thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
     return found, thresholds, detector.tta
 

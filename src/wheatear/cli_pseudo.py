@@ -1,14 +1,13 @@
 """`wheatear data pseudo`: labels for photos that have none, by a detector."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from wheatear import words
-from wheatear.cli_detecting import detect_in_each
+from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
@@ -46,7 +45,9 @@ def pseudo_command(
     if min_score is None:
         say_unchosen(detector, "--min-score")
         min_score = detector.card.score_threshold
-    samples = detect_in_each(todo, partial(pseudo_label, detector, min_score=min_score, head_px=size))
+    looking, least = Looking(detector, size), min_score
+    samples = detect_in_each(todo, lambda photo: pseudo_label(photo, looking.find(photo, least)))
+    looking.tell()
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)
     typer.echo(

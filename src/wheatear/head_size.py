@@ -5,9 +5,8 @@ scales. At the scale at which it is surest of the heads, and finds them as large
 Letters: N detections.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 from math import ceil, log2, sqrt
 
 import numpy as np
@@ -56,7 +55,7 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
 
     run: one run of the detector with a low score threshold.
     """
-    places = list(islice(_places(pixels), PLACES))
+    places = _places(pixels)
     looks: dict[float, dict[Window, Detections]] = {scale: {} for scale in SCALES}
     for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
         for scale, looked in looks.items():
@@ -121,15 +120,16 @@ def _sizes(heads: Detections) -> np.ndarray:
     return sizes
 
 
-def _places(pixels: Pixels) -> Iterator[tuple[float, float]]:
+def _places(pixels: Pixels) -> list[tuple[float, float]]:
     """Where windows lie, as shares of the way that they can go down and right: spread evenly, and not on a grid, whose
-    lines a trial's alleys may share (the R2 sequence, Roberts 2018). Those of which half is data, at scale 1."""
+    lines a trial's alleys may share (the R2 sequence, Roberts 2018). Those of which at scale 1 half is data, or half as
+    much as there is anywhere, as in a narrow strip."""
     ratio = 1.32471795724474602596  # the real root of x³ = x + 1
-    for i in range(CANDIDATES):
-        place = ((0.5 + i / ratio) % 1, (0.5 + i / ratio**2) % 1)
-        valid = pixels.valid(_window(pixels, place, 1.0))
-        if valid is None or valid.mean() >= 0.5:
-            yield place
+    places = [((0.5 + i / ratio) % 1, (0.5 + i / ratio**2) % 1) for i in range(CANDIDATES)]
+    valid = [pixels.valid(_window(pixels, place, 1.0)) for place in places]
+    data = [1.0 if each is None else float(each.mean()) for each in valid]
+    least = min(1.0, max(data)) / 2
+    return [place for place, share in zip(places, data, strict=True) if share > 0 and share >= least][:PLACES]
 
 
 def _window(pixels: Pixels, place: tuple[float, float], scale: float) -> Window:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from wheatear.errors import InputError
 from wheatear.images import PHOTO_SUFFIXES
-from wheatear.photo_names import are_results
+from wheatear.photo_names import MAPS, PICTURES, are_results
 
 Box = tuple[float, float, float, float]
 
@@ -19,6 +19,8 @@ HEAD = "wheat head"  # the name of the one class, in formats that name it
 SPLITS = ("train", "val", "test", "")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
+# What a count leaves that could be taken for photos or labels: exports.EXPORTS, which imports the formats.
+FOLDERS_OF_A_COUNT, COCO_OF_A_COUNT = (PICTURES, MAPS, "yolo", "voc"), "detections.coco.json"
 # A message names this many of the photos that are missing: enough to see the pattern, still one line.
 NAMED_AT_MOST = 3
 BEYOND = 1e9  # pixels; no photo is as large, and squares of more are not finite in float32
@@ -67,13 +69,19 @@ def by_name(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Files found in a data set's folder but for those that `wheatear count` wrote somewhere below it."""
+    """Files found in a data set's folder but for those that `wheatear count` wrote into it or somewhere below.
+
+    Of a COCO file in the folder itself nobody can say whose it is; it stays.
+    """
     known = cache(are_results)
-    return [
-        path
-        for path in paths
-        if not any(known(each) for each in path.parents if each != folder and each.is_relative_to(folder))
-    ]
+
+    def is_written(place: Path) -> bool:
+        holder = place.parent
+        if place.name in FOLDERS_OF_A_COUNT:
+            return holder.is_relative_to(folder) and known(holder)
+        return place.name == COCO_OF_A_COUNT and folder in holder.parents and known(holder)
+
+    return [path for path in paths if not any(map(is_written, (path, *path.parents)))]
 
 
 def parse_box(words: Iterable[str], place: str, form: str) -> Box:

@@ -19,7 +19,13 @@ from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_
 from wheatear.train.export import load_run
 from wheatear.train.recipe import Recipe
 
-MEANING = {"backbone", "pyramid", "rpn", "roi"}
+# Keys of a recipe that no weight tells, and without which it means nothing.
+MEANING: dict[str, Any] = {
+    "backbone": {"name", "channels", "mean", "std", "stride_in_1x1", "last_blocks"},
+    "pyramid": True,
+    "rpn": {"strides", "scales", "ratios"},
+    "roi": {"strides", "cells", "pool", "size", "quality", "box_weights"},
+}
 
 
 def average(runs: Sequence[Path], out: Path) -> Path:
@@ -62,8 +68,8 @@ def average(runs: Sequence[Path], out: Path) -> Path:
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:
-    """What a detector's weights mean something by, and no weight tells: anchors, the scale of deltas, strides."""
-    return recipe.model_dump(include=MEANING, exclude={"backbone": {"weights", "frozen"}})
+    """What a detector's weights mean something by: its backbone, anchors, regions and the scale of deltas."""
+    return recipe.model_dump(include=MEANING)
 
 
 def mean(weights: Sequence[dict[str, Tensor]], runs: Sequence[Path]) -> dict[str, Tensor]:

@@ -90,6 +90,10 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     settings: a recipe whose name, size of the photo and detection take the place of the run's.
     """
     recipe = validated(read_json(run / RECIPE), run / RECIPE)
+    if recipe.stages[-1].stage in ("cnn", "rpn"):
+        raise InputError(
+            f"{run}: its recipe ends with stage {recipe.stages[-1].stage}; a detector needs rcnn, too"
+        )
     taken = {} if settings is None else settings.model_dump(mode="json", include=set(TAKEN))
     model, read = FasterRCNN(validated(recipe.model_dump(mode="json") | taken, run / RECIPE)), set[str]()
     for stage in recipe.stages:
@@ -200,6 +204,10 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
     """The card of a run, with its stages' figures. Its thresholds are its start's (`start_thresholds`), or 0.5."""
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
     facts = read_json(run / "run.json")
+    if "head_px" not in facts:
+        raise InputError(
+            f"{run / 'run.json'}: has no head_px; add the median head of its train photos, in pixels"
+        )
     added = {name for each in facts.get("more", []) for name in each["sources"]}
     start = facts.get("start_card", {})  # what a detector learned from stays in what goes on from it
     licence, citation = start.get("licence", ""), start.get("citation", "")

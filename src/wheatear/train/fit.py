@@ -80,7 +80,9 @@ class WholeCheckpoints(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        if not all(weights.isfinite().all() for weights in checkpoint["state_dict"].values()):
+        # Of averaged weights Lightning keeps the network's own apart.
+        states = [checkpoint["state_dict"], checkpoint.get("current_model_state", {})]
+        if not all(weights.isfinite().all() for state in states for weights in state.values()):
             raise InputError("the weights are not finite any more; lower the learning rate")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with whole(Path(path)) as part:

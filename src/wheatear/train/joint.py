@@ -96,15 +96,18 @@ class JointTraining(StageModule):
         }
 
     @torch.no_grad()
-    def judge(self, val: DataLoader[Any], precision: str) -> dict[str, float]:
-        """`figures` of the weights as they are, outside of a training; precision is the training's."""
-        self.model.eval()
+    def judge(self, val: DataLoader[Any], precision: str, device: torch.device) -> dict[str, float]:
+        """`figures` of the weights as they are, after a training; precision and device are the training's.
+
+        Lightning leaves the network on the CPU, and there it is left.
+        """
+        self.model.eval().to(device)
         self.found = {}
-        device = next(self.model.parameters()).device
         lower = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
         with torch.autocast(device.type, lower, enabled=lower is not None):
             for number, batch in enumerate(val):
                 self.validation_step([(i, image.to(device)) for i, image in batch], number)
+        self.model.cpu()
         return self.figures()
 
 

@@ -82,8 +82,9 @@ def open_run(
         raise InputError(
             f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
         )
+    learnt = {sample.name for sample in samples if sample.split in LEARNT}
     for sample in [*samples, *(other_labels.samples if other_labels else ())]:
-        if sample.split in LEARNT and sample.is_of_another_size():
+        if sample.name in learnt and sample.is_of_another_size():
             raise InputError(
                 f"{sample.path}: is of another size than its labels say (`wheatear data check` names all such photos); "
                 "mend or remove it"

@@ -231,7 +231,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
-        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # the first of them alone, to look into
+        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # the first of them alone for their figures
         together = [name for name in ("joint", "refine", "blend") if name in names]
         if names != apart and (names != together or names[0] == "refine"):
             raise ValueError(

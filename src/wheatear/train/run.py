@@ -151,7 +151,7 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
     if not first_process():
         return
     if before is not None and isinstance(parts.module, JointTraining):
-        rows[-1] |= parts.module.judge(parts.val, run.precision)
+        rows[-1] |= parts.module.judge(parts.val, run.precision, parts.module.trainer.strategy.root_device)
         write_csv(folder / HISTORY, rows)
         numbers = "  ".join(f"{key} {rows[-1][key]:.4f}" for key in rows[-1] if key.startswith("val_"))
         Console().print(f"{name}, as kept: {numbers}", highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ DIR's own labels; the photos of the group are judged at them by each labelling. 
 of that of the labels; "within" the share of photos whose number lies in the interval that `wheatear count` would give.
 The last table is the count MAE of the known and of the unseen photos at other thresholds than that, as much lower or
 higher for each group; its last line says how many times as wide that interval must be to hold 95 of 100 numbers, of
-known and of unseen photos, which is a card's new_fields.
+known and of unseen photos, which is a card's interval_factor.
 """
 
 import argparse

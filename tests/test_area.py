@@ -62,7 +62,7 @@ def test_the_interval_grows_in_proportion_above_vals_mean():
     assert error.around(50) == pytest.approx((50 - 9.8, 50 + 9.8))
     assert error.around(500) == pytest.approx((500 - 98, 500 + 98))
     assert error.around(3) == pytest.approx((0, 12.8))
-    assert CountingError(5, 50, new_fields=2).around(50) == pytest.approx((50 - 19.6, 50 + 19.6))
+    assert CountingError(5, 50, interval_factor=2).around(50) == pytest.approx((50 - 19.6, 50 + 19.6))
 
 
 def test_the_error_in_a_card():
@@ -72,7 +72,7 @@ def test_the_error_in_a_card():
 
     val = {"val": {"at_score_threshold": of(5, 0.7)}}
     assert counting_error(val, 0.7) == CountingError(5, 50)
-    assert counting_error(val, 0.7, new_fields=1.5) == CountingError(5, 50, 1.5)
+    assert counting_error(val, 0.7, interval_factor=1.5) == CountingError(5, 50, 1.5)
     both = {"val": {"at_score_threshold": of(5, 0.7), "at_count_threshold": of(4, 0.6)}}
     assert [counting_error(both, at) for at in (0.7, 0.6)] == [CountingError(5, 50), CountingError(4, 50)]
     assert counting_error(both, 0.65) is None  # nobody measured it there

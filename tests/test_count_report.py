@@ -67,7 +67,7 @@ def test_intervals_stand_below_their_numbers_and_empty_columns_are_left_out(tmp_
     assert re.findall(r"<th.*?<button>(.*?)</button>", text) == ["image", "heads"]
     assert '<td class="number" data-value="12.0">12<small>7.5 – 16.5</small></td>' in text
     assert "for about 95 in 100 photos like the validation photos.<" in text
-    wide = CARD.model_copy(update={"new_fields": 1.4})
+    wide = CARD.model_copy(update={"interval_factor": 1.4})
     write_report(tmp_path / "wide.html", rows, {}, wide, {})
     assert "for about 95 in 100 photos of fields that the detector has not seen.<" in check_page(
         tmp_path / "wide.html"

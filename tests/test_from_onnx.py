@@ -102,7 +102,7 @@ def test_it_is_exported_anew(exported: Path, field_dir: Path, tmp_path: Path):
     first, again = tmp_path / "first.onnx", tmp_path / "again.onnx"
     first.write_bytes(exported.read_bytes())
     card = Card.model_validate_json(exported.with_suffix(".json").read_bytes())
-    chosen = {"score_threshold": 0.3, "count_threshold": 0.2, "new_fields": 1.4}
+    chosen = {"score_threshold": 0.3, "count_threshold": 0.2, "interval_factor": 1.4}
     judged = Judged(**chosen, figures={"val": 1}, known_failures=["rain"])
     figures = {"stages": {"joint": 2}, "val": 3}
     update = dict(judged) | {"usual_tta": "flips", "tta": {"mix": judged}, "figures": figures}

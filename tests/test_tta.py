@@ -152,9 +152,9 @@ def test_a_card_may_say_how_its_detector_sees_a_photo(folder):
     assert [each.tta for each in loaded.values()] == ["flips", None, "flips", "turns"]
     assert [each.card.score_threshold for each in loaded.values()] == [0.3, 0.4, 0.3, 0.4]
     assert load(write_tiny_model(folder), tta="once").tta is None
-    views = {"mix": {"score_threshold": 0.3, "new_fields": 1.5}, "turns": {"score_threshold": 0.3}}
-    model = write_tiny_model(folder, "wide", new_fields=1.2, tta=views)
-    assert [load(model, tta=tta).card.new_fields for tta in ("once", "mix", "turns")] == [1.2, 1.5, 1.2]
+    views = {"mix": {"score_threshold": 0.3, "interval_factor": 1.5}, "turns": {"score_threshold": 0.3}}
+    model = write_tiny_model(folder, "wide", interval_factor=1.2, tta=views)
+    assert [load(model, tta=tta).card.interval_factor for tta in ("once", "mix", "turns")] == [1.2, 1.5, 1.2]
     with pytest.raises(InputError, match=r"odd\.json, usual_tta: .*'flips', 'turns' or 'scales'"):
         load(write_tiny_model(folder, "odd", usual_tta="all"))
 

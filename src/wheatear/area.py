@@ -139,24 +139,24 @@ class Interval(NamedTuple):
 class CountingError:
     """How far the detector's counts were off on val: root mean square error and mean heads, per photo.
 
-    new_fields: the card's, by which intervals are wider than for photos like those of val.
+    interval_factor: the card's, by which intervals are wider than for photos like those of val.
     """
 
     rmse: float
     mean_heads: float
-    new_fields: float = 1.0
+    interval_factor: float = 1.0
 
     def around(self, heads: int) -> Interval:
-        """Count ± 1.96 RMSE × new_fields, and in proportion where there are more heads than in val's mean photo.
+        """Count ± 1.96 RMSE × interval_factor, and in proportion where there are more heads than in val's mean photo.
 
         In proportion, and not by the root of the number, as the errors within one field go the same way.
         """
-        margin = NORMAL_95 * self.rmse * self.new_fields * max(1.0, heads / self.mean_heads)
+        margin = NORMAL_95 * self.rmse * self.interval_factor * max(1.0, heads / self.mean_heads)
         return Interval(max(0.0, heads - margin), heads + margin)
 
 
 def counting_error(
-    figures: Mapping[str, object], threshold: float, new_fields: float = 1.0
+    figures: Mapping[str, object], threshold: float, interval_factor: float = 1.0
 ) -> CountingError | None:
     """The error in a model card's figures at a score threshold; None where it was not measured there on val."""
     val = figures.get("val")
@@ -167,7 +167,7 @@ def counting_error(
             overall = measured["overall"]
             mean = overall["heads"] / overall["photos"]
             if mean > 0 and math.isclose(measured["score_threshold"], threshold, abs_tol=1e-9):
-                return CountingError(float(overall["count"]["rmse"]), mean, new_fields)
+                return CountingError(float(overall["count"]["rmse"]), mean, interval_factor)
     except (TypeError, KeyError, ZeroDivisionError):
         pass
     return None

@@ -91,7 +91,7 @@ def _error(detector: Detector, threshold: float | None) -> CountingError | None:
     if detector.tta is not None and detector.tta not in card.tta:
         return None
     return counting_error(
-        card.figures, card.score_threshold if threshold is None else threshold, card.new_fields
+        card.figures, card.score_threshold if threshold is None else threshold, card.interval_factor
     )
 
 

@@ -150,7 +150,9 @@ def _interval(rows: Sequence[Row], card: "Card") -> str:
     if not any(row.get(f"heads{HIGH}") for row in rows):
         return ""
     where = (
-        "of fields that the detector has not seen" if card.new_fields > 1 else "like the validation photos"
+        "of fields that the detector has not seen"
+        if card.interval_factor > 1
+        else "like the validation photos"
     )
     return f"<p><small>{INTERVAL} {where}.</small></p>\n"
 

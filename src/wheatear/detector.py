@@ -30,7 +30,7 @@ SLOW = "QDQPropagationTransformer"
 class Judged(BaseModel):
     """Thresholds and figures with test-time augmentation, where they differ from the card's own; see Card.
 
-    new_fields: None where it was not measured with these views; the card's own is then taken.
+    interval_factor: None where it was not measured with these views; the card's own is then taken.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,7 +39,7 @@ class Judged(BaseModel):
     count_threshold: float | None = Field(default=None, ge=0, le=1)
     figures: dict[str, object] = {}
     known_failures: list[str] = []
-    new_fields: float | None = Field(default=None, ge=1, allow_inf_nan=False)
+    interval_factor: float | None = Field(default=None, ge=1, allow_inf_nan=False)
 
 
 class Card(BaseModel):
@@ -51,7 +51,7 @@ class Card(BaseModel):
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
     known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
-    new_fields:      how many times as wide as val's errors say the interval of a count must be, to hold 95 of 100
+    interval_factor:      how many times as wide as val's errors say the interval of a count must be, to hold 95 of 100
                      numbers in fields that it has not seen; 1 where that was not measured (bench/unseen.py).
     arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
     usual_tta:       a name of tta.VIEWS, as which it sees a photo unless the caller asks otherwise; None: once.
@@ -73,7 +73,7 @@ class Card(BaseModel):
     data: dict[str, object] = {}
     figures: dict[str, object] = {}
     known_failures: list[str] = []
-    new_fields: float = Field(default=1.0, ge=1, allow_inf_nan=False)
+    interval_factor: float = Field(default=1.0, ge=1, allow_inf_nan=False)
     licence: str = ""
     citation: str = ""
 
@@ -91,7 +91,9 @@ class Card(BaseModel):
         judged = self.tta.get(tta)
         if judged is None:
             return self
-        return self.model_copy(update=dict(judged) | {"new_fields": judged.new_fields or self.new_fields})
+        return self.model_copy(
+            update=dict(judged) | {"interval_factor": judged.interval_factor or self.interval_factor}
+        )
 
 
 class Detector:

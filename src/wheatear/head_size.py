@@ -74,7 +74,7 @@ def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
     heads = looks[best]
     if len(heads) < ENOUGH / 2:
         return None
-    size = float(np.median(_sizes(heads.above(SURE * float(heads.scores.max())))))
+    size = max(1.0, float(np.median(_sizes(heads.above(SURE * float(heads.scores.max()))))))
     least = EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE
     return size if evidence[best] >= least else None
 

@@ -51,7 +51,7 @@ class Card(BaseModel):
     score_floor:     the model itself returns nothing below it, whatever the caller asks for.
     head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
     known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
-    interval_factor:      how many times as wide as val's errors say the interval of a count must be, to hold 95 of 100
+    interval_factor: how many times as wide as val's errors say the interval of a count must be, to hold 95 of 100
                      numbers in fields that it has not seen; 1 where that was not measured (bench/unseen.py).
     arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
     usual_tta:       a name of tta.VIEWS, as which it sees a photo unless the caller asks otherwise; None: once.

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,7 +8,7 @@ from tiny_model import write_tiny_model
 from wheatear.detections import Detections
 from wheatear.detector import load
 from wheatear.head_size import FEW_PLACES, PLACES, SCALES, WINDOW, HeadSize, measure_heads
-from wheatear.pixels import InMemory, Pixels
+from wheatear.pixels import InMemory, Pixels, Window
 from wheatear.tiles import run_scaled
 
 TRAINED = 60.0
@@ -35,6 +37,30 @@ def sure_of_its_own_size(image: np.ndarray) -> Detections:
                 boxes.append([start, row, end, row + end - start])
                 scores.append(score)
     return Detections(np.reshape(boxes, (-1, 4)), np.array(scores), *image.shape[:2])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recorded(InMemory):
+    """A photo that notes the windows that are read of it. is_data: (H, W) bool; None: all of it is."""
+
+    is_data: np.ndarray | None = None
+    windows: list[Window] = dataclasses.field(default_factory=list)
+
+    def read(self, window: Window) -> np.ndarray:
+        self.windows.append(window)
+        return super().read(window)
+
+    def valid(self, window: Window) -> np.ndarray | None:
+        if self.is_data is None:
+            return None
+        return self.is_data[window.top : window.bottom, window.left : window.right]
+
+
+def partly(is_data: np.ndarray) -> Recorded:
+    """Heads of 120 px where there is data."""
+    image = field(120, *is_data.shape).image.copy()
+    image[~is_data] = 0
+    return Recorded(image, is_data)
 
 
 @pytest.mark.parametrize("size", [30, 41, 48, 88, 120, 200])
@@ -116,63 +142,34 @@ def test_a_few_sure_heads_outweigh_many_doubtful_ones():
 
 
 def test_where_the_first_places_show_soil_others_are_looked_at():
-    photo = field(120, 3000, 4000).image.copy()
-    photo[:2200] = 0
-    windows = []
-
-    class Recorded(InMemory):
-        def read(self, window):
-            windows.append(window)
-            return super().read(window)
-
-    assert measure_heads(sure_of_its_own_size, Recorded(photo), TRAINED).px == pytest.approx(120, rel=0.06)
-    assert sum(window.bottom - window.top == WINDOW for window in windows) == PLACES
+    image = field(120, 3000, 4000).image.copy()
+    image[:2200] = 0
+    photo = Recorded(image)
+    assert measure_heads(sure_of_its_own_size, photo, TRAINED).px == pytest.approx(120, rel=0.06)
+    assert sum(window.bottom - window.top == WINDOW for window in photo.windows) == PLACES
 
 
 def test_places_without_data_are_passed_over():
     """A field in the lower right corner of a mosaic."""
-
-    class Corner(InMemory):
-        def valid(self, window):
-            is_data = np.zeros(self.image.shape[:2], bool)
-            is_data[2000:, 2500:] = True
-            return is_data[window.top : window.bottom, window.left : window.right]
-
-    photo = field(120, 3000, 4000).image.copy()
-    photo[:2000] = photo[:, :2500] = 0
-    windows = []
-
-    class Recorded(Corner):
-        def read(self, window):
-            windows.append(window)
-            return super().read(window)
-
-    assert measure_heads(sure_of_its_own_size, Recorded(photo), TRAINED).px == pytest.approx(120, rel=0.06)
-    own = [w for w in windows if w.bottom - w.top == WINDOW]
+    corner = np.zeros((3000, 4000), bool)
+    corner[2000:, 2500:] = True
+    photo = partly(corner)
+    assert measure_heads(sure_of_its_own_size, photo, TRAINED).px == pytest.approx(120, rel=0.06)
+    own = [w for w in photo.windows if w.bottom - w.top == WINDOW]
     assert len(own) == FEW_PLACES
     assert all(w.bottom > 2000 and w.right > 2500 for w in own)
 
 
 def test_a_strip_of_data_is_looked_at():
     """300 px wide, less than half of any window."""
-
-    class Strip(InMemory):
-        def valid(self, window):
-            is_data = np.zeros(self.image.shape[:2], bool)
-            is_data[:, 1900:2200] = True
-            return is_data[window.top : window.bottom, window.left : window.right]
-
-    photo = field(120, 3000, 4000).image.copy()
-    photo[:, :1900] = photo[:, 2200:] = 0
-    assert measure_heads(sure_of_its_own_size, Strip(photo), TRAINED).px == pytest.approx(120, rel=0.06)
+    strip = np.zeros((3000, 4000), bool)
+    strip[:, 1900:2200] = True
+    assert measure_heads(sure_of_its_own_size, partly(strip), TRAINED).px == pytest.approx(120, rel=0.06)
 
 
 def test_a_photo_without_data():
-    class Empty(InMemory):
-        def valid(self, window):
-            return np.zeros((window.bottom - window.top, window.right - window.left), bool)
-
-    assert measure_heads(sure_of_its_own_size, Empty(field(60).image), TRAINED).px is None
+    empty = Recorded(field(60).image, np.zeros((1500, 2000), bool))
+    assert measure_heads(sure_of_its_own_size, empty, TRAINED).px is None
 
 
 def test_boxes_come_back_in_the_photos_pixels():
@@ -251,14 +248,9 @@ def test_heads_that_the_window_cuts_are_not_measured(edge):
 
 @pytest.mark.parametrize("shape", [(700, 3000), (3000, 700)])
 def test_windows_lie_in_the_photo_whatever_its_shape(shape):
-    windows = []
-
-    class Recorded(InMemory):
-        def read(self, window):
-            windows.append(window)
-            return super().read(window)
-
-    estimate_head_px(sure_of_its_own_size, Recorded(np.zeros((*shape, 3), np.uint8)), TRAINED)
+    photo = Recorded(np.zeros((*shape, 3), np.uint8))
+    estimate_head_px(sure_of_its_own_size, photo, TRAINED)
+    windows = photo.windows
     height, width = shape
     assert all(0 <= w.top < w.bottom <= height and 0 <= w.left < w.right <= width for w in windows)
     halves = [w for w in windows if w.bottom - w.top == WINDOW / 2]  # at the scale 2

@@ -123,17 +123,22 @@ def test_window_by_window_counts_twice_and_the_merge_does_not():
     }
 
 
+def on_the_line() -> InMemory:
+    """A head of 80 px in the middle of the line between two cores."""
+    border = next(iter(tiles(1000, 2000))).core.right
+    return InMemory(draw([(border - 40, 400, border + 40, 460)], 1000, 2000))
+
+
+def shy(window: np.ndarray) -> Detections:
+    """Sees a head beside the line 3 px further off than it is."""
+    seen = find_colours(window)
+    away = 3 if seen.boxes[0, 0] > 600 else -3
+    return Detections(seen.boxes + np.array([away, 0, away, 0]), seen.scores, *window.shape[:2])
+
+
 def test_two_windows_that_disagree_on_a_centre_lose_no_head():
     """The head on the line between the cores is seen 3 px further off by each window: outside both cores."""
-    border = next(iter(tiles(1000, 2000))).core.right
-    image = draw([(border - 40, 400, border + 40, 460)], 1000, 2000)
-
-    def shy(window: np.ndarray) -> Detections:
-        seen = find_colours(window)
-        away = 3 if seen.boxes[0, 0] > 600 else -3
-        return Detections(seen.boxes + np.array([away, 0, away, 0]), seen.scores, *window.shape[:2])
-
-    assert len(detect_in_tiles(shy, InMemory(image))) == 1
+    assert len(detect_in_tiles(shy, on_the_line())) == 1
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.0])
@@ -227,17 +232,9 @@ def test_the_slack_is_in_pixels_of_the_detector():
 
 
 def test_boxes_of_two_windows_are_merged_by_the_detectors_own_threshold():
-    border = next(iter(tiles(1000, 2000))).core.right
-    image = draw([(border - 40, 400, border + 40, 460)], 1000, 2000)
-
-    def shy(window: np.ndarray) -> Detections:
-        seen = find_colours(window)
-        away = 3 if seen.boxes[0, 0] > 600 else -3
-        return Detections(seen.boxes + np.array([away, 0, away, 0]), seen.scores, *window.shape[:2])
-
     overlap = (80 - 6) / (80 + 6)
     for iou_thresh, number in ((overlap - 0.05, 1), (overlap + 0.05, 2)):
-        assert len(detect_in_tiles(shy, InMemory(image), iou_thresh=iou_thresh)) == number
+        assert len(detect_in_tiles(shy, on_the_line(), iou_thresh=iou_thresh)) == number
 
 
 def test_the_core_rule_from_top_to_bottom():

@@ -209,7 +209,7 @@ def _prepare(
 ) -> None:
     """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
     from wheatear.count import DETECTIONS, PLOTS
-    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_foreign, refuse_older
+    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
     from wheatear.exports import EXPORTS
     from wheatear.photo_names import COUNTS, SETTINGS
 
@@ -220,7 +220,7 @@ def _prepare(
     files = [] if options.resume else [COUNTS, DETECTIONS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
-    refuse_foreign(out, photos, options.pictures, files)
+    refuse_others(out, photos, options.pictures, files)
     if options.resume:
         return
     refuse_older(out, formats)

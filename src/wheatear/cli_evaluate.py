@@ -16,7 +16,7 @@ from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
-from wheatear.files import whole
+from wheatear.files import refuse_foreign, whole
 from wheatear.words import photos
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def evaluate_command(
         )
     chosen = photos_of(known, split, folder)
     refuse_tables(out, detections, other_labels)
-    refuse_foreign(out, [DETECTIONS, *([REPORT] if report else [])])
+    refuse_others(out, [DETECTIONS, *([REPORT] if report else [])])
     out.mkdir(parents=True, exist_ok=True)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
@@ -144,15 +144,13 @@ def refuse_tables(out: Path, *read: Path | None) -> None:
         raise InputError(f"{own}: would be written over; name another folder for --out")
 
 
-def refuse_foreign(out: Path, files: "Sequence[str]") -> None:
+def refuse_others(out: Path, files: "Sequence[str]") -> None:
     """InputError where OUT has a file that is to be written, and no evaluation of ours: it is another's."""
     from wheatear.photo_names import holds
 
-    there = [name for name in (EVALUATION, *files) if (out / name).exists()]
-    if there and not holds(out / EVALUATION, f'"{AT_SCORE_THRESHOLD}"'):
-        raise InputError(
-            f"{out / there[0]}: is there already, and no evaluation of ours; name another folder for --out"
-        )
+    there = [out / name for name in (EVALUATION, *files) if (out / name).exists()]
+    if not holds(out / EVALUATION, f'"{AT_SCORE_THRESHOLD}"'):
+        refuse_foreign(there, "evaluation of ours")
 
 
 def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":

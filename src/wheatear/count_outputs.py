@@ -19,6 +19,7 @@ from wheatear.detections import HEADER, Detections
 from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS, open_export
+from wheatear.files import refuse_foreign
 from wheatear.photo_names import (
     BOXES_MAP,
     COUNTS,
@@ -36,7 +37,7 @@ REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
-def refuse_foreign(out: Path, photos: Sequence[Photo], drawn: bool, files: Iterable[str]) -> None:
+def refuse_others(out: Path, photos: Sequence[Photo], drawn: bool, files: Iterable[str]) -> None:
     """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
 
     drawn: whether the run draws pictures. files: what else it writes.
@@ -46,10 +47,7 @@ def refuse_foreign(out: Path, photos: Sequence[Photo], drawn: bool, files: Itera
     pictures = [f"{PICTURES}/{photo.picture}" for photo in photos if drawn]
     there = [name for name in (*files, *pictures) if (out / name).is_file()]
     there += [f"{MAPS}/{place}" for place in sorted(_places(out / MAPS) & _maps_of(photos))]
-    if there:
-        raise InputError(
-            f"{out / there[0]}: is there already, and no count's tables; name another folder for --out"
-        )
+    refuse_foreign([out / name for name in there], "count's tables")
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:

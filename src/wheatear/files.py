@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,12 @@ def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:
         raise InputError(
             f"{out}: is there already and may be the data set's own; name another file for --out"
         )
+
+
+def refuse_foreign(there: Sequence[Path], lacking: str) -> None:
+    """InputError where files that are to be written are there already, without what would show that they are ours."""
+    if there:
+        raise InputError(f"{there[0]}: is there already, and no {lacking}; name another folder for --out")
 
 
 @contextmanager

@@ -40,10 +40,10 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     """The ground of a photo: by `scale` if it says anything, else by the raster's own coordinates."""
     gsd = scale.gsd(path, pixels.width, pixels.height)
     pixel_m2, warnings = (None if gsd is None else gsd**2), []
-    if scale.is_contradicted(path, pixels.width, pixels.height):
-        warnings.append("its EXIF contradicts itself on lens and sensor, so no area; give --gsd or --frame")
-    elif scale.height_m is not None and gsd is None:
-        warnings.append("its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame")
+    if scale.height_m is not None and gsd is None:
+        contradicted = scale.is_contradicted(path, pixels.width, pixels.height)
+        what = "contradicts itself on lens" if contradicted else "does not tell focal length"
+        warnings.append(f"its EXIF {what} and sensor, so no area; give --gsd or --frame")
     if isinstance(pixels, Raster):
         warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
         own = _by_coordinates(pixels)

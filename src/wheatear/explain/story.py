@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 
 import wheatear.explain as steps
 from wheatear.data.sample import Sample
-from wheatear.errors import InputError
 from wheatear.explain.drawing import caption_of
 from wheatear.explain.page import Picture, page
 from wheatear.explain.seen import Finder
-from wheatear.files import whole
+from wheatear.files import refuse_foreign, whole
 
 PAGE = "index.html"
 WIDE = 9.0  # inches; a diagram that is wider has words too small for a phone
@@ -150,9 +149,7 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
     pictures: list[Picture] = []
     files = [out / f"{number:02d}-{step.name}.png" for number, step in enumerate(STORY, 1)]
     if (out / PAGE).exists() and not files[0].exists():
-        raise InputError(
-            f"{out / PAGE}: is there already, and no pictures of ours; name another folder for --out"
-        )
+        refuse_foreign([out / PAGE], "pictures of ours")
     out.mkdir(parents=True, exist_ok=True)
     for file, step in zip(files, STORY, strict=True):
         lacks = [need for need in step.needs if need in missing]

@@ -1,14 +1,18 @@
 """The whole detector: its parts, and its forward pass against the same steps taken one by one."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 import oracles
+from tiny_recipe import tiny_recipe as joint_recipe
 from tiny_run import tiny_model, tiny_recipe
 from wheatear.train.faster_rcnn import FasterRCNN, build_rpn, roi_targets, snip_head
+from wheatear.train.pyramid import pyramid_roi_align
 from wheatear.train.recipe import Recipe, load_recipe
-from wheatear.train.roi import to_rois
+from wheatear.train.roi import crop_and_resize, roi_align, to_rois
 from wheatear.train.targets import TargetSettings
 
 torch.set_num_threads(1)
@@ -214,8 +218,25 @@ def test_the_regions_take_their_settings_from_the_recipe():
     assert roi_targets(recipe) == expected
 
 
-@pytest.mark.parametrize("pool", ["crop_and_resize", "roi_align"])
-def test_the_roi_head_takes_its_settings_from_the_recipe(pool):
-    head = FasterRCNN(changed(tiny_recipe(), "roi", pool=pool, size=5, channels=12, strides=[8])).roi_head
-    assert (head.pool.__name__, head.size, head.stride) == (pool, 5, 8)
+@pytest.mark.parametrize(
+    ("pool", "crop"),
+    [("crop_and_resize", crop_and_resize), ("roi_align", partial(roi_align, sampling_ratio=3))],
+)
+def test_the_roi_head_takes_its_settings_from_the_recipe(pool, crop):
+    settings = {"pool": pool, "size": 5, "channels": 12, "strides": [8], "sampling_ratio": 3}
+    head = FasterRCNN(changed(tiny_recipe(), "roi", **settings)).roi_head
+    assert (head.size, head.stride) == (5, 8)
     assert head.hidden.weight.shape == (12, 8 * 5 * 5)
+    maps, rois = torch.rand(1, 8, 9, 9), torch.tensor([[0.0, 3, 5, 60, 41]])
+    assert torch.equal(head.crop(maps, rois), crop(maps, rois, 8, 5))
+
+
+def test_a_pyramids_regions_are_sampled_as_the_recipe_says():
+    recipe = changed(joint_recipe(), "roi", sampling_ratio=1)
+    head, other = FasterRCNN(recipe).eval().roi_head, FasterRCNN(joint_recipe()).eval().roi_head
+    other.load_state_dict(head.state_dict())
+    maps = {stride: torch.rand(1, 8, 256 // stride, 256 // stride) for stride in (8, 16, 32)}
+    rois = torch.tensor([[0.0, 30, 50, 170, 150]])
+    crops, _ = pyramid_roi_align(maps, rois, recipe.roi.cells, recipe.roi.size, 1)
+    assert torch.equal(head(maps, rois)[1], head.deltas(head.hidden(crops)))
+    assert not torch.equal(head(maps, rois)[1], other(maps, rois)[1])

@@ -45,16 +45,19 @@ def test_a_region_of_seven_cells_of_a_level_is_its_own(width, height, level):
     assert region_levels(torch.tensor([[3.0, 5, 3 + width, 5 + height]]), STRIDES, CELLS).tolist() == [level]
 
 
-def test_regions_are_cut_as_by_torchvision():
+@pytest.mark.parametrize("sampling_ratio", [1, 2])
+def test_regions_are_cut_as_by_torchvision(sampling_ratio):
     """Its own has no "aligned": it samples half a cell to the left of and above ours, so its boxes are moved there."""
     images = [boxes_of_every_size(30, seed) for seed in (1, 2)]
     levels = [region_levels(boxes, STRIDES, CELLS) for boxes in images]
     assert torch.cat(levels).bincount().min() >= 5
     moved = [b - torch.tensor(STRIDES)[level][:, None] / 2 for b, level in zip(images, levels, strict=True)]
-    theirs = MultiScaleRoIAlign(["8", "16", "32"], SIZE, 2, canonical_scale=112, canonical_level=4)
+    theirs = MultiScaleRoIAlign(
+        ["8", "16", "32"], SIZE, sampling_ratio, canonical_scale=112, canonical_level=4
+    )
     features = maps(2)
     expected = theirs({str(s): m for s, m in features.items()}, moved, [(IMAGE, IMAGE)] * 2)
-    crops, place = pyramid_roi_align(features, to_rois(images), CELLS, SIZE)
+    crops, place = pyramid_roi_align(features, to_rois(images), CELLS, SIZE, sampling_ratio)
     assert torch.allclose(crops[place], expected, atol=1e-4)
 
 

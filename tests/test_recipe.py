@@ -203,6 +203,7 @@ def test_anchors_that_the_window_cannot_see_are_refused_with_the_reason(tmp_path
         ("score_floor = 0.02", "score_floor = 0", "detection.score_floor"),
         ("val_fraction = 0.3", "val_fraction = 0", "stages.0.cnn.val_fraction"),
         ("[roi]", '[roi]\nquality = "iou"', 'roi.quality = "iou" needs a [pyramid]'),
+        ("[roi]", "[roi]\nsampling_ratio = 1", 'roi.sampling_ratio is for roi.pool = "roi_align"'),
         (
             "[roi]",
             '[roi]\nbox_loss = "giou"',

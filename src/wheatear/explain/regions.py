@@ -36,7 +36,7 @@ def pooled_crop(run: Network, sample: Sample) -> Figure:
     rois = to_rois([look.proposals[0][chosen : chosen + 1]])
     crops = {
         "crop_and_resize": crop_and_resize(features, rois, stride, size)[0],
-        "RoIAlign": roi_align(features, rois, stride, size)[0],
+        "RoIAlign": roi_align(features, rois, stride, size, look.model.recipe.roi.sampling_ratio)[0],
     }
     figure, axes = sheet(3, 1 + CHANNELS, (2.6, 2.7))
     points = {

@@ -155,9 +155,15 @@ def build_roi_head(recipe: Recipe, in_channels: int) -> RoIHead | PyramidHead:
     """The notes' head on one map, or one on the levels of a pyramid."""
     roi = recipe.roi
     if recipe.pyramid is None:
-        return RoIHead(in_channels, roi.size, roi.channels, roi.pool, roi.strides[0])
+        return RoIHead(in_channels, roi.size, roi.channels, roi.pool, roi.strides[0], roi.sampling_ratio)
     return PyramidHead(
-        in_channels, roi.strides, roi.cells, roi.size, roi.channels, quality=roi.quality == "iou"
+        in_channels,
+        roi.strides,
+        roi.cells,
+        roi.size,
+        roi.channels,
+        quality=roi.quality == "iou",
+        sampling_ratio=roi.sampling_ratio,
     )
 
 

@@ -43,7 +43,7 @@ def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor
 
 
 def pyramid_roi_align(
-    maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int
+    maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int, sampling_ratio: int = 2
 ) -> tuple[Tensor, Tensor]:
     """Cut each of (R, 5) rois out of the map of its level: {stride: (B, C, H, W)} -> (R, C, size, size), by level.
 
@@ -54,7 +54,10 @@ def pyramid_roi_align(
     strides = sorted(maps)
     level = region_levels(rois[:, 1:], strides, cells)
     chosen = [torch.where(level == i)[0] for i in range(len(strides))]
-    crops = [roi_align(maps[s], rois[those], s, size) for s, those in zip(strides, chosen, strict=True)]
+    crops = [
+        roi_align(maps[s], rois[those], s, size, sampling_ratio)
+        for s, those in zip(strides, chosen, strict=True)
+    ]
     return torch.cat(crops), torch.cat(chosen).argsort()
 
 
@@ -73,9 +76,11 @@ class PyramidHead(nn.Module):
         channels: int,
         *,
         quality: bool,
+        sampling_ratio: int = 2,
     ) -> None:
         super().__init__()
         self.strides, self.cells, self.size = tuple(strides), cells, size
+        self.sampling_ratio = sampling_ratio
         self.hidden = TwoMLPHead(in_channels * size * size, channels)
         self.scores = nn.Linear(channels, 3 if quality else 2)
         self.deltas = nn.Linear(channels, 4)
@@ -86,6 +91,6 @@ class PyramidHead(nn.Module):
     def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and (R, 5) rois -> class_logits (R, 2): background, head, or (R, 3): also quality; deltas (R, 4)."""
         levels = {stride: maps[stride] for stride in self.strides}
-        crops, place = pyramid_roi_align(levels, rois, self.cells, self.size)
+        crops, place = pyramid_roi_align(levels, rois, self.cells, self.size, self.sampling_ratio)
         seen = self.hidden(crops)[place]
         return self.scores(seen), self.deltas(seen)

@@ -14,6 +14,7 @@ from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNSta
 from wheatear.tta import Augmentation
 
 PRETRAINED_STRIDES = (4, 8, 16, 32)  # of every ImageNet backbone's maps
+SAMPLING_RATIO = 2  # Mask R-CNN's
 
 
 class AnyBackboneRecipe(Part):
@@ -107,6 +108,7 @@ class RoIRecipe(Part):
     """How proposals are cut out of the map, labelled and sampled, and what is learnt of them.
 
     cells:    of several strides, the coarsest in which a region is this many cells long (`region_levels`).
+    sampling_ratio: RoIAlign's; a value of a crop is the mean of this many samples squared.
     box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; box_loss_weight multiplies it.
     quality:  what a score says. "none": how surely it is a head. "soft": that, trained towards the IoU of its box
               (varifocal, quality focal loss). "iou": the root of that times the IoU predicted by an output of its own.
@@ -118,6 +120,7 @@ class RoIRecipe(Part):
     box_loss_weight: Positive = 1.0
     quality: Literal["none", "soft", "iou"] = "none"
     pool: Literal["crop_and_resize", "roi_align"]
+    sampling_ratio: Count = SAMPLING_RATIO
     size: Count
     channels: Count
     fg_iou_thresh: Fraction
@@ -200,6 +203,8 @@ class Recipe(Part):
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
         elif self.roi.pool != "roi_align":
             raise ValueError('a [pyramid] needs roi.pool = "roi_align"')
+        if self.roi.pool == "crop_and_resize" and self.roi.sampling_ratio != SAMPLING_RATIO:
+            raise ValueError('roi.sampling_ratio is for roi.pool = "roi_align"')
         return self
 
     @model_validator(mode="after")

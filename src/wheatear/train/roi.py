@@ -4,7 +4,8 @@ B images, C H W features, R regions of interest of a batch (image index, then xy
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -100,7 +101,7 @@ def _beside(
 class RoIHead(nn.Module):
     """Pool each region to size × size, look at it with one hidden layer, score and move it.
 
-    in_channels C of a map of the given stride; channels of the hidden layer.
+    in_channels C of a map of the given stride; channels of the hidden layer; sampling_ratio of RoIAlign alone.
     """
 
     def __init__(
@@ -110,9 +111,14 @@ class RoIHead(nn.Module):
         channels: int = 1024,
         pool: Pool = "crop_and_resize",
         stride: int = 16,
+        sampling_ratio: int = 2,
     ) -> None:
         super().__init__()
-        self.pool = {"crop_and_resize": crop_and_resize, "roi_align": roi_align}[pool]
+        pools: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {
+            "crop_and_resize": crop_and_resize,
+            "roi_align": partial(roi_align, sampling_ratio=sampling_ratio),
+        }
+        self.pool = pools[pool]
         self.size = size
         self.stride = stride
         self.hidden = nn.Linear(in_channels * size * size, channels)

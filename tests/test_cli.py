@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from wheatear import __version__
 from wheatear.cli import app
 
-COMMANDS = ("count", "data", "evaluate", "export", "train")
+COMMANDS = ("average", "count", "data", "evaluate", "explain", "export", "serve", "train")
 TRAINING_ONLY = {"torch", "torchvision", "lightning", "onnx", "matplotlib", "tensorboard", "safetensors"}
 SLOW = {"numpy", "PIL", "onnxruntime", "faster_coco_eval"}  # pydantic is typer's own need
 

@@ -9,6 +9,7 @@ from wheatear import cli_data
 from wheatear.cli_count import count_command
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.cli_explain import explain_command
+from wheatear.cli_serve import serve_command
 from wheatear.cli_train import average_command, export_command, train_command
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ def before_any_command(
 
 
 app.command("count")(count_command)
+app.command("serve")(serve_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("train")(train_command)

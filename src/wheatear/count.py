@@ -21,7 +21,7 @@ from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
 from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
-from wheatear.ground import ground_of, odd_scale, odd_size
+from wheatear.ground import ground_of, odd_scale, size_warnings
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
 from wheatear.pixels import Pixels, Window
@@ -76,7 +76,7 @@ def count_photos(
     done = counted_before(out) if options.resume else set()
     todo = [photo for photo in photos if photo.name not in done]
     with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
-        error = _error(detector, options.threshold)
+        error = counting_error_of(detector, options.threshold)
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)
@@ -85,7 +85,7 @@ def count_photos(
                 yield Count(result.photo.name, None, result.error)
 
 
-def _error(detector: Detector, threshold: float | None) -> CountingError | None:
+def counting_error_of(detector: Detector, threshold: float | None) -> CountingError | None:
     """That of the detector's counts at a threshold, None for its own for boxes; None where it was not measured so."""
     card = detector.card
     if detector.tta is not None and detector.tta not in card.tta:
@@ -187,7 +187,8 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
     """Pictures and maps come before the tables' rows: what the tables list is whole."""
     if isinstance(found, _Failed):
         return found
-    photo, pixels, (heads, resized_by, measured) = found
+    photo, pixels, sized = found
+    heads = sized.heads
     with closing(pixels):
         try:
             ground = ground_of(photo.path, pixels, options.scale)
@@ -207,10 +208,7 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return _Failed(photo, f"{photo.path}: its name is too long for the files made of it; shorten it")
-    if measured and resized_by:
-        warnings.append(f"resized, as its heads seem to be {resized_by:.0f} px")
-    if off := odd_size(heads, resized_by or trained_px, measured):
-        warnings.append(off)
+    warnings += size_warnings(sized, trained_px)
     if off := odd_scale(heads, ground.pixel_m2):
         warnings.append(off)
     return _Done(photo, heads, ground.area_m2, tuple(warnings), plots)

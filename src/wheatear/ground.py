@@ -12,6 +12,7 @@ from wheatear.detections import Detections
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import Raster
+from wheatear.sized import Sized
 
 ENOUGH_HEADS = 10  # for their median size to say something of the photo
 SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.4  # metres, the root of a box's area; real ones have 0.03 to 0.1
@@ -79,6 +80,14 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     if SHORTEST_HEAD <= side <= LONGEST_HEAD:
         return None
     return f"heads would be {1000 * side:.3g} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
+
+
+def size_warnings(sized: Sized, trained_px: float) -> list[str]:
+    """What to know of the size of a photo's heads, a line each; trained_px: that which the detector learned."""
+    heads, resized_by, measured = sized
+    lines = [f"resized, as its heads seem to be {resized_by:.0f} px"] if measured and resized_by else []
+    off = odd_size(heads, resized_by or trained_px, measured)
+    return [*lines, off] if off else lines
 
 
 def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> str | None:

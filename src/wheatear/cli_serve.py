@@ -1,0 +1,64 @@
+"""`wheatear serve`: photos counted in a browser."""
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import HeadPxOption, ModelOption, parse_head_px
+from wheatear.cli_tta import TTAOption, say_unchosen
+from wheatear.errors import InputError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+
+@friendly_errors()
+def serve_command(
+    model: ModelOption = None,
+    tta: TTAOption = None,
+    head_px: HeadPxOption = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the address; 0 takes a free one.", metavar="NUMBER")
+    ] = 8000,
+) -> None:
+    """Count in a browser: drop photos on a page, look at the boxes, mend them, save the counts.
+
+    The page is for this computer alone, and nothing leaves it. Ctrl-C ends it.
+    """
+    need_server()
+    from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.serve.app import create_app
+
+    size = parse_head_px(head_px)
+    detector = load(model or DEFAULT_MODEL, tta=tta)
+    say_unchosen(detector, "another threshold in the page")
+    run(create_app(detector, size), port)
+
+
+def need_server() -> None:
+    """Raises InputError, saying what to install, where there is nothing to serve the page with."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"the page needs a server ({error}); run pip install '.[serve]' in wheatear's folder"
+        ) from None
+
+
+def run(app: "Starlette", port: int) -> None:
+    """Serve until Ctrl-C. InputError where the port is another program's."""
+    import uvicorn
+
+    from wheatear.serve.app import HOST
+
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"--port {port}: {error.strerror}; give another") from None
+        typer.echo(f"Open http://{HOST}:{listener.getsockname()[1]} in a browser; Ctrl-C ends it")
+        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -1,0 +1,63 @@
+"""The page's server on a free port of this computer, in a thread, while a test asks it."""
+
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from wheatear.serve.app import HOST
+
+PATIENCE = 20  # seconds
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Message
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def ask(url: str, content: bytes | None = None, **headers: str) -> Answer:
+    """GET, or POST the content."""
+    request = urllib.request.Request(url, content, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return Answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.headers, error.read())
+
+
+@contextmanager
+def served(app: Starlette) -> Iterator[str]:
+    """Give the address of the page."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        end = time.monotonic() + PATIENCE
+        while not server.started and time.monotonic() < end:
+            time.sleep(0.01)
+        try:
+            yield f"http://{HOST}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)

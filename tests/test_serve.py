@@ -1,0 +1,125 @@
+"""What the page in the browser asks for, without a browser."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from count_runs import count, draw, table
+from serving import ask, served
+from tiny_model import red_cells, write_tiny_model
+from wheatear import load
+from wheatear.detector import Detector
+from wheatear.serve import app as serve
+
+ERROR = {"rmse": 3.0}
+VAL = {"score_threshold": 0.5, "overall": {"photos": 10, "heads": 40, "count": ERROR}}
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Detector:
+    """Of the tiny model, which was judged on val at its count threshold of 0.5."""
+    card = {"count_threshold": 0.5, "score_floor": 0.1, "figures": {"val": {"at_count_threshold": VAL}}}
+    return load(write_tiny_model(tmp_path, **card))
+
+
+@pytest.fixture
+def page(detector: Detector) -> Iterator[str]:
+    """Its address."""
+    with served(serve.create_app(detector)) as address:
+        yield address
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """Three heads, of scores around 0.8, 0.55 and 0.2."""
+    image = red_cells([(0, 0), (1, 1), (2, 3)])
+    for (row, column), red in {(1, 1): 140, (2, 3): 51}.items():
+        image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30, 0] = red
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_the_page_is_whole_and_loads_nothing_from_elsewhere(page):
+    start = ask(f"{page}/")
+    assert start.headers["content-type"].startswith("text/html")
+    assert "Add photos" in start.text
+    for name, kind in serve.PARTS.items():
+        part = ask(f"{page}/{name}")
+        assert part.status == 200
+        assert part.headers["content-type"].startswith(kind)
+        assert "default-src 'none'" in part.headers["content-security-policy"]
+        assert "://" not in part.text
+
+
+def test_a_page_of_another_name_is_not_answered(page):
+    """DNS rebinding: a name of somebody else's may be pointed at this computer."""
+    assert ask(f"{page}/model", Host="example.org").status == 400
+    assert ask(f"{page}/model", Host="localhost:8000").status == 200
+
+
+def test_the_page_learns_how_the_detector_counts(page):
+    assert ask(f"{page}/model").json() == {"name": "tiny", "threshold": 0.5, "floor": 0.1}
+
+
+def test_a_photo_gives_all_that_the_detector_finds(page, detector, photo):
+    said = ask(f"{page}/detect", photo.read_bytes()).json()
+    for threshold in (0.1, 0.5, 0.6, 1.0):
+        heads = detector.detect(photo, threshold)
+        number = int((np.array(said["scores"]) >= threshold).sum())
+        assert number == len(heads)
+        np.testing.assert_allclose(np.reshape(said["boxes"][:number], (-1, 4)), heads.boxes, atol=0.01)
+    assert (said["width"], said["height"], len(said["boxes"]), said["warnings"]) == (120, 80, 3, [])
+
+
+def test_the_interval_is_that_of_a_count(page, photo, tmp_path):
+    """2 ± 1.96 · 3, from no fewer than none."""
+    assert ask(f"{page}/detect", photo.read_bytes()).json()["interval"] == pytest.approx([0, 7.88])
+    write_tiny_model(tmp_path, "bare")
+    with served(serve.create_app(load(tmp_path / "bare.onnx"))) as bare:
+        assert ask(f"{bare}/detect", photo.read_bytes()).json()["interval"] is None
+
+
+def test_what_a_count_warns_of_is_said(tmp_path):
+    """Heads of 24 px, of a model that knows larger ones."""
+    model = write_tiny_model(tmp_path, "large", head_px=120.0)
+    draw(tmp_path / "a.png", [(row, column) for row in range(4) for column in range(4)])
+    with served(serve.create_app(load(model))) as page:
+        (warning,) = ask(f"{page}/detect", (tmp_path / "a.png").read_bytes()).json()["warnings"]
+    assert "try --head-px" in warning
+    count(model, tmp_path / "counted", tmp_path / "a.png")
+    assert table(tmp_path / "counted" / "counts.csv")[1][-1] == warning
+
+
+def test_what_is_no_photo_is_one_line(page):
+    said = ask(f"{page}/detect", b"not a photo")
+    assert said.status == 422
+    assert said.json() == {
+        "error": "is not an image, or cut short; give a whole JPEG, PNG, TIFF or WebP file"
+    }
+    assert ask(f"{page}/detect", b"").json() == {"error": "is empty (0 bytes); copy it again"}
+
+
+def test_a_photo_that_is_too_large_is_not_kept_in_memory(page, photo, monkeypatch):
+    monkeypatch.setattr(serve, "LARGEST", 10)
+    said = ask(f"{page}/detect", photo.read_bytes())
+    assert (said.status, said.json()) == (413, {"error": "is larger than 0 MB"})
+
+
+def test_nothing_is_left_of_a_photo(page, photo, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for content in (photo.read_bytes(), b"not a photo"):
+        ask(f"{page}/detect", content)
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_answer_is_json_of_plain_numbers(page, photo):
+    """A page that reads them needs no digits beyond a hundredth of a pixel."""
+    said = ask(f"{page}/detect", photo.read_bytes())
+    assert json.loads(said.text)["scores"] == sorted(said.json()["scores"], reverse=True)
+    assert max(len(str(number)) for box in said.json()["boxes"] for number in box) <= 6

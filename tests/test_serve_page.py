@@ -1,0 +1,247 @@
+"""The page in a browser: what is counted, mended and saved. Needs Chromium, and says so where there is none."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from serving import served
+from tiny_model import red_cells, write_tiny_model
+from wheatear import load
+from wheatear.count import COUNTS_HEADER
+from wheatear.data.formats import read_dataset
+from wheatear.detections import read_csv
+from wheatear.serve.app import create_app
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+WIDTH, HEIGHT, CELL = 120, 80, (30, 20)  # pixels; a photo's cells are the heads of the tiny model
+VAL = {"score_threshold": 0.5, "overall": {"photos": 10, "heads": 40, "count": {"rmse": 0.5}}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    """a has heads of scores 0.8, 0.55 and 0.2, and b, one; c is no photo."""
+    image = red_cells([(0, 0), (1, 1), (2, 3)])
+    for (row, column), red in {(0, 0): 204, (1, 1): 140, (2, 3): 51}.items():
+        image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30, 0] = red
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(red_cells([(3, 0)])).save(tmp_path / "b, of June.png")
+    (tmp_path / "c.jpg").write_text("no photo")
+    return sorted(tmp_path.glob("*.*g"))
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """Any error on the page fails the test, but for the browser's line on an answer that was no success."""
+    card = {"count_threshold": 0.5, "score_floor": 0.1, "figures": {"val": {"at_count_threshold": VAL}}}
+    (tmp_path / "model").mkdir()
+    model = write_tiny_model(tmp_path / "model", **card)
+    wrong: list[str] = []
+    with served(create_app(load(model))) as address:
+        opened = browser.new_page(viewport={"width": 1000, "height": 800})
+        opened.on("pageerror", lambda error: wrong.append(str(error)))
+        opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+        opened.goto(address)
+        expect(opened.locator("#files")).to_be_enabled()
+        yield opened
+        opened.close()
+    assert [line for line in wrong if "422" not in line] == []
+
+
+def add(page: Page, photos: list[Path]) -> None:
+    page.set_input_files("#files", photos)
+    expect(lines(page)).to_have_count(len(photos))
+    expect(lines(page).filter(has_text=re.compile("waits|is counted"))).to_have_count(0)
+
+
+def lines(page: Page) -> Locator:
+    return page.locator("#photos button")
+
+
+def saved(page: Page, button: str) -> tuple[str, bytes]:
+    """The name and the content of what a button saves."""
+    with page.expect_download() as download:
+        page.click(button)
+    return download.value.suggested_filename, Path(download.value.path()).read_bytes()
+
+
+def rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def click(page: Page, row: int, column: int) -> None:
+    """The middle of a cell of the photo, which is shown at its size."""
+    position = {"x": (column + 0.5) * CELL[0], "y": (row + 0.5) * CELL[1]}
+    page.locator("#canvas").click(position=position)
+
+
+def drag(page: Page, x1: int, y1: int, x2: int, y2: int) -> None:
+    place = page.locator("#canvas").bounding_box()
+    assert place is not None
+    page.mouse.move(place["x"] + x1, place["y"] + y1)
+    page.mouse.down()
+    page.mouse.move(place["x"] + x2, place["y"] + y2, steps=3)
+    page.mouse.up()
+
+
+def pixel(page: Page, x: int, y: int) -> tuple[int, ...]:
+    """Of the photo as it is shown, with its boxes."""
+    shown = Image.open(io.BytesIO(page.locator("#canvas").screenshot()))
+    return shown.convert("RGB").getpixel((x, y))
+
+
+def test_photos_are_counted_one_after_the_other(page, photos):
+    add(page, photos)
+    expect(lines(page).nth(0)).to_have_text(re.compile(r"^a\.png2likely 1 to 3$"))
+    expect(lines(page).nth(1)).to_have_text(re.compile(r"^b, of June\.png1likely 0 to 2$"))
+    expect(lines(page).nth(2)).to_have_text(re.compile(r"^c\.jpgis not an image, or cut short"))
+    expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")
+    page.set_input_files("#files", photos[:1])
+    expect(lines(page)).to_have_count(3)  # given twice, counted once
+
+
+def test_a_lower_score_finds_more_and_has_no_interval(page, photos):
+    add(page, photos[:1])
+    page.locator("#threshold").fill("0.2")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads")
+    page.locator("#threshold").fill("0.6")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head")
+    page.click("#own")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+    expect(page.locator("#own")).to_be_disabled()
+
+
+def test_boxes_are_drawn_around_the_heads(page, photos):
+    add(page, photos[:1])
+    edge = (15, 19)  # below the first cell's middle, inside its lower edge
+    with_box = pixel(page, *edge)
+    page.uncheck("#boxes")
+    without = pixel(page, *edge)
+    assert without[0] == 204
+    assert with_box != without
+
+
+def test_a_wrong_box_is_taken_away_by_a_click_and_comes_back_by_another(page, photos):
+    add(page, photos[:1])
+    click(page, 1, 1)
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended")
+    click(page, 1, 1)
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+    click(page, 3, 2)  # there is none
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
+def test_a_missing_box_is_drawn_and_taken_away(page, photos):
+    add(page, photos[:1])
+    drag(page, 80, 30, 65, 42)
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    assert rows(saved(page, "#heads")[1])[-1] == {
+        "image": "a.png", "xmin": "65", "ymin": "30", "xmax": "80", "ymax": "42", "score": "1",
+    }  # fmt: skip
+    page.locator("#canvas").click(position={"x": 70, "y": 35})
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
+def test_the_counts_are_a_table(page, photos):
+    add(page, photos)
+    click(page, 0, 0)
+    page.locator("#metres").fill("0.6")  # so 0.24 m² of ground
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended · 4.2 a m²")
+    name, content = saved(page, "#counts")
+    first, second = rows(content)
+    assert name == "counts.csv"
+    assert tuple(first) == (*COUNTS_HEADER, "removed", "added")
+    assert first == {
+        "image": "a.png", "heads": "1", "heads_low": "", "heads_high": "", "area_m2": "0.2400", "heads_per_m2": "4.17",
+        "heads_per_m2_low": "", "heads_per_m2_high": "", "width": "120", "height": "80", "warnings": "",
+        "removed": "1", "added": "0",
+    }  # fmt: skip
+    assert (second["image"], second["heads_low"], second["heads_high"]) == ("b, of June.png", "0.0", "2.0")
+    assert (second["heads_per_m2_low"], second["heads_per_m2_high"]) == ("0.08", "8.25")
+
+
+def test_the_heads_are_read_as_a_counts_are(page, photos, tmp_path):
+    add(page, photos)
+    drag(page, 65, 30, 80, 42)
+    name, content = saved(page, "#heads")
+    (tmp_path / name).write_bytes(content)
+    found = read_csv(tmp_path / name)
+    assert {image: len(heads) for image, heads in found.items()} == {"a.png": 3, "b, of June.png": 1}
+    np.testing.assert_allclose(found["a.png"].boxes[0], (65, 30, 80, 42))
+
+
+def test_the_labels_are_a_data_set_with_the_photos(page, photos, tmp_path):
+    add(page, photos)
+    click(page, 1, 1)
+    drag(page, 65, 30, 80, 42)
+    name, content = saved(page, "#labels")
+    folder = tmp_path / "data" / "train"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(content)
+    for photo in photos[:2]:
+        shutil.copy(photo, folder)
+    first, second = read_dataset(tmp_path / "data")
+    np.testing.assert_allclose(first.boxes, [(0, 0, 30, 20), (65, 30, 80, 42)], atol=0.01)
+    assert (first.path.name, second.path.name, len(second.boxes)) == ("a.png", "b, of June.png", 1)
+    assert json.loads(content)["categories"] == [{"id": 1, "name": "wheat head"}]
+
+
+def test_the_picture_has_its_photos_size_and_boxes(page, photos):
+    add(page, photos[:1])
+    name, content = saved(page, "#picture")
+    drawn = Image.open(io.BytesIO(content))
+    assert (name, drawn.size) == ("a_heads.jpg", (WIDTH, HEIGHT))
+    plain = np.asarray(Image.open(photos[0]).convert("RGB"), int)
+    difference = np.abs(np.asarray(drawn, int) - plain).max(2)
+    assert difference[19, 5:25].min() > 30
+    assert np.median(difference) < 30
+
+
+def test_arrow_keys_go_from_photo_to_photo(page, photos):
+    add(page, photos)
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
+    expect(lines(page).nth(1)).to_have_attribute("aria-current", "true")
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    expect(page.locator("#said")).to_have_text(re.compile("^a.png"))
+
+
+def test_a_photo_that_the_browser_cannot_show_is_counted_all_the_same(page, tmp_path):
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "a.tif")
+    add(page, [tmp_path / "a.tif"])
+    expect(page.locator("#said")).to_have_text(
+        "a.tif · 1 head · likely 0 to 2 · This browser cannot show the photo; save it as JPEG to see its boxes."
+    )
+    expect(page.locator("#canvas")).to_be_hidden()
+
+
+def test_photos_are_dropped_on_the_page(page):
+    page.evaluate(
+        """() => {
+            const given = new DataTransfer();
+            given.items.add(new File(["no photo"], "dropped.jpg"));
+            dispatchEvent(new DragEvent("drop", { dataTransfer: given, cancelable: true }));
+        }"""
+    )
+    expect(lines(page).nth(0)).to_have_text(re.compile("^dropped.jpgis not an image"))

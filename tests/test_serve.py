@@ -1,6 +1,8 @@
 """What the page in the browser asks for, without a browser."""
 
+import errno
 import json
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ from PIL import Image
 
 from count_runs import count, draw, table
 from serving import ask, served
+from test_geo import geotiff
 from tiny_model import red_cells, write_tiny_model
-from wheatear import load
+from wheatear import Detections, load
 from wheatear.detector import Detector
 from wheatear.serve import app as serve
 
@@ -76,6 +79,48 @@ def test_a_photo_gives_all_that_the_detector_finds(page, detector, photo):
     assert (said["width"], said["height"], len(said["boxes"]), said["warnings"]) == (120, 80, 3, [])
 
 
+def test_a_score_just_below_the_threshold_is_no_head(detector, photo, monkeypatch):
+    """What is sent is not rounded, as 0.49996 would be 0.5 to whoever counts."""
+    scores = np.float32([0.9, 0.5, 0.49996])
+    heads = Detections(np.tile([0, 0, 9, 9], (3, 1)), scores, 80, 120)
+    monkeypatch.setattr(detector, "detect", lambda *_: heads)
+    said = serve.found_in(detector, photo)["scores"]
+    assert np.array_equal(said, scores)
+    assert sum(score >= np.float32(0.5) for score in said) == len(heads.above(0.5)) == 2
+
+
+def test_a_photo_with_coordinates_has_an_area(page, tmp_path):
+    """80 × 120 pixels of 1 cm."""
+    photo = geotiff(tmp_path / "a.tif", red_cells([(0, 0)]))
+    said = ask(f"{page}/detect?name=a.tif", photo.read_bytes()).json()
+    assert said["area_m2"] == pytest.approx(0.96, rel=1e-3)
+
+
+def test_whoever_goes_away_leaves_no_traceback(page, photo, capfd):
+    with socket.create_connection((serve.HOST, int(page.rpartition(":")[2]))) as connection:
+        head = f"POST /detect HTTP/1.1\r\nHost: {serve.HOST}\r\nContent-Length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + photo.read_bytes()[:20])
+    assert ask(f"{page}/detect", photo.read_bytes()).status == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_page_of_elsewhere_cannot_have_photos_counted(page, photo):
+    assert ask(f"{page}/detect", photo.read_bytes(), **{"Sec-Fetch-Site": "cross-site"}).status == 403
+    assert ask(f"{page}/detect", photo.read_bytes(), **{"Sec-Fetch-Site": "same-origin"}).status == 200
+
+
+def test_a_full_disk_is_one_line(page, photo, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(serve, "_received", full)
+    said = ask(f"{page}/detect", photo.read_bytes())
+    assert (said.status, said.json()) == (
+        507,
+        {"error": "could not be put into a file (No space left on device)"},
+    )
+
+
 def test_the_interval_is_that_of_a_count(page, photo, tmp_path):
     """2 ± 1.96 · 3, from no fewer than none."""
     assert ask(f"{page}/detect", photo.read_bytes()).json()["interval"] == pytest.approx([0, 7.88])
@@ -102,6 +147,8 @@ def test_what_is_no_photo_is_one_line(page):
         "error": "is not an image, or cut short; give a whole JPEG, PNG, TIFF or WebP file"
     }
     assert ask(f"{page}/detect", b"").json() == {"error": "is empty (0 bytes); copy it again"}
+    said = ask(f"{page}/detect?name=../IMG_1.HEIC", b"not a photo")
+    assert said.json() == {"error": "is of a kind that is not read (.heic); save it as JPEG"}
 
 
 def test_a_photo_that_is_too_large_is_not_kept_in_memory(page, photo, monkeypatch):

@@ -58,6 +58,7 @@ def run(app: "Starlette", port: int) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            listener.listen()
         except OSError as error:
             raise InputError(f"--port {port}: {error.strerror}; give another") from None
         typer.echo(f"Open http://{HOST}:{listener.getsockname()[1]} in a browser; Ctrl-C ends it")

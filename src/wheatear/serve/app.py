@@ -4,59 +4,69 @@ Nothing is kept: a photo is looked at and forgotten, and what its user changes s
 """
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
+import anyio
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from wheatear.area import Scale
 from wheatear.count import counting_error_of
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.ground import size_warnings
-from wheatear.sized import HeadPx, detect_in_file
+from wheatear.ground import ground_of, size_warnings
+from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
+from wheatear.raster import opened_pixels
+from wheatear.sized import HeadPx, detect_sized
 
 HOST = "127.0.0.1"  # whoever is on the same network shall not see it
 LARGEST = 512 * 1024**2  # bytes of a photo: 178 megapixels of 24 bits, not compressed
 PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-# The page loads nothing from elsewhere, and shows photos that it was given.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:"
-)
+HEADERS = {
+    # It loads nothing from elsewhere, and no page of elsewhere shows it in a frame.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 
 
 def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     """The page and its two questions, for one detector; head_px as in `detect_sized`."""
-    one_at_a_time = Lock()  # a photo has all cores
+    one_at_a_time = anyio.Lock()  # a photo has all cores
 
-    def model(_: Request) -> JSONResponse:
+    async def model(_: Request) -> Response:
         card = detector.card
-        return JSONResponse(
-            {"name": card.name, "threshold": card.threshold_to_count(), "floor": card.score_floor}
-        )
+        facts = {"name": card.name, "threshold": card.threshold_to_count(), "floor": card.score_floor}
+        return JSONResponse(facts)
 
-    async def detect(request: Request) -> JSONResponse:
-        with tempfile.TemporaryDirectory() as folder:
-            photo = Path(folder, "photo")
-            if not await _received(request.stream(), photo):
-                return JSONResponse({"error": f"is larger than {LARGEST // 1024**2} MB"}, 413)
-            try:
-                return JSONResponse(await run_in_threadpool(look, photo))
-            except InputError as error:
-                return JSONResponse({"error": str(error).removeprefix(f"{photo}: ")}, 422)
-
-    def look(photo: Path) -> dict[str, Any]:
-        with one_at_a_time:
-            return found_in(detector, photo, head_px)
+    async def detect(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return _refusal(403, "is from another page")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                photo = Path(folder, f"photo{_suffix(request.query_params.get('name', ''))}")
+                if not await _received(request.stream(), photo):
+                    return _refusal(413, f"is larger than {LARGEST // 1024**2} MB")
+                async with one_at_a_time:
+                    if await request.is_disconnected():
+                        return Response()
+                    return JSONResponse(await run_in_threadpool(found_in, detector, photo, head_px))
+        except ClientDisconnect:
+            return Response()
+        except InputError as error:
+            return _refusal(422, str(error).removeprefix(f"{photo}: "))
+        except OSError as error:
+            return _refusal(507, f"could not be put into a file ({error.strerror})")
 
     routes = [Route("/", _part("page.html")), *(Route(f"/{name}", _part(name)) for name in PARTS)]
     routes += [Route("/model", model), Route("/detect", detect, methods=["POST"])]
@@ -69,21 +79,31 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
 def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[str, Any]:
     """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
 
-    boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. interval: of the count at the
-    detector's own threshold, None where nobody measured its error. InputError where the photo cannot be read or run.
+    boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. scores: not rounded, as whoever counts
+    compares them. interval: of the count at the detector's own threshold, None where nobody measured its error.
+    area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be read or run.
     """
     card = detector.card
-    sized = detect_in_file(detector, photo, card.score_floor, head_px)
+    with opened_pixels(photo) as pixels:
+        sized = detect_sized(detector, pixels, card.score_floor, head_px)
+        ground = ground_of(photo, pixels, Scale())
     heads, counted = sized.heads, sized.heads.above(card.threshold_to_count())
     error = counting_error_of(detector, card.threshold_to_count())
     return {
         "width": heads.width,
         "height": heads.height,
         "boxes": np.round(heads.boxes.astype(float), 2).tolist(),
-        "scores": np.round(heads.scores.astype(float), 4).tolist(),
+        "scores": heads.scores.astype(float).tolist(),
         "interval": None if error is None else list(error.around(len(counted))),
-        "warnings": size_warnings(sized._replace(heads=counted), card.head_px),
+        "area_m2": ground.area_m2,
+        "warnings": [*ground.warnings, *size_warnings(sized._replace(heads=counted), card.head_px)],
     }
+
+
+def _suffix(name: str) -> str:
+    """How a photo's name ends, as that tells what it may be; nothing else of the name is used."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in (*PHOTO_SUFFIXES, *OTHER_SUFFIXES) else ""
 
 
 async def _received(stream: AsyncIterator[bytes], path: Path) -> bool:
@@ -98,11 +118,14 @@ async def _received(stream: AsyncIterator[bytes], path: Path) -> bool:
     return True
 
 
-def _part(name: str) -> Any:
-    content = (files("wheatear") / "serve" / name).read_bytes()
-    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
+def _refusal(status: int, line: str) -> Response:
+    return JSONResponse({"error": line}, status)
 
-    def part(_: Request) -> Response:
-        return Response(content, media_type=PARTS[name], headers=headers)
+
+def _part(name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = (files("wheatear") / "serve" / name).read_bytes()
+
+    async def part(_: Request) -> Response:
+        return Response(content, media_type=PARTS[name], headers=HEADERS)
 
     return part

@@ -6,49 +6,100 @@ const style = getComputedStyle(document.documentElement);
 const SMALLEST = 4; // pixels of the screen: what is dragged for less is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo that may be scrolled to
+const SAME = 0.5; // IoU from which a box drawn by hand takes the place of a detector's
+const LONGEST = 10_000; // metres that a photo may show
+const ENOUGH_HEADS = 10; // for their median size to say something of the scale
+const HEAD_METRES = [0.005, 0.4]; // heads shorter or longer than that are a wrong scale
+
+const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
-const photos = []; // {file, state, error, width, height, boxes, scores, interval, warnings, removed, added, button}
+// {file, state, error, width, height, boxes, scores, interval, area_m2, warnings, removed, added, button}; a state is
+// waiting, busy, done, failed (try it again) or refused
+const photos = [];
 let shown = null;
-let bitmap = null; // of the photo shown; null where the browser cannot show it
+let bitmap = null; // of the photo shown, once it is opened
+let isOpened = false; // whether the browser has tried to
 let dragged = null; // [x1, y1, x2, y2] while a box is drawn
 let threshold = model.threshold;
 let counting = false;
+let unsaved = false;
+
+const sorted = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+const sides = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
+const surface = (box) => sides(box).reduce((width, height) => Math.max(0, width) * Math.max(0, height));
+const holds = ([x1, y1, x2, y2], [x, y]) => x1 <= x && x < x2 && y1 <= y && y < y2;
+
+function iou(one, other) {
+  const shared = surface([0, 1, 2, 3].map((i) => (i < 2 ? Math.max : Math.min)(one[i], other[i])));
+  return shared / (surface(one) + surface(other) - shared);
+}
 
 // what there is
 
-const found = (photo) => photo.scores.flatMap((score, i) => (score >= threshold ? [i] : []));
+// Scores are those of 32 bits that the detector gives, and compared as `wheatear count` compares them.
+const found = (photo) =>
+  photo.scores.flatMap((score, i) =>
+    score >= Math.fround(threshold) && !photo.added.some((box) => iou(box, photo.boxes[i]) >= SAME) ? [i] : [],
+  );
 const kept = (photo) => found(photo).filter((i) => !photo.removed.has(i));
 const count = (photo) => kept(photo).length + photo.added.length;
 const done = () => photos.filter((photo) => photo.state === "done");
 const isMended = (photo) => photo.added.length > 0 || found(photo).length > kept(photo).length;
 const isOwn = () => threshold === model.threshold;
-const metres = () => $("metres").valueAsNumber || null;
-const area = (photo) => metres() && (metres() ** 2 * photo.height) / photo.width;
 const heads = (number) => `${number.toLocaleString("en")} ${number === 1 ? "head" : "heads"}`;
 
+function metres() {
+  const given = $("metres").valueAsNumber;
+  return given > 0 && given <= LONGEST ? given : null;
+}
+
+const area = (photo) => (metres() ? (metres() ** 2 * photo.height) / photo.width : photo.area_m2);
+
+// The boxes that are left, the surest first; those drawn by hand are as sure as can be.
+const boxesOf = (photo) => [
+  ...photo.added.map((box) => ({ box, score: 1 })),
+  ...kept(photo).map((i) => ({ box: photo.boxes[i], score: photo.scores[i] })),
+];
+
+function warningsOf(photo) {
+  if (!area(photo) || count(photo) < ENOUGH_HEADS) return photo.warnings;
+  const surfaces = boxesOf(photo).map(({ box }) => surface(box)).sort((one, other) => one - other);
+  const side = Math.sqrt((surfaces[surfaces.length >> 1] * area(photo)) / (photo.width * photo.height));
+  if (HEAD_METRES[0] <= side && side <= HEAD_METRES[1]) return photo.warnings;
+  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; are the metres right?`];
+}
+
 function describe(photo) {
-  if (photo.state !== "done") return { waiting: "waits", busy: "is counted", failed: photo.error }[photo.state];
+  if (photo.state !== "done") return { waiting: "waits", busy: "is being counted" }[photo.state] ?? photo.error;
   const parts = [];
   if (isMended(photo)) parts.push("mended");
   else if (photo.interval && isOwn()) parts.push(`likely ${photo.interval.map(Math.round).join(" to ")}`);
   if (area(photo)) parts.push(`${(count(photo) / area(photo)).toFixed(1)} a m²`);
-  return [...parts, ...photo.warnings].join(" · ");
+  return [...parts, ...warningsOf(photo)].join(" · ");
 }
 
 // counting
 
+// Tables and labels name photos by their names, labels without the ending.
+const stem = ({ name }) => name.replace(/\.[^.]*$/, "");
+
+const isSame = (one, other) =>
+  one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
+
 function add(files) {
-  const known = new Set(photos.map(({ file }) => `${file.name}/${file.size}/${file.lastModified}`));
   for (const file of files) {
-    const key = `${file.name}/${file.size}/${file.lastModified}`;
-    if (known.has(key)) continue;
-    known.add(key);
-    const photo = { file, state: "waiting", error: "", removed: new Set(), added: [] };
-    photos.push(Object.assign(photo, { button: line(photo) }));
+    const namesake = photos.find((photo) => photo.state !== "refused" && stem(photo.file) === stem(file));
+    if (namesake?.state === "failed") Object.assign(namesake, { file, state: "waiting" });
+    else if (!photos.some((photo) => isSame(photo.file, file))) {
+      const state = namesake ? "refused" : "waiting";
+      const error = namesake ? "shares its name with another photo; rename one" : "";
+      const photo = { file, state, error, removed: new Set(), added: [] };
+      photos.push(Object.assign(photo, { button: line(photo) }));
+    }
   }
   if (shown === null && photos.length) show(0);
-  list();
+  again();
   countAll();
 }
 
@@ -57,19 +108,31 @@ async function countAll() {
   counting = true;
   for (let photo; (photo = photos.find(({ state }) => state === "waiting")); ) {
     photo.state = "busy";
-    list();
-    try {
-      const answer = await fetch("detect", { method: "POST", body: photo.file });
-      const said = await answer.json();
-      if (answer.ok) Object.assign(photo, said, { state: "done" });
-      else Object.assign(photo, { state: "failed", error: said.error });
-    } catch {
-      Object.assign(photo, { state: "failed", error: "could not be counted: the program has ended; start it again" });
+    again();
+    Object.assign(photo, await looked(photo.file));
+    unsaved ||= photo.state === "done";
+    if (photo.state === "down") {
+      photo.state = "waiting";
+      break;
     }
-    list();
-    if (photo === photos[shown]) draw();
+    again();
   }
   counting = false;
+  again();
+}
+
+// What the detector says of a photo: the heads, or why there are none. "down": nobody answers.
+async function looked(file) {
+  try {
+    const answer = await fetch(`detect?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+    const said = await answer.json();
+    return answer.ok ? { ...said, state: "done" } : { state: "failed", error: said.error };
+  } catch {
+    const isThere = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    if (!isThere) return { state: "failed", error: "cannot be read (moved, changed or a folder); add it again" };
+    const isUp = await fetch("model").then(() => true, () => false);
+    return isUp ? { state: "failed", error: "was not answered; add it again" } : { state: "down" };
+  }
 }
 
 // showing
@@ -89,10 +152,16 @@ function line(photo) {
   return button;
 }
 
+// A text that is announced is only touched where it changes.
+function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
 function list() {
   photos.forEach((photo, i) => {
     const [name, number, more] = photo.button.children;
     photo.button.setAttribute("aria-current", i === shown);
+    photo.button.tabIndex = i === shown ? 0 : -1;
     name.textContent = photo.file.name;
     number.textContent = photo.state === "done" ? count(photo).toLocaleString("en") : "";
     more.textContent = describe(photo);
@@ -100,19 +169,34 @@ function list() {
   const counted = done();
   const sum = counted.reduce((total, photo) => total + count(photo), 0);
   const of = counted.length === photos.length ? "" : ` of ${photos.length}`;
-  $("total").textContent = photos.length
-    ? `${heads(sum)} in ${counted.length}${of} ${photos.length === 1 ? "photo" : "photos"}, by ${model.name}`
-    : "";
+  const isWaiting = photos.some(({ state }) => state === "waiting");
+  const total = `${heads(sum)} in ${counted.length}${of} ${photos.length === 1 ? "photo" : "photos"}, by ${model.name}`;
+  $("total").setAttribute("aria-live", counting ? "off" : "polite");
+  say("total", photos.length ? total : "");
+  $("again").hidden = counting || !isWaiting;
   for (const id of ["counts", "heads", "labels"]) $(id).disabled = !counted.length;
+}
+
+function leaveOut() {
+  const [photo] = photos.splice(shown, 1);
+  photo.button.parentElement.remove();
+  if (photos.length) return show(Math.min(shown, photos.length - 1));
+  shown = null;
+  again();
 }
 
 async function show(i) {
   shown = i;
-  bitmap = null;
-  list();
-  const opened = await createImageBitmap(photos[i].file).catch(() => null);
-  if (shown !== i) return;
+  bitmap?.close();
+  bitmap = dragged = null;
+  isOpened = false;
+  again();
+  const photo = photos[i];
+  photo.button.scrollIntoView({ block: "nearest" });
+  const opened = await createImageBitmap(photo.file).catch(() => null);
+  if (photo !== photos[shown] || bitmap) return opened?.close();
   bitmap = opened;
+  isOpened = true;
   draw();
 }
 
@@ -120,19 +204,18 @@ function draw() {
   const photo = photos[shown];
   const isDone = photo?.state === "done";
   $("tools").hidden = $("help").hidden = !isDone;
-  $("canvas").hidden = !bitmap;
+  $("leave").hidden = !photo;
   $("score").textContent = threshold.toFixed(2);
   $("own").disabled = isOwn();
-  if (!photo) return;
-  const hint = bitmap ? "" : "This browser cannot show the photo; save it as JPEG to see its boxes.";
-  $("said").textContent = [
-    photo.file.name,
-    isDone ? heads(count(photo)) : "",
-    describe(photo),
-    hint,
-  ].filter(Boolean).join(" · ");
-  $("picture").disabled = !bitmap;
-  if (!bitmap) return;
+  if (!photo) {
+    $("canvas").hidden = true;
+    return say("said", START);
+  }
+  const isAsShown = bitmap && (!isDone || (bitmap.width === photo.width && bitmap.height === photo.height));
+  const hint = isOpened && isDone && !isAsShown ? "This browser cannot show the photo; save it as JPEG to see its boxes." : "";
+  say("said", [photo.file.name, isDone ? heads(count(photo)) : "", describe(photo), hint].filter(Boolean).join(" · "));
+  $("canvas").hidden = $("picture").disabled = !isAsShown;
+  if (!isAsShown) return;
   const canvas = $("canvas");
   const stage = $("stage");
   const below = innerHeight - stage.offsetTop - $("help").offsetHeight;
@@ -146,35 +229,32 @@ function draw() {
   canvas.width = Math.round(bitmap.width * scale * dots);
   canvas.height = Math.round(bitmap.height * scale * dots);
   canvas.setAttribute("aria-label", $("said").textContent);
-  paint(canvas.getContext("2d"), photo, scale * dots, LINE * dots);
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  if (isDone && $("boxes").checked) drawBoxes(context, photo, scale * dots, LINE * dots);
 }
 
-function paint(context, photo, scale, line) {
-  context.drawImage(bitmap, 0, 0, context.canvas.width, context.canvas.height);
-  if (photo.state !== "done" || !$("boxes").checked) return;
-  const stroke = (box, colour, dash = []) => {
-    const [x1, y1, x2, y2] = box.map((side) => side * scale);
-    context.setLineDash(dash);
-    for (const [width, paper] of [[2 * line, "#000a"], [line, colour]]) {
-      context.lineWidth = width;
-      context.strokeStyle = paper;
-      context.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    }
-  };
-  const colour = (name) => style.getPropertyValue(`--${name}`);
+const colour = (name) => style.getPropertyValue(`--${name}`);
+
+function stroke(context, box, scale, width, colour, isDashed = false) {
+  const [x1, y1, x2, y2] = box.map((side) => side * scale);
+  context.setLineDash(isDashed ? [3 * width, 3 * width] : []);
+  for (const [lineWidth, strokeStyle] of [[2 * width, "#000a"], [width, colour]]) {
+    Object.assign(context, { lineWidth, strokeStyle });
+    context.strokeRect(x1, y1, x2 - x1, y2 - y1);
+  }
+}
+
+function drawBoxes(context, photo, scale, width) {
   for (const i of found(photo)) {
     const isRemoved = photo.removed.has(i);
-    stroke(photo.boxes[i], colour(isRemoved ? "removed" : "found"), isRemoved ? [3 * line, 3 * line] : []);
+    stroke(context, photo.boxes[i], scale, width, colour(isRemoved ? "removed" : "found"), isRemoved);
   }
-  for (const box of photo.added) stroke(box, colour("added"));
-  if (dragged) stroke(sorted(dragged), colour("added"), [3 * line, 3 * line]);
+  for (const box of photo.added) stroke(context, box, scale, width, colour("added"));
+  if (dragged) stroke(context, sorted(dragged), scale, width, colour("added"), true);
 }
 
 // mending
-
-const sorted = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
-const sides = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
-const holds = ([x1, y1, x2, y2], [x, y]) => x1 <= x && x < x2 && y1 <= y && y < y2;
 
 function inPhoto(event) {
   const place = $("canvas").getBoundingClientRect();
@@ -190,33 +270,33 @@ function toggleAt(photo, point) {
     ...photo.added.map((box) => ({ box, i: null })),
   ].filter(({ box }) => holds(box, point));
   if (!boxes.length) return;
-  const surface = ({ box }) => sides(box).reduce((width, height) => width * height);
-  const { box, i } = boxes.reduce((least, other) => (surface(other) < surface(least) ? other : least));
+  const { box, i } = boxes.reduce((least, other) => (surface(other.box) < surface(least.box) ? other : least));
   if (i === null) photo.added.splice(photo.added.indexOf(box), 1);
   else if (!photo.removed.delete(i)) photo.removed.add(i);
 }
 
 $("canvas").addEventListener("pointerdown", (event) => {
-  if (event.button || photos[shown].state !== "done") return;
+  if (event.button || !event.isPrimary || photos[shown].state !== "done" || !$("boxes").checked) return;
   $("canvas").setPointerCapture(event.pointerId);
   dragged = [...inPhoto(event), ...inPhoto(event)];
 });
 $("canvas").addEventListener("pointermove", (event) => {
-  if (!dragged) return;
+  if (!dragged || !event.isPrimary) return;
   dragged.splice(2, 2, ...inPhoto(event));
   draw();
 });
-$("canvas").addEventListener("pointerup", () => {
-  if (!dragged) return;
+$("canvas").addEventListener("pointerup", (event) => {
+  if (!dragged || !event.isPrimary) return;
   const photo = photos[shown];
   const box = sorted(dragged);
   const screen = $("canvas").getBoundingClientRect().width / photo.width;
   dragged = null;
   if (sides(box).every((side) => side * screen >= SMALLEST)) photo.added.push(box.map((side) => +side.toFixed(2)));
   else if (sides(box).every((side) => side * screen < SMALLEST)) toggleAt(photo, box);
-  list();
-  draw();
+  unsaved = true;
+  again();
 });
+// A finger that scrolls draws nothing.
 $("canvas").addEventListener("pointercancel", () => {
   dragged = null;
   draw();
@@ -225,7 +305,7 @@ $("canvas").addEventListener("pointercancel", () => {
 // saving
 
 const csv = (rows) =>
-  rows.map((row) => row.map((cell) => (/[",\r\n]/.test(cell) ? `"${`${cell}`.replaceAll('"', '""')}"` : cell)).join(",")).join("\r\n") + "\r\n";
+  rows.map((row) => row.map((cell) => (/[",\r\n]/.test(cell) ? `"${`${cell}`.replaceAll('"', '""')}"` : cell)).join(",")).join("\n") + "\n";
 
 function save(content, name, type) {
   const link = document.createElement("a");
@@ -234,12 +314,6 @@ function save(content, name, type) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
-
-// The boxes that are left, those drawn by hand as sure as can be.
-const boxesOf = (photo) => [
-  ...kept(photo).map((i) => ({ box: photo.boxes[i], score: photo.scores[i] })),
-  ...photo.added.map((box) => ({ box, score: 1 })),
-];
 
 // The columns of `wheatear count`, and two more.
 const COLUMNS =
@@ -258,7 +332,7 @@ function countsTable() {
       ...[count(photo), ...ends].map(perArea),
       photo.width,
       photo.height,
-      photo.warnings.join("; "),
+      warningsOf(photo).join("; "),
       found(photo).length - kept(photo).length,
       photo.added.length,
     ];
@@ -269,7 +343,7 @@ function countsTable() {
 const headsTable = () =>
   csv([
     ["image", "xmin", "ymin", "xmax", "ymax", "score"],
-    ...done().flatMap((photo) => boxesOf(photo).map(({ box, score }) => [photo.file.name, ...box, score])),
+    ...done().flatMap((photo) => boxesOf(photo).map(({ box, score }) => [photo.file.name, ...box, +score.toFixed(4)])),
   ]);
 
 function labels() {
@@ -294,13 +368,22 @@ function labels() {
 async function picture() {
   const photo = photos[shown];
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  paint(canvas.getContext("2d"), photo, 1, Math.max(2, Math.round(Math.max(bitmap.width, bitmap.height) / 700)));
-  save(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), `${photo.file.name.replace(/\.[^.]*$/, "")}_heads.jpg`);
+  const context = canvas.getContext("2d");
+  const width = Math.max(LINE, Math.round(Math.max(bitmap.width, bitmap.height) / 700));
+  context.drawImage(bitmap, 0, 0);
+  for (const { box } of boxesOf(photo)) stroke(context, box, 1, width, colour("found"));
+  save(await canvas.convertToBlob({ type: "image/jpeg", quality: 0.9 }), `${stem(photo.file)}_heads.jpg`);
 }
 
-$("counts").addEventListener("click", () => save(countsTable(), "counts.csv", "text/csv"));
-$("heads").addEventListener("click", () => save(headsTable(), "detections.csv", "text/csv"));
-$("labels").addEventListener("click", () => save(labels(), "_annotations.coco.json", "application/json"));
+for (const [id, content, name, type] of [
+  ["counts", countsTable, "counts.csv", "text/csv"],
+  ["heads", headsTable, "detections.csv", "text/csv"],
+  ["labels", labels, "_annotations.coco.json", "application/json"],
+])
+  $(id).addEventListener("click", () => {
+    save(content(), name, type);
+    unsaved = false;
+  });
 $("picture").addEventListener("click", picture);
 
 // the rest of the page
@@ -319,17 +402,25 @@ function setThreshold(value) {
 $("threshold").min = model.floor;
 $("threshold").addEventListener("input", () => setThreshold($("threshold").valueAsNumber));
 $("own").addEventListener("click", () => setThreshold(model.threshold));
+$("again").addEventListener("click", countAll);
+$("leave").addEventListener("click", leaveOut);
 for (const id of ["metres", "boxes", "whole"]) $(id).addEventListener("input", again);
 $("files").addEventListener("change", () => {
   add($("files").files);
   $("files").value = "";
 });
 addEventListener("resize", draw);
-addEventListener("keydown", (event) => {
+$("photos").addEventListener("keydown", (event) => {
   const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-  if (!step || event.target.matches("input") || shown === null) return;
+  if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   show(Math.min(photos.length - 1, Math.max(0, shown + step)));
+  photos[shown].button.focus();
+});
+addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  dragged = null;
+  draw();
 });
 for (const kind of ["dragover", "dragleave", "drop"])
   addEventListener(kind, (event) => {
@@ -338,7 +429,7 @@ for (const kind of ["dragover", "dragleave", "drop"])
     if (kind === "drop") add(event.dataTransfer.files);
   });
 addEventListener("beforeunload", (event) => {
-  if (photos.some((photo) => photo.state === "done" && isMended(photo))) event.preventDefault();
+  if (unsaved || counting) event.preventDefault();
 });
 $("threshold").value = threshold;
 $("files").disabled = false; // from here on somebody listens

@@ -133,9 +133,16 @@ def test_two_photos_of_one_name_would_be_one_in_the_tables(page, photos, tmp_pat
     assert [row["image"] for row in rows(saved(page, "#counts")[1])] == ["a.png"]
 
 
-def test_a_photo_is_left_out(page, photos):
+def test_a_photo_is_left_out(page, photos, tmp_path):
     add(page, photos)
+    (tmp_path / "other").mkdir()
+    shutil.copy(photos[0], tmp_path / "other" / "a.webp")
+    page.set_input_files("#files", tmp_path / "other" / "a.webp")
     page.click("#leave")
+    expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")  # its namesake's turn
+    lines(page).nth(2).click()
+    page.click("#leave")
+    lines(page).nth(0).click()
     expect(page.locator("#total")).to_have_text("1 head in 1 of 2 photos, by tiny")
     expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
     page.click("#leave")
@@ -197,6 +204,8 @@ def test_a_box_drawn_over_the_detectors_takes_its_place(page, photos):
     expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
     page.locator("#threshold").fill("0.15")
     expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    (row,) = rows(saved(page, "#counts")[1])
+    assert (row["heads"], row["removed"], row["added"]) == ("3", "2", "2")
 
 
 def test_the_counts_are_a_table(page, photos):
@@ -265,6 +274,39 @@ def test_what_is_drawn_of_a_photo_stays_out_of_the_next(page, photos):
     expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
     page.mouse.up()
     expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")
+
+
+def test_a_photo_that_was_mended_is_shown_anew(page, tmp_path):
+    (tmp_path / "a.png").write_text("no photo")
+    add(page, [tmp_path / "a.png"])
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "a.png")
+    page.set_input_files("#files", tmp_path / "a.png")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · likely 0 to 2")
+    expect(page.locator("#canvas")).to_be_visible()
+    assert pixel(page, 15, 10)[0] > 200
+
+
+@pytest.mark.parametrize(("button", "asks"), [("#counts", ["beforeunload"]), ("#labels", [])])
+def test_the_page_asks_before_boxes_are_lost(page, photos, button, asks):
+    """The counts have no boxes."""
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    add(page, photos[:1])
+    click(page, 1, 1)
+    saved(page, button)
+    page.goto("about:blank")
+    assert asked == asks
+
+
+def test_another_detector_counts_no_photos_of_this_page(page, photos):
+    add(page, photos[:1])
+    page.route(
+        "**/model", lambda route: route.fulfill(json={"name": "other", "threshold": 0.5, "floor": 0.1})
+    )
+    page.set_input_files("#files", photos[1:2])
+    expect(lines(page).nth(1)).to_have_text(
+        "b, of June.pnganother detector runs now: save, and reload the page"
+    )
 
 
 def test_a_scale_that_no_wheat_has_is_told(page, tmp_path):

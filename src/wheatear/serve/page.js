@@ -7,7 +7,6 @@ const SMALLEST = 4; // pixels of the screen: what is dragged for less is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo that may be scrolled to
 const SAME = 0.5; // IoU from which a box drawn by hand takes the place of a detector's
-const LONGEST = 10_000; // metres that a photo may show
 const ENOUGH_HEADS = 10; // for their median size to say something of the scale
 const HEAD_METRES = [0.005, 0.4]; // heads shorter or longer than that are a wrong scale
 
@@ -38,9 +37,10 @@ function iou(one, other) {
 // what there is
 
 // Scores are those of 32 bits that the detector gives, and compared as `wheatear count` compares them.
+const isSure = (score) => score >= Math.fround(threshold);
 const found = (photo) =>
   photo.scores.flatMap((score, i) =>
-    score >= Math.fround(threshold) && !photo.added.some((box) => iou(box, photo.boxes[i]) >= SAME) ? [i] : [],
+    isSure(score) && !photo.added.some((box) => iou(box, photo.boxes[i]) >= SAME) ? [i] : [],
   );
 const kept = (photo) => found(photo).filter((i) => !photo.removed.has(i));
 const count = (photo) => kept(photo).length + photo.added.length;
@@ -49,10 +49,7 @@ const isMended = (photo) => photo.added.length > 0 || found(photo).length > kept
 const isOwn = () => threshold === model.threshold;
 const heads = (number) => `${number.toLocaleString("en")} ${number === 1 ? "head" : "heads"}`;
 
-function metres() {
-  const given = $("metres").valueAsNumber;
-  return given > 0 && given <= LONGEST ? given : null;
-}
+const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) || null;
 
 const area = (photo) => (metres() ? (metres() ** 2 * photo.height) / photo.width : photo.area_m2);
 
@@ -67,7 +64,7 @@ function warningsOf(photo) {
   const surfaces = boxesOf(photo).map(({ box }) => surface(box)).sort((one, other) => one - other);
   const side = Math.sqrt((surfaces[surfaces.length >> 1] * area(photo)) / (photo.width * photo.height));
   if (HEAD_METRES[0] <= side && side <= HEAD_METRES[1]) return photo.warnings;
-  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; are the metres right?`];
+  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${metres() ? "are the metres" : "is the photo's scale"} right?`];
 }
 
 function describe(photo) {
@@ -90,8 +87,10 @@ const isSame = (one, other) =>
 function add(files) {
   for (const file of files) {
     const namesake = photos.find((photo) => photo.state !== "refused" && stem(photo.file) === stem(file));
-    if (namesake?.state === "failed") Object.assign(namesake, { file, state: "waiting" });
-    else if (!photos.some((photo) => isSame(photo.file, file))) {
+    if (namesake?.state === "failed") {
+      Object.assign(namesake, { file, state: "waiting" });
+      if (namesake === photos[shown]) show(shown);
+    } else if (!photos.some((photo) => isSame(photo.file, file))) {
       const state = namesake ? "refused" : "waiting";
       const error = namesake ? "shares its name with another photo; rename one" : "";
       const photo = { file, state, error, removed: new Set(), added: [] };
@@ -110,7 +109,7 @@ async function countAll() {
     photo.state = "busy";
     again();
     Object.assign(photo, await looked(photo.file));
-    unsaved ||= photo.state === "done";
+    unsaved ||= photo.state === "done" && photos.includes(photo);
     if (photo.state === "down") {
       photo.state = "waiting";
       break;
@@ -121,9 +120,12 @@ async function countAll() {
   again();
 }
 
+const isAnother = (other) => Object.keys(model).some((fact) => model[fact] !== other[fact]);
+
 // What the detector says of a photo: the heads, or why there are none. "down": nobody answers.
 async function looked(file) {
   try {
+    if (isAnother(await (await fetch("model")).json())) return { state: "failed", error: "another detector runs now: save, and reload the page" };
     const answer = await fetch(`detect?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     const said = await answer.json();
     return answer.ok ? { ...said, state: "done" } : { state: "failed", error: said.error };
@@ -180,9 +182,18 @@ function list() {
 function leaveOut() {
   const [photo] = photos.splice(shown, 1);
   photo.button.parentElement.remove();
-  if (photos.length) return show(Math.min(shown, photos.length - 1));
-  shown = null;
+  const heir = photos.find(({ file, state }) => state === "refused" && stem(file) === stem(photo.file));
+  if (heir && photo.state !== "refused") heir.state = "waiting";
+  if (photos.length) {
+    show(Math.min(shown, photos.length - 1));
+    photos[shown].button.focus();
+    return countAll();
+  }
+  bitmap?.close();
+  shown = bitmap = dragged = null;
+  unsaved = false;
   again();
+  $("files").focus();
 }
 
 async function show(i) {
@@ -192,9 +203,10 @@ async function show(i) {
   isOpened = false;
   again();
   const photo = photos[i];
+  const { file } = photo;
   photo.button.scrollIntoView({ block: "nearest" });
-  const opened = await createImageBitmap(photo.file).catch(() => null);
-  if (photo !== photos[shown] || bitmap) return opened?.close();
+  const opened = await createImageBitmap(file).catch(() => null);
+  if (photo !== photos[shown] || photo.file !== file || bitmap) return opened?.close();
   bitmap = opened;
   isOpened = true;
   draw();
@@ -203,7 +215,8 @@ async function show(i) {
 function draw() {
   const photo = photos[shown];
   const isDone = photo?.state === "done";
-  $("tools").hidden = $("help").hidden = !isDone;
+  $("tools").hidden = !isDone;
+  $("help").hidden = true;
   $("leave").hidden = !photo;
   $("score").textContent = threshold.toFixed(2);
   $("own").disabled = isOwn();
@@ -216,6 +229,7 @@ function draw() {
   say("said", [photo.file.name, isDone ? heads(count(photo)) : "", describe(photo), hint].filter(Boolean).join(" · "));
   $("canvas").hidden = $("picture").disabled = !isAsShown;
   if (!isAsShown) return;
+  $("help").hidden = !isDone || !$("boxes").checked;
   const canvas = $("canvas");
   const stage = $("stage");
   const below = innerHeight - stage.offsetTop - $("help").offsetHeight;
@@ -270,9 +284,15 @@ function toggleAt(photo, point) {
     ...photo.added.map((box) => ({ box, i: null })),
   ].filter(({ box }) => holds(box, point));
   if (!boxes.length) return;
+  unsaved = true;
   const { box, i } = boxes.reduce((least, other) => (surface(other.box) < surface(least.box) ? other : least));
   if (i === null) photo.added.splice(photo.added.indexOf(box), 1);
   else if (!photo.removed.delete(i)) photo.removed.add(i);
+}
+
+function addBox(photo, box) {
+  photo.added.push(box.map((side) => +side.toFixed(2)));
+  unsaved = true;
 }
 
 $("canvas").addEventListener("pointerdown", (event) => {
@@ -291,9 +311,8 @@ $("canvas").addEventListener("pointerup", (event) => {
   const box = sorted(dragged);
   const screen = $("canvas").getBoundingClientRect().width / photo.width;
   dragged = null;
-  if (sides(box).every((side) => side * screen >= SMALLEST)) photo.added.push(box.map((side) => +side.toFixed(2)));
+  if (sides(box).every((side) => side * screen >= SMALLEST)) addBox(photo, box);
   else if (sides(box).every((side) => side * screen < SMALLEST)) toggleAt(photo, box);
-  unsaved = true;
   again();
 });
 // A finger that scrolls draws nothing.
@@ -333,7 +352,7 @@ function countsTable() {
       photo.width,
       photo.height,
       warningsOf(photo).join("; "),
-      found(photo).length - kept(photo).length,
+      photo.scores.filter(isSure).length - kept(photo).length,
       photo.added.length,
     ];
   });
@@ -382,7 +401,7 @@ for (const [id, content, name, type] of [
 ])
   $(id).addEventListener("click", () => {
     save(content(), name, type);
-    unsaved = false;
+    unsaved = id === "counts" && photos.some((photo) => photo.state === "done" && isMended(photo)); // has no boxes
   });
 $("picture").addEventListener("click", picture);
 
@@ -402,7 +421,10 @@ function setThreshold(value) {
 $("threshold").min = model.floor;
 $("threshold").addEventListener("input", () => setThreshold($("threshold").valueAsNumber));
 $("own").addEventListener("click", () => setThreshold(model.threshold));
-$("again").addEventListener("click", countAll);
+$("again").addEventListener("click", () => {
+  photos[shown].button.focus();
+  countAll();
+});
 $("leave").addEventListener("click", leaveOut);
 for (const id of ["metres", "boxes", "whole"]) $(id).addEventListener("input", again);
 $("files").addEventListener("change", () => {

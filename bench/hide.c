@@ -1,7 +1,7 @@
 /* A processor's newer instruction sets, hidden from the programs that ask for them: what an older one would take.
 
        cc -O2 -shared -fPIC -o hide.so bench/hide.c
-       HIDE=vnni LD_PRELOAD=./hide.so python bench/speed.py
+       HIDE=vnni LD_PRELOAD=$PWD/hide.so python bench/speed.py
 
    HIDE is amx, avx512 (AMX as well) or vnni (AVX-VNNI as well, which leaves AVX2). Libraries choose their kernels by the
    instruction CPUID; here it is made to fault, as Linux can on Intel's processors since Ivy Bridge (cpuid_fault in

@@ -27,7 +27,7 @@ def explain_command(
         typer.Option(
             metavar="NAME|FILE",
             help="A shipped detector, or a model.onnx; without PyTorch the result alone.",
-            show_default="the shipped one",
+            show_default="small",
         ),
     ] = None,
     data: Annotated[

@@ -29,9 +29,7 @@ PhotosArgument = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="the shipped one"
-    ),
+    typer.Option(metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="small"),
 ]
 ImagesOption = Annotated[
     Path | None,

@@ -64,7 +64,8 @@ function warningsOf(photo) {
   const surfaces = boxesOf(photo).map(({ box }) => surface(box)).sort((one, other) => one - other);
   const side = Math.sqrt((surfaces[surfaces.length >> 1] * area(photo)) / (photo.width * photo.height));
   if (HEAD_METRES[0] <= side && side <= HEAD_METRES[1]) return photo.warnings;
-  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${metres() ? "are the metres" : "is the photo's scale"} right?`];
+  const doubt = metres() ? "are the metres right?" : "is the photo's scale right?";
+  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${doubt}`];
 }
 
 function describe(photo) {
@@ -125,7 +126,8 @@ const isAnother = (other) => Object.keys(model).some((fact) => model[fact] !== o
 // What the detector says of a photo: the heads, or why there are none. "down": nobody answers.
 async function looked(file) {
   try {
-    if (isAnother(await (await fetch("model")).json())) return { state: "failed", error: "another detector runs now: save, and reload the page" };
+    const now = await (await fetch("model")).json();
+    if (isAnother(now)) return { state: "failed", error: "another detector runs now: save, and reload the page" };
     const answer = await fetch(`detect?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     const said = await answer.json();
     return answer.ok ? { ...said, state: "done" } : { state: "failed", error: said.error };

@@ -9,25 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from count_runs import count, draw, table
-from serving import ask, served
+from serving import ask, served, write_judged_model, write_three_heads
 from test_geo import geotiff
 from tiny_model import red_cells, write_tiny_model
 from wheatear import Detections, load
+from wheatear.count import COUNTS_HEADER
 from wheatear.detector import Detector
 from wheatear.serve import app as serve
-
-ERROR = {"rmse": 3.0}
-VAL = {"score_threshold": 0.5, "overall": {"photos": 10, "heads": 40, "count": ERROR}}
 
 
 @pytest.fixture
 def detector(tmp_path: Path) -> Detector:
-    """Of the tiny model, which was judged on val at its count threshold of 0.5."""
-    card = {"count_threshold": 0.5, "score_floor": 0.1, "figures": {"val": {"at_count_threshold": VAL}}}
-    return load(write_tiny_model(tmp_path, **card))
+    return load(write_judged_model(tmp_path, rmse=3.0))
 
 
 @pytest.fixture
@@ -39,12 +34,7 @@ def page(detector: Detector) -> Iterator[str]:
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Three heads, of scores around 0.8, 0.55 and 0.2."""
-    image = red_cells([(0, 0), (1, 1), (2, 3)])
-    for (row, column), red in {(1, 1): 140, (2, 3): 51}.items():
-        image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30, 0] = red
-    Image.fromarray(image).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
+    return write_three_heads(tmp_path / "photo.png")
 
 
 def test_the_page_is_whole_and_loads_nothing_from_elsewhere(page):
@@ -66,7 +56,16 @@ def test_a_page_of_another_name_is_not_answered(page):
 
 
 def test_the_page_learns_how_the_detector_counts(page):
-    assert ask(f"{page}/model").json() == {"name": "tiny", "threshold": 0.5, "floor": 0.1}
+    assert ask(f"{page}/model").json() == {
+        "name": "tiny",
+        "threshold": 0.5,
+        "floor": 0.1,
+        "enough_heads": 10,
+        "head_metres": [0.005, 0.4],
+        "counts_header": list(COUNTS_HEADER),
+        "heads_header": ["image", "xmin", "ymin", "xmax", "ymax", "score"],
+        "categories": [{"id": 1, "name": "wheat head", "supercategory": ""}],
+    }
 
 
 def test_a_photo_gives_all_that_the_detector_finds(page, detector, photo):

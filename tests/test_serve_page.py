@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
-from serving import served
-from tiny_model import red_cells, write_tiny_model
+from serving import served, write_judged_model, write_three_heads
+from tiny_model import red_cells
 from wheatear import load
 from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 expect.set_options(timeout=30_000)  # other work may have the processor
 WIDTH, HEIGHT, CELL = 120, 80, (30, 20)  # pixels; a photo's cells are the heads of the tiny model
-VAL = {"score_threshold": 0.5, "overall": {"photos": 10, "heads": 40, "count": {"rmse": 0.5}}}
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +44,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def photos(tmp_path: Path) -> list[Path]:
     """a has heads of scores 0.8, 0.55 and 0.2, and b, one; c is no photo."""
-    image = red_cells([(0, 0), (1, 1), (2, 3)])
-    for (row, column), red in {(0, 0): 204, (1, 1): 140, (2, 3): 51}.items():
-        image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30, 0] = red
-    Image.fromarray(image).save(tmp_path / "a.png")
+    write_three_heads(tmp_path / "a.png")
     Image.fromarray(red_cells([(3, 0)])).save(tmp_path / "b, of June.png")
     (tmp_path / "c.jpg").write_text("no photo")
     return sorted(tmp_path.glob("*.*g"))
@@ -57,9 +53,8 @@ def photos(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """Any error on the page fails the test, but for the browser's line on an answer that was no success."""
-    card = {"count_threshold": 0.5, "score_floor": 0.1, "figures": {"val": {"at_count_threshold": VAL}}}
     (tmp_path / "model").mkdir()
-    model = write_tiny_model(tmp_path / "model", **card)
+    model = write_judged_model(tmp_path / "model", rmse=0.5)
     wrong: list[str] = []
     with served(create_app(load(model))) as address:
         opened = browser.new_page(viewport={"width": 1000, "height": 800})
@@ -249,7 +244,10 @@ def test_the_labels_are_a_data_set_with_the_photos(page, photos, tmp_path):
     first, second = read_dataset(tmp_path / "data")
     np.testing.assert_allclose(first.boxes, [(65, 30, 80, 42), (0, 0, 30, 20)], atol=0.01)
     assert (first.path.name, second.path.name, len(second.boxes)) == ("a.png", "b, of June.png", 1)
-    assert json.loads(content)["categories"] == [{"id": 1, "name": "wheat head"}]
+    categories = [
+        {"id": 1, "name": "wheat head", "supercategory": ""}
+    ]  # as `wheatear count --format coco` writes them
+    assert json.loads(content)["categories"] == categories
 
 
 def test_the_picture_has_its_photos_size_and_boxes(page, photos):

@@ -20,10 +20,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wheatear.area import Scale
-from wheatear.count import counting_error_of
+from wheatear.count import COUNTS_HEADER, counting_error_of
+from wheatear.data.coco import CATEGORIES
+from wheatear.detections import HEADER
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.ground import ground_of, size_warnings
+from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
 from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
 from wheatear.raster import opened_pixels
 from wheatear.sized import HeadPx, detect_sized
@@ -45,9 +47,7 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     one_at_a_time = anyio.Lock()  # a photo has all cores
 
     async def model(_: Request) -> Response:
-        card = detector.card
-        facts = {"name": card.name, "threshold": card.threshold_to_count(), "floor": card.score_floor}
-        return JSONResponse(facts)
+        return JSONResponse(facts_of(detector))
 
     async def detect(request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -68,12 +68,28 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
         except OSError as error:
             return _refusal(507, f"could not be put into a file ({error.strerror})")
 
-    routes = [Route("/", _part("page.html")), *(Route(f"/{name}", _part(name)) for name in PARTS)]
+    parts = {name: _part(name) for name in PARTS}
+    routes = [Route("/", parts["page.html"]), *(Route(f"/{name}", part) for name, part in parts.items())]
     routes += [Route("/model", model), Route("/detect", detect, methods=["POST"])]
     # A page of another name could be pointed at this address by whoever owns the name, and read what it answers.
     return Starlette(
         routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]
     )
+
+
+def facts_of(detector: Detector) -> dict[str, Any]:
+    """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo."""
+    card = detector.card
+    return {
+        "name": card.name,
+        "threshold": card.threshold_to_count(),
+        "floor": card.score_floor,
+        "enough_heads": ENOUGH_HEADS,
+        "head_metres": [SHORTEST_HEAD, LONGEST_HEAD],
+        "counts_header": COUNTS_HEADER,
+        "heads_header": HEADER,
+        "categories": CATEGORIES,
+    }
 
 
 def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[str, Any]:

@@ -7,8 +7,6 @@ const SMALLEST = 4; // pixels of the screen: what is dragged for less is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo that may be scrolled to
 const SAME = 0.5; // IoU from which a box drawn by hand takes the place of a detector's
-const ENOUGH_HEADS = 10; // for their median size to say something of the scale
-const HEAD_METRES = [0.005, 0.4]; // heads shorter or longer than that are a wrong scale
 
 const START = $("said").textContent;
 
@@ -60,10 +58,11 @@ const boxesOf = (photo) => [
 ];
 
 function warningsOf(photo) {
-  if (!area(photo) || count(photo) < ENOUGH_HEADS) return photo.warnings;
+  if (!area(photo) || count(photo) < model.enough_heads) return photo.warnings;
   const surfaces = boxesOf(photo).map(({ box }) => surface(box)).sort((one, other) => one - other);
   const side = Math.sqrt((surfaces[surfaces.length >> 1] * area(photo)) / (photo.width * photo.height));
-  if (HEAD_METRES[0] <= side && side <= HEAD_METRES[1]) return photo.warnings;
+  const [shortest, longest] = model.head_metres;
+  if (shortest <= side && side <= longest) return photo.warnings;
   const doubt = metres() ? "are the metres right?" : "is the photo's scale right?";
   return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${doubt}`];
 }
@@ -121,13 +120,11 @@ async function countAll() {
   again();
 }
 
-const isAnother = (other) => Object.keys(model).some((fact) => model[fact] !== other[fact]);
-
 // What the detector says of a photo: the heads, or why there are none. "down": nobody answers.
 async function looked(file) {
   try {
     const now = await (await fetch("model")).json();
-    if (isAnother(now)) return { state: "failed", error: "another detector runs now: save, and reload the page" };
+    if (JSON.stringify(now) !== JSON.stringify(model)) return { state: "failed", error: "another detector runs now: save, and reload the page" };
     const answer = await fetch(`detect?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     const said = await answer.json();
     return answer.ok ? { ...said, state: "done" } : { state: "failed", error: said.error };
@@ -317,11 +314,12 @@ $("canvas").addEventListener("pointerup", (event) => {
   else if (sides(box).every((side) => side * screen < SMALLEST)) toggleAt(photo, box);
   again();
 });
-// A finger that scrolls draws nothing.
-$("canvas").addEventListener("pointercancel", () => {
+function letGo() {
   dragged = null;
   draw();
-});
+}
+
+$("canvas").addEventListener("pointercancel", letGo); // a finger that scrolls draws nothing
 
 // saving
 
@@ -337,9 +335,6 @@ function save(content, name, type) {
 }
 
 // The columns of `wheatear count`, and two more.
-const COLUMNS =
-  "image,heads,heads_low,heads_high,area_m2,heads_per_m2,heads_per_m2_low,heads_per_m2_high,width,height,warnings,removed,added";
-
 function countsTable() {
   const rows = done().map((photo) => {
     const ends = photo.interval && isOwn() && !isMended(photo) ? photo.interval : [null, null];
@@ -358,12 +353,12 @@ function countsTable() {
       photo.added.length,
     ];
   });
-  return csv([COLUMNS.split(","), ...rows]);
+  return csv([[...model.counts_header, "removed", "added"], ...rows]);
 }
 
 const headsTable = () =>
   csv([
-    ["image", "xmin", "ymin", "xmax", "ymax", "score"],
+    model.heads_header,
     ...done().flatMap((photo) => boxesOf(photo).map(({ box, score }) => [photo.file.name, ...box, +score.toFixed(4)])),
   ]);
 
@@ -375,7 +370,7 @@ function labels() {
       annotations.push({
         id: annotations.length + 1,
         image_id: i + 1,
-        category_id: 1,
+        category_id: model.categories[0].id,
         bbox: [box[0], box[1], width, height].map((side) => +side.toFixed(2)),
         area: +(width * height).toFixed(2),
         iscrowd: 0,
@@ -383,7 +378,7 @@ function labels() {
     }
     return { id: i + 1, file_name: photo.file.name, width: photo.width, height: photo.height };
   });
-  return JSON.stringify({ images, annotations, categories: [{ id: 1, name: "wheat head" }] });
+  return JSON.stringify({ images, annotations, categories: model.categories });
 }
 
 async function picture() {
@@ -403,7 +398,7 @@ for (const [id, content, name, type] of [
 ])
   $(id).addEventListener("click", () => {
     save(content(), name, type);
-    unsaved = id === "counts" && photos.some((photo) => photo.state === "done" && isMended(photo)); // has no boxes
+    unsaved = id === "counts" && done().some(isMended); // has no boxes
   });
 $("picture").addEventListener("click", picture);
 
@@ -442,9 +437,7 @@ $("photos").addEventListener("keydown", (event) => {
   photos[shown].button.focus();
 });
 addEventListener("keydown", (event) => {
-  if (event.key !== "Escape") return;
-  dragged = null;
-  draw();
+  if (event.key === "Escape") letGo();
 });
 for (const kind of ["dragover", "dragleave", "drop"])
   addEventListener(kind, (event) => {

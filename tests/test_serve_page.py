@@ -51,13 +51,17 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
-    """Any error on the page fails the test, but for the browser's line on an answer that was no success."""
+def page(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """On a screen for fingers where a test is parametrized so.
+
+    Any error on the page fails the test, but for the browser's line on an answer that was no success."""
     (tmp_path / "model").mkdir()
     model = write_judged_model(tmp_path / "model", rmse=0.5)
     wrong: list[str] = []
     with served(create_app(load(model))) as address:
-        opened = browser.new_page(viewport={"width": 1000, "height": 800})
+        opened = browser.new_page(
+            viewport={"width": 1000, "height": 800}, has_touch=getattr(request, "param", False)
+        )
         opened.on("pageerror", lambda error: wrong.append(str(error)))
         opened.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
         opened.goto(address)
@@ -201,6 +205,65 @@ def test_a_box_drawn_over_the_detectors_takes_its_place(page, photos):
     expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
     (row,) = rows(saved(page, "#counts")[1])
     assert (row["heads"], row["removed"], row["added"]) == ("3", "2", "2")
+
+
+def test_boxes_are_taken_away_by_keyboard_the_least_sure_first(page, photos):
+    add(page, photos[:1])
+    page.locator("#canvas").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#at")).to_have_text("1 of 2, score 0.55")
+    page.keyboard.press("Enter")
+    expect(page.locator("#at")).to_have_text("score 0.55, removed")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended")
+    page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#at")).to_have_text("2 of 2, score 0.80")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#at")).to_have_text("1 of 2, score 0.55")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")  # none is chosen
+    expect(page.locator("#at")).to_have_text("")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
+def test_a_box_is_placed_by_keyboard(page, photos):
+    """As large as the photo's own, right of the chosen one; a key moves by an eighth of a side."""
+    add(page, photos[:1])
+    page.locator("#canvas").focus()
+    for key in ("ArrowRight", "+", "ArrowDown", "Shift+ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    placed = rows(saved(page, "#heads")[1])[0]
+    expected = (60, 20 + 2.5, 90 - 3.75, 40 + 2.5)  # the less sure one is (30, 20, 60, 40)
+    sides = [float(placed[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
+    np.testing.assert_allclose(sides, expected, atol=0.5)
+    page.locator("#canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#at")).to_have_text("3 of 3, drawn by hand")
+    page.keyboard.press("Delete")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+    page.keyboard.press("+")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Enter")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
+@pytest.mark.parametrize("page", [True], indirect=True)
+def test_a_finger_draws_where_it_is_told_to(page, photos):
+    add(page, photos[:1])
+    page.check("#finger")
+    place = page.locator("#canvas").bounding_box()
+    fingers = page.context.new_cdp_session(page)
+    for kind, at in (("Start", (65, 30)), ("Move", (75, 38)), ("Move", (80, 42)), ("End", None)):
+        points = [] if at is None else [{"x": place["x"] + at[0], "y": place["y"] + at[1]}]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+
+
+def test_without_a_screen_for_fingers_none_is_asked_for(page, photos):
+    add(page, photos[:1])
+    expect(page.locator("#finger")).to_be_hidden()
 
 
 def test_the_counts_are_a_table(page, photos):

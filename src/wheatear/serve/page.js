@@ -7,6 +7,8 @@ const SMALLEST = 4; // pixels of the screen: what is dragged for less is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo that may be scrolled to
 const SAME = 0.5; // IoU from which a box drawn by hand takes the place of a detector's
+const STEP = 0.125; // of its side, that a key moves a box or its edge by
+const FIRST_SIDE = 0.07; // of the photo's width, of a box placed where there is no other
 
 const START = $("said").textContent;
 
@@ -18,6 +20,8 @@ let shown = null;
 let bitmap = null; // of the photo shown, once it is opened
 let isOpened = false; // whether the browser has tried to
 let dragged = null; // [x1, y1, x2, y2] while a box is drawn
+let chosen = null; // one of `mendable`, by the keyboard
+let isPlacing = false; // whether `dragged` is moved by the keyboard
 let threshold = model.threshold;
 let counting = false;
 let unsaved = false;
@@ -57,10 +61,18 @@ const boxesOf = (photo) => [
   ...kept(photo).map((i) => ({ box: photo.boxes[i], score: photo.scores[i] })),
 ];
 
+// What can be mended: each box and the number i of the detector's, null of one drawn by hand; the least sure first.
+const mendable = (photo) => [
+  ...found(photo).map((i) => ({ box: photo.boxes[i], i })).reverse(),
+  ...photo.added.map((box) => ({ box, i: null })),
+];
+
+const middle = (numbers) => [...numbers].sort((one, other) => one - other)[numbers.length >> 1];
+
 function warningsOf(photo) {
   if (!area(photo) || count(photo) < model.enough_heads) return photo.warnings;
-  const surfaces = boxesOf(photo).map(({ box }) => surface(box)).sort((one, other) => one - other);
-  const side = Math.sqrt((surfaces[surfaces.length >> 1] * area(photo)) / (photo.width * photo.height));
+  const surfaces = boxesOf(photo).map(({ box }) => surface(box));
+  const side = Math.sqrt((middle(surfaces) * area(photo)) / (photo.width * photo.height));
   const [shortest, longest] = model.head_metres;
   if (shortest <= side && side <= longest) return photo.warnings;
   const doubt = metres() ? "are the metres right?" : "is the photo's scale right?";
@@ -189,7 +201,8 @@ function leaveOut() {
     return countAll();
   }
   bitmap?.close();
-  shown = bitmap = dragged = null;
+  shown = bitmap = null;
+  forget();
   unsaved = false;
   again();
   $("files").focus();
@@ -198,8 +211,9 @@ function leaveOut() {
 async function show(i) {
   shown = i;
   bitmap?.close();
-  bitmap = dragged = null;
+  bitmap = null;
   isOpened = false;
+  forget();
   again();
   const photo = photos[i];
   const { file } = photo;
@@ -264,6 +278,7 @@ function drawBoxes(context, photo, scale, width) {
     stroke(context, photo.boxes[i], scale, width, colour(isRemoved ? "removed" : "found"), isRemoved);
   }
   for (const box of photo.added) stroke(context, box, scale, width, colour("added"));
+  if (chosen) stroke(context, chosen.box, scale, 2 * width, colour("chosen"), photo.removed.has(chosen.i));
   if (dragged) stroke(context, sorted(dragged), scale, width, colour("added"), true);
 }
 
@@ -278,13 +293,13 @@ function inPhoto(event) {
 
 // Of the boxes at a point the smallest, as a larger one can be clicked elsewhere.
 function toggleAt(photo, point) {
-  const boxes = [
-    ...found(photo).map((i) => ({ box: photo.boxes[i], i })),
-    ...photo.added.map((box) => ({ box, i: null })),
-  ].filter(({ box }) => holds(box, point));
-  if (!boxes.length) return;
+  const boxes = mendable(photo).filter(({ box }) => holds(box, point));
+  if (boxes.length)
+    toggle(photo, boxes.reduce((least, other) => (surface(other.box) < surface(least.box) ? other : least)));
+}
+
+function toggle(photo, { box, i }) {
   unsaved = true;
-  const { box, i } = boxes.reduce((least, other) => (surface(other.box) < surface(least.box) ? other : least));
   if (i === null) photo.added.splice(photo.added.indexOf(box), 1);
   else if (!photo.removed.delete(i)) photo.removed.add(i);
 }
@@ -297,15 +312,16 @@ function addBox(photo, box) {
 $("canvas").addEventListener("pointerdown", (event) => {
   if (event.button || !event.isPrimary || photos[shown].state !== "done" || !$("boxes").checked) return;
   $("canvas").setPointerCapture(event.pointerId);
+  forget();
   dragged = [...inPhoto(event), ...inPhoto(event)];
 });
 $("canvas").addEventListener("pointermove", (event) => {
-  if (!dragged || !event.isPrimary) return;
+  if (!dragged || isPlacing || !event.isPrimary) return;
   dragged.splice(2, 2, ...inPhoto(event));
   draw();
 });
 $("canvas").addEventListener("pointerup", (event) => {
-  if (!dragged || !event.isPrimary) return;
+  if (!dragged || isPlacing || !event.isPrimary) return;
   const photo = photos[shown];
   const box = sorted(dragged);
   const screen = $("canvas").getBoundingClientRect().width / photo.width;
@@ -314,12 +330,101 @@ $("canvas").addEventListener("pointerup", (event) => {
   else if (sides(box).every((side) => side * screen < SMALLEST)) toggleAt(photo, box);
   again();
 });
+function forget() {
+  dragged = chosen = null;
+  isPlacing = false;
+  say("at", "");
+}
 function letGo() {
-  dragged = null;
+  forget();
   draw();
 }
 
 $("canvas").addEventListener("pointercancel", letGo); // a finger that scrolls draws nothing
+
+// The same by keyboard: arrows go through the boxes, or move the one that is placed.
+
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+function choose(photo, step) {
+  const boxes = mendable(photo);
+  if (!boxes.length) return;
+  const at = chosen ? boxes.findIndex(({ box }) => box === chosen.box) : -1;
+  const next = at < 0 ? (step > 0 ? 0 : boxes.length - 1) : (at + step + boxes.length) % boxes.length;
+  chosen = boxes[next];
+  tell(photo, `${next + 1} of ${boxes.length}`);
+}
+
+function tell(photo, order) {
+  const { box, i } = chosen;
+  const kind = i === null ? "drawn by hand" : `score ${photo.scores[i].toFixed(2)}`;
+  say("at", [order, kind, photo.removed.has(i) ? "removed" : ""].filter(Boolean).join(", "));
+  reveal(box);
+}
+
+// The box into sight, where the photo is larger than the stage.
+function reveal([x1, y1, x2, y2]) {
+  const stage = $("stage");
+  const scale = $("canvas").clientWidth / photos[shown].width;
+  const [width, height] = [stage.clientWidth, stage.clientHeight];
+  if (x1 * scale < stage.scrollLeft || x2 * scale > stage.scrollLeft + width)
+    stage.scrollLeft = ((x1 + x2) * scale - width) / 2;
+  if (y1 * scale < stage.scrollTop || y2 * scale > stage.scrollTop + height)
+    stage.scrollTop = ((y1 + y2) * scale - height) / 2;
+}
+
+// A new box as large as the middle one of the photo, right of the chosen one or in the middle of what is seen.
+function place(photo) {
+  const sizes = boxesOf(photo).map(({ box }) => sides(box));
+  const size = [0, 1].map((i) => (sizes.length ? middle(sizes.map((size) => size[i])) : FIRST_SIDE * photo.width));
+  const stage = $("stage");
+  const scale = $("canvas").clientWidth / photo.width;
+  const start = chosen
+    ? [chosen.box[2], chosen.box[1]]
+    : [stage.scrollLeft + stage.clientWidth / 2, stage.scrollTop + stage.clientHeight / 2].map((at) => at / scale);
+  forget();
+  isPlacing = true;
+  dragged = moved(photo, [0, 0, ...size], start);
+  reveal(dragged);
+  say("at", "a new box: arrows move it, with Shift its lower right corner; Enter keeps it, Escape does not");
+}
+
+const clamp = (low, value, high) => Math.max(low, Math.min(value, high));
+
+// A box moved as far as the photo goes.
+function moved(photo, [x1, y1, x2, y2], [right, down]) {
+  const x = clamp(-x1, right, photo.width - x2);
+  const y = clamp(-y1, down, photo.height - y2);
+  return [x1 + x, y1 + y, x2 + x, y2 + y];
+}
+
+function resized(photo, [x1, y1, x2, y2], [right, down]) {
+  const [width, height] = [Math.min(SMALLEST, x2 - x1), Math.min(SMALLEST, y2 - y1)];
+  return [x1, y1, clamp(x1 + width, x2 + right, photo.width), clamp(y1 + height, y2 + down, photo.height)];
+}
+
+$("canvas").addEventListener("keydown", (event) => {
+  const photo = photos[shown];
+  if (photo.state !== "done" || !$("boxes").checked || event.altKey || event.ctrlKey || event.metaKey) return;
+  const way = WAYS[event.key];
+  if (isPlacing && way) {
+    const step = sides(dragged).map((side, i) => way[i] * STEP * side);
+    dragged = (event.shiftKey ? resized : moved)(photo, dragged, step);
+    reveal(dragged);
+  } else if (isPlacing && event.key === "Enter") {
+    addBox(photo, dragged);
+    forget();
+  } else if (isPlacing) return;
+  else if (way) choose(photo, way[0] + way[1]);
+  else if (["Enter", " ", "Delete"].includes(event.key) && chosen) {
+    toggle(photo, chosen);
+    if (chosen.i === null) forget();
+    else tell(photo, "");
+  } else if (event.key === "+") place(photo);
+  else return;
+  event.preventDefault();
+  again();
+});
 
 // saving
 
@@ -411,6 +516,7 @@ function again() {
 
 function setThreshold(value) {
   threshold = value;
+  forget();
   $("threshold").value = value;
   again();
 }
@@ -424,6 +530,8 @@ $("again").addEventListener("click", () => {
 });
 $("leave").addEventListener("click", leaveOut);
 for (const id of ["metres", "boxes", "whole"]) $(id).addEventListener("input", again);
+$("finger").parentElement.hidden = !matchMedia("(any-pointer: coarse)").matches;
+$("finger").addEventListener("input", () => $("canvas").classList.toggle("drawn-on", $("finger").checked));
 $("files").addEventListener("change", () => {
   add($("files").files);
   $("files").value = "";

@@ -213,6 +213,7 @@ def write_all(folder: Path, photos: Path, texts: dict[str, str]) -> None:
         (folder / "images" / name).symlink_to(photos / name)
 
 
+VOC_HEAD = "<object><name>head</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>6</ymax></bndbox></object>"
 IMAGES = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "sub/d.png"}]
 
 
@@ -352,9 +353,8 @@ def test_the_command_offers_every_format() -> None:
 
 def test_what_voc_says_beside_the_boxes(photos: Path, tmp_path: Path) -> None:
     """Without our images.csv the source and the split are those of VOC's own files; two classes are refused."""
-    head = "<object><name>head</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>4</xmax><ymax>6</ymax></bndbox></object>"
     texts = {
-        "Annotations/a.xml": f"<annotation><source><database>ethz</database></source>{head}</annotation>",
+        "Annotations/a.xml": f"<annotation><source><database>ethz</database></source>{VOC_HEAD}</annotation>",
         "Annotations/d.xml": "<annotation/>",
         "ImageSets/Main/train.txt": "a\n",
         "ImageSets/Main/val.txt": "d\n",
@@ -364,7 +364,7 @@ def test_what_voc_says_beside_the_boxes(photos: Path, tmp_path: Path) -> None:
     assert a.boxes.tolist() == [[1, 2, 4, 6]]
     assert (a.source, a.split, d.split) == ("ethz", "train", "val")
     (tmp_path / "Annotations" / "d.xml").write_text(
-        f"<annotation>{head.replace('head<', 'weed<')}</annotation>"
+        f"<annotation>{VOC_HEAD.replace('head<', 'weed<')}</annotation>"
     )
     with pytest.raises(InputError, match=r"2 classes of boxes .head, weed.; keep"):
         read_dataset(tmp_path)
@@ -427,3 +427,13 @@ def test_photos_that_a_count_lies_beside_stay(samples: list[Sample], tmp_path: P
     write_dataset(samples, tmp_path, "voc")
     (tmp_path / "JPEGImages" / "counts.csv").write_text("image,heads,more\n")
     assert len(read_dataset(tmp_path)) == len(samples)
+
+
+def test_what_gis_programs_write_beside_a_photo_is_no_label(tmp_path: Path) -> None:
+    """But the labels of a photo whose own name ends like theirs are."""
+    for name in ("a.png", "b.aux.png"):
+        Image.new("RGB", (20, 10)).save(tmp_path / name)
+    (tmp_path / "a.xml").write_text("<annotation/>")
+    (tmp_path / "b.aux.xml").write_text(f"<annotation>{VOC_HEAD}</annotation>")
+    (tmp_path / "a.png.aux.xml").write_text("<PAMDataset>\n  <Metadata/>\n</PAMDataset>\n")
+    assert {sample.name: len(sample.boxes) for sample in read_dataset(tmp_path)} == {"a": 0, "b.aux": 1}

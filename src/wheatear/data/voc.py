@@ -32,6 +32,7 @@ from wheatear.images import find_photos
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+PAM_WITHIN = 1000  # bytes, in which such a file says what it is
 
 
 def is_here(folder: Path) -> bool:
@@ -102,8 +103,15 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 def _xml_files(folder: Path) -> list[Path]:
     """All but what GIS programs write beside a photo, and what a count does."""
-    found = (file for file in folder.rglob("*.xml") if not file.name.endswith(".aux.xml"))
-    return sorted(without_counts(found, folder))
+    return sorted(without_counts((file for file in folder.rglob("*.xml") if not _is_of_gdal(file)), folder))
+
+
+def _is_of_gdal(file: Path) -> bool:
+    """Whether it is a photo's statistics or coordinates (GDAL's PAM) and not the labels of a photo x.aux.jpg."""
+    if not file.name.endswith(".aux.xml"):
+        return False
+    with file.open("rb") as opened:
+        return b"<PAMDataset" in opened.read(PAM_WITHIN)
 
 
 def _read_one(file: Path, split: str, classes: set[str]) -> Labels:

@@ -17,18 +17,11 @@ import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 
-from tiny_model import red_cells, write_tiny_model
+from tiny_model import red_cells
 from wheatear.serve.app import HOST
 
 PATIENCE = 20  # seconds
 SCORES = {(0, 0): 204, (1, 1): 140, (2, 3): 51}  # by cell, of 255
-
-
-def write_judged_model(folder: Path, rmse: float) -> Path:
-    """The tiny model, which was judged on val at its count threshold of 0.5."""
-    overall = {"photos": 10, "heads": 40, "count": {"rmse": rmse}}
-    val = {"at_count_threshold": {"score_threshold": 0.5, "overall": overall}}
-    return write_tiny_model(folder, count_threshold=0.5, score_floor=0.1, figures={"val": val})
 
 
 def write_three_heads(path: Path) -> Path:

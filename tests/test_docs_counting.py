@@ -14,6 +14,7 @@ from tiny_model import red_cells
 from wheatear.count import COUNTS_HEADER, PLOTS_HEADER
 from wheatear.detections import HEADER
 from wheatear.exports import EXPORTS
+from wheatear.folders import FOLDERS_HEADER
 
 TEXT = (Path(__file__).parents[1] / "docs" / "counting.md").read_text("utf-8")
 COMMANDS = re.findall(r"^wheatear count ([^#\n]*)", TEXT, re.MULTILINE)
@@ -48,6 +49,6 @@ def test_every_file_is_listed(model, photos, tmp_path):
         assert path.name.replace("field", "NAME") in listed
 
 
-@pytest.mark.parametrize("header", [COUNTS_HEADER, HEADER, PLOTS_HEADER])
+@pytest.mark.parametrize("header", [COUNTS_HEADER, FOLDERS_HEADER, HEADER, PLOTS_HEADER])
 def test_every_column_is_listed(header):
     assert all(f"`{column}`" in TEXT for column in header)

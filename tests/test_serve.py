@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from count_runs import count, draw, table
-from serving import ask, served, write_judged_model, write_three_heads
+from serving import ask, served, write_three_heads
 from test_geo import geotiff
-from tiny_model import red_cells, write_tiny_model
+from tiny_model import red_cells, write_judged_model, write_tiny_model
 from wheatear import Detections, load
 from wheatear.count import COUNTS_HEADER
 from wheatear.detector import Detector

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
-from serving import served, write_judged_model, write_three_heads
-from tiny_model import red_cells
+from serving import served, write_three_heads
+from tiny_model import red_cells, write_judged_model
 from wheatear import load
 from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset

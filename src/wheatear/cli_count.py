@@ -95,7 +95,7 @@ def count_command(
 ) -> None:
     """Count the wheat heads in photos and georeferenced images of any size.
 
-    Writes counts.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs;
+    Writes counts.csv, folders.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs;
     with --report and --format more. A photo that cannot be read is named and left out.
 
     Exit code 0: all photos counted; 1: some were not; 2: none found.
@@ -170,7 +170,7 @@ def _run(
     report: bool,
 ) -> int:
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
-    from wheatear.count_outputs import write_formats, write_page
+    from wheatear.count_outputs import write_folders, write_formats, write_page
     from wheatear.count_settings import keep_settings
 
     detector, options = _load(model, tta, options)
@@ -178,11 +178,12 @@ def _run(
     settings = keep_settings(out, detector, options, photos)
     try:
         summary = _count(detector, photos, out, options)
+        folders = write_folders(out, photos)
         write_formats(out, formats)
         if report:
             write_page(out, photos, detector.card, settings, summary.errors)
         if summary.first:
-            summary.show()
+            summary.show(folders)
     except KeyboardInterrupt:
         typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
         raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
@@ -211,13 +212,14 @@ def _prepare(
     from wheatear.count import DETECTIONS, PLOTS
     from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
     from wheatear.exports import EXPORTS
+    from wheatear.folders import FOLDERS
     from wheatear.photo_names import COUNTS, SETTINGS
 
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; name a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
     # With --resume the tables say themselves that they do not fit.
-    files = [] if options.resume else [COUNTS, DETECTIONS, SETTINGS]
+    files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
     refuse_others(out, photos, options.pictures, files)

@@ -1,4 +1,4 @@
-"""What is made of a count's tables once they are whole: the formats of other programs, and the page.
+"""What is made of a count's tables once they are whole: the photos by folder, other programs' formats, the page.
 
 Made from the tables and not from the run, so that a resumed run's files hold every photo, and a finished run can
 be asked for them with --resume, without counting again.
@@ -20,6 +20,7 @@ from wheatear.detector import Card
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS, open_export
 from wheatear.files import refuse_foreign
+from wheatear.folders import FOLDERS, FOLDERS_HEADER, Folder, by_folder, folder_rows
 from wheatear.photo_names import (
     BOXES_MAP,
     COUNTS,
@@ -31,7 +32,7 @@ from wheatear.photo_names import (
     Photo,
     are_results,
 )
-from wheatear.tables import rows_so_far
+from wheatear.tables import rows_so_far, table
 
 REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
@@ -91,6 +92,18 @@ def _places(folder: Path) -> set[str]:
     return {str(file.relative_to(folder).with_suffix("")) for file in files}
 
 
+def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
+    """Write OUT/folders.csv of all photos in OUT's counts -> the folders; InputError where the counts are none."""
+    try:
+        folders = by_folder(_rows(out / COUNTS, COUNTS_HEADER), photos)
+    except ValueError as error:
+        wrong = f"holds something other than numbers ({error}); count again without --resume"
+        raise InputError(f"{out / COUNTS}: {wrong}") from error
+    with table(out / FOLDERS, FOLDERS_HEADER) as write:
+        write(folder_rows(folders))
+    return folders
+
+
 def write_formats(out: Path, formats: Sequence[str]) -> None:
     """Write OUT's tables in each of the formats, names of EXPORTS, in one pass: memory does not grow with the heads.
 
@@ -136,7 +149,8 @@ def write_page(
     # What an earlier run into OUT left is no result of one that was not given plots.
     plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
-    write_report(out / REPORT, counts, pictures, card, shown, errors, plots)
+    folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
+    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots)
 
 
 def _rows(path: Path, header: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -29,7 +29,7 @@ INTERVAL = "Small numbers: the true one lies between them for about 95 in 100 ph
 CHARTED = ("heads", "heads_per_m2")
 # The ends of an interval stand below the number, and the size of a photo says little to who counts heads.
 NO_COLUMNS = (LOW, HIGH, "width", "height")
-NAMES = ("image", "plot")  # be they numbers or not
+NAMES = ("image", "folder", "plot")  # be they numbers or not
 TITLES = {
     "area_m2": "area, m²",
     "heads_per_m2": "heads per m²",
@@ -52,6 +52,7 @@ def write_report(
     card: "Card",
     settings: Mapping[str, object],
     errors: Sequence[str] = (),
+    folders: Sequence[Row] = (),
     plots: Sequence[Row] = (),
 ) -> None:
     """Write one HTML page that needs nothing else.
@@ -60,7 +61,7 @@ def write_report(
     pictures: the annotated picture by image name; a photo may have none. They are read one at a time and put
     into the file as they come, so memory grows with the rows alone. settings: what the run was asked for.
     errors: a line for each photo that is not among the rows because it could not be counted.
-    plots: a plot each, with the columns of plots.csv, in a table of their own. A column without
+    folders, plots: one each, with the columns of folders.csv and plots.csv, in tables of their own. A column without
     anything in it is left out. No rows give a page that says so. OSError where the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
@@ -70,8 +71,8 @@ def write_report(
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
             write(_interval(rows, card))
-        if plots:
-            _write_plots(write, plots)
+        _write_places(write, "Folders", folders)
+        _write_places(write, "Plots", plots)
         write(_settings(settings))
         write(_card(card))
 
@@ -157,9 +158,11 @@ def _interval(rows: Sequence[Row], card: "Card") -> str:
     return f"<p><small>{INTERVAL} {where}.</small></p>\n"
 
 
-def _write_plots(write: Write, rows: Sequence[Row]) -> None:
+def _write_places(write: Write, title: str, rows: Sequence[Row]) -> None:
+    if not rows:
+        return
     columns = _columns(rows)
-    write("<h2>Plots</h2>\n" + header([*map(_title, columns)], columns.values()))
+    write(f"<h2>{title}</h2>\n" + header([*map(_title, columns)], columns.values()))
     for row in rows:
         write(f"<tr>{_cells(row, columns)}</tr>\n")
     write(END_OF_TABLE)

@@ -1,10 +1,11 @@
 """What `wheatear count` shows on the screen: a bar while it works, a table at the end."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from rich import box
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wheatear.count import Count
+from wheatear.folders import Folder, Sums
 from wheatear.words import photos
 
 SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV has all
@@ -40,20 +42,25 @@ class Summary:
             self.measured_heads += count.heads or 0
             self.area_m2 += count.area_m2
 
-    def show(self) -> None:
+    def show(self, folders: Mapping[str, Folder]) -> None:
+        """The photos, their sum, and the mean of each folder, an earlier run's photos included."""
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
         table.add_column("Heads/m²" if self.area_m2 else "", justify="right")
         for count in self.first:
-            table.add_row(_name(count), _heads(count), _density(count.heads, count.area_m2))
+            table.add_row(_printable(count.name), _heads(count), _density(count.heads, count.area_m2))
         if more := self.counted + len(self.errors) - len(self.first):
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
         total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
         table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
-        if self.counted:
-            table.add_row("Mean", f"{self.heads / self.counted:,.1f}", "")
+        for name, folder in islice(folders.items(), SHOWN):
+            mean = f"ean of {photos(folder.per_photo.photos)}"
+            title = Text(f"M{mean}") if len(folders) == 1 else _printable(name) + f": m{mean}"
+            table.add_row(title, _mean(folder.per_photo, 1), _mean(folder.measured, 0))
+        if (more := len(folders) - SHOWN) > 0:
+            table.add_row(f"… {more:,} more folders in folders.csv", "…", "")
         Console().print(table)
 
 
@@ -78,10 +85,10 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[
         yield partial(console.print, markup=False, highlight=False, soft_wrap=True), step
 
 
-def _name(count: Count) -> Text:
+def _printable(name: str) -> Text:
     # A file name may hold bytes that are no text, and brackets, which rich would take for a style.
-    name = os.fsencode(count.name).decode(errors="replace")
-    return Text("".join(letter if letter.isprintable() else "?" for letter in name))
+    text = os.fsencode(name).decode(errors="replace")
+    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
 
 
 def _heads(count: Count) -> str:
@@ -90,3 +97,11 @@ def _heads(count: Count) -> str:
 
 def _density(heads: int | None, area_m2: float | None) -> str:
     return f"{heads / area_m2:,.0f}" if heads is not None and area_m2 else ""
+
+
+def _mean(sums: Sums, digits: int) -> str:
+    if not sums.of:
+        return ""
+    ends = sums.interval()
+    interval = "" if ends is None else f" ({ends.low:,.{digits}f} – {ends.high:,.{digits}f})"
+    return f"{sums.ratio():,.{digits}f}{interval}"

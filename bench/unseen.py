@@ -11,9 +11,12 @@ on where it was stopped. They are judged in float32 or, as shipped detectors com
 Both score thresholds are chosen as for a detector that is shipped, on the val photos of the sessions that are known, by
 DIR's own labels; the photos of the group are judged at them by each labelling. "counted" is the number of heads found,
 of that of the labels; "within" the share of photos whose number lies in the interval that `wheatear count` would give.
-The last table is the count MAE of the known and of the unseen photos at other thresholds than that, as much lower or
+The second table is the count MAE of the known and of the unseen photos at other thresholds than that, as much lower or
 higher for each group; its last line says how many times as wide that interval must be to hold 95 of 100 numbers, of
-known and of unseen photos, which is a card's interval_factor.
+known and of unseen photos, which is a card's interval_factor. The third is of means over some photos of a session, as
+`wheatear count` takes those of a folder: the share of random samples whose interval holds the mean of the session's
+labels, by how photos differ alone, with the detector's error as known photos have it, and as much wider as unseen ones
+want it; and the widest interval's half, of the mean.
 """
 
 import argparse
@@ -33,10 +36,13 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
+from wheatear.folders import Sums
 from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
 
+FIELDS = (3, 5, 10)  # photos of a field
+DRAWS = 200  # samples of a session's photos
 SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
 Found = dict[str, Detections]
 
@@ -203,6 +209,24 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
     return float(np.mean(errors))
 
 
+def means(judged: Sequence[Judged], labelling: int, size: int, factor: float) -> tuple[float, float]:
+    """Over samples of so many photos, DRAWS of each unseen session: the share of their means' intervals that hold the
+    mean of the session's labels, and the intervals' half, of the mean; factor: of the detector's error."""
+    draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
+    for each in judged:
+        for session in sorted({sample.session for sample in each.unseen[0]}):
+            own = numbers(each, [s for s in each.unseen[labelling] if s.session == session])
+            labelled = np.mean([heads for _, heads in own])
+            for _ in range(DRAWS):
+                sums = Sums()
+                for heads, _ in (own[i] for i in draw.choice(len(own), size, replace=False)):
+                    sums.add(heads, 1, factor * (each.error.around(heads).high - heads))
+                interval = sums.interval()
+                held.append(interval is not None and interval.low <= labelled <= interval.high)
+                halves.append((interval.high - sums.ratio()) / sums.ratio() if interval else np.nan)
+    return float(np.mean(held)), float(np.median(halves))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -242,6 +266,16 @@ def main() -> None:
         print(f"| {shift:+.2f} | {' | '.join(cells)} |")
     cells = [f"{widening(judged, photos, i):.2f}" for i in range(number) for photos in ("known", "unseen")]
     print(f"| width of the interval | {' | '.join(cells)} |")
+    factor = max(1.0, *(widening(judged, "unseen", i) for i in range(number)))
+    print(
+        "\n| photos of a field |" + f" differences alone | error × 1 | error × {factor:.2f} | half |" * number
+    )
+    print("|---|" + "---|---|---|---|" * number)
+    for size in FIELDS:
+        cells = [f"{means(judged, i, size, by)[0]:.2f}" for i in range(number) for by in (0, 1, factor)]
+        halves = [f"{means(judged, i, size, factor)[1]:.2f}" for i in range(number)]
+        columns = [cell for i in range(number) for cell in (*cells[3 * i : 3 * i + 3], halves[i])]
+        print(f"| {size} | {' | '.join(columns)} |")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ higher for each group; its last line says how many times as wide that interval m
 known and of unseen photos, which is a card's interval_factor. The third is of means over some photos of a session, as
 `wheatear count` takes those of a folder: the share of random samples whose interval holds the mean of the session's
 labels, by how photos differ alone, with the detector's error as known photos have it, and as much wider as unseen ones
-want it; and the widest interval's half, of the mean.
+want it; and the median half of the widest, of the mean.
 """
 
 import argparse
@@ -211,7 +211,7 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
 
 def means(judged: Sequence[Judged], labelling: int, size: int, factor: float) -> tuple[float, float]:
     """Over samples of so many photos, DRAWS of each unseen session: the share of their means' intervals that hold the
-    mean of the session's labels, and the intervals' half, of the mean; factor: of the detector's error."""
+    mean of the session's labels, and the median half of the intervals, of the mean; factor: of the detector's error."""
     draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
     for each in judged:
         for session in sorted({sample.session for sample in each.unseen[0]}):
@@ -272,10 +272,11 @@ def main() -> None:
     )
     print("|---|" + "---|---|---|---|" * number)
     for size in FIELDS:
-        cells = [f"{means(judged, i, size, by)[0]:.2f}" for i in range(number) for by in (0, 1, factor)]
-        halves = [f"{means(judged, i, size, factor)[1]:.2f}" for i in range(number)]
-        columns = [cell for i in range(number) for cell in (*cells[3 * i : 3 * i + 3], halves[i])]
-        print(f"| {size} | {' | '.join(columns)} |")
+        cells = []
+        for i in range(number):
+            results = [means(judged, i, size, by) for by in (0, 1, factor)]
+            cells += [f"{held:.2f}" for held, _ in results] + [f"{results[-1][1]:.2f}"]
+        print(f"| {size} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -177,6 +177,13 @@ def test_the_best_threshold_is_chosen_and_kept_in_the_card(folder, model, tmp_pa
     assert card.known_failures == []  # all is found
 
 
+def test_a_models_ending_may_be_in_capitals(folder, model, tmp_path):
+    capitals = model.rename(model.with_suffix(".ONNX"))
+    result = evaluate(folder, "--model", capitals, "--choose-threshold", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert json.loads(model.with_suffix(".json").read_text())["count_threshold"] == 0.5
+
+
 def test_figures_of_the_stages_stay_in_the_card(folder, tmp_path):
     model = write_tiny_model(tmp_path, figures={"stages": {"cnn": {"val_accuracy": 0.9}}})
     evaluate(folder, "--model", model, "--choose-threshold", "--split", "train", "--out", tmp_path / "out")

@@ -363,6 +363,17 @@ def test_an_export_says_where_it_is(fake, exported):
     assert json.loads((fake / "model.json").read_text())["name"] == "tiny"
 
 
+def test_an_export_that_forgets_thresholds_says_so(fake, exported):
+    assert command("export", fake).stderr == ""
+    assert command("export", fake).stderr == ""  # none were chosen
+    card = json.loads((fake / "model.json").read_text())
+    (fake / "model.json").write_text(json.dumps(card | {"count_threshold": 0.6}))
+    again = command("export", fake)
+    assert again.exit_code == 0
+    assert again.stderr.startswith(f"wheatear: {fake / 'model.json'}: the thresholds of before are gone; ")
+    assert again.stderr.count("\n") == 1
+
+
 def test_an_export_to_another_place(fake, exported, tmp_path):
     (tmp_path / "weights").mkdir()
     assert command("export", fake, "--out", tmp_path / "weights" / "mine.onnx").exit_code == 0

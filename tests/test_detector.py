@@ -14,6 +14,7 @@ from tiny_model import CARD, red_cells, tiny_model, write_tiny_model
 from wheatear.data.synth import draw_field
 from wheatear.detector import DEFAULT_MODEL, Detector, load
 from wheatear.errors import InputError
+from wheatear.tiles import NMS_THRESH
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,12 @@ def test_one_detector_serves_many_threads(detector):
     with ThreadPoolExecutor(8) as pool:
         together = [heads.boxes.tolist() for heads in pool.map(detector.detect, photos * 8)]
     assert together == alone * 8
+
+
+@pytest.mark.parametrize("thresh", ["x", None, 1.5, [0.5]])
+def test_a_card_whose_nms_threshold_is_none_has_the_usual_one(tmp_path, thresh):
+    model = write_tiny_model(tmp_path, recipe={"detection": {"nms_thresh": thresh}})
+    assert load(model).card.nms_thresh() == NMS_THRESH
 
 
 def test_the_card_keeps_what_it_does_not_know(tmp_path):

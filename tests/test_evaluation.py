@@ -15,7 +15,7 @@ from wheatear.boxes import iou
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.errors import InputError
-from wheatear.evaluation import KAGGLE_IOUS, best_threshold, evaluate, select, sweep
+from wheatear.evaluation import KAGGLE_IOUS, best_threshold, by_photo, evaluate, select, sweep
 from wheatear.matching import match
 
 GWD = Path(__file__).parents[2] / "shared" / "gwd"
@@ -179,6 +179,12 @@ def test_names_with_and_without_ending():
     assert evaluate(truth, {"a.b": hit, "c.jpg": hit}, 0.5).overall.kaggle == 1
     named_by_a_count = {"train/a.b.jpg": hit, "train/c.jpg": hit}  # of the folder above
     assert evaluate(truth, named_by_a_count, 0.5).overall.kaggle == 1
+
+
+def test_a_file_by_its_whole_name_is_no_other_of_that_stem():
+    hit = Detections([[0, 0, 10, 10]], [1.0], 100, 100)
+    truth = [photo("a.jpg"), photo("a.jpg.jpg", [[0, 0, 10, 10]])]
+    assert [len(found) for found in by_photo(truth, {"a.jpg": NONE, "a.jpg.jpg": hit})] == [0, 1]
 
 
 @pytest.mark.parametrize(

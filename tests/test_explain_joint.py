@@ -1,5 +1,6 @@
 """The pictures of a joint run: what they show of several levels, and that no photo stops them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import untrained_run
 from test_explain_steps import labels_of, outlines
 from tiny_recipe import tiny_recipe
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.explain import found_heads, story
 from wheatear.explain.anchors import anchor_boxes, best_anchors
 from wheatear.explain.architecture import layers
@@ -45,6 +47,13 @@ def _small_pictures(monkeypatch: pytest.MonkeyPatch):
 def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     recipe = tiny_recipe(image_size=1024)
     return TrainedRun(untrained_run.write_untrained_run(tmp_path_factory.mktemp("run") / "joint", recipe))
+
+
+def test_a_damaged_card_is_named(run: TrainedRun, tmp_path: Path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run" / "model.json").write_text("{}")
+    with pytest.raises(InputError, match=r"model\.json"):
+        TrainedRun(tmp_path / "run")
 
 
 def told(run: TrainedRun, sample: Sample, out: Path, *missing: str) -> str:

@@ -137,6 +137,17 @@ def test_without_resuming_a_training_begins_anew(tmp_path):
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["epoch"] == 0
 
 
+@pytest.mark.parametrize("left", [0, 50, 500])
+def test_a_checkpoint_that_is_cut_short_is_named(tmp_path, left):
+    train(Line(), tmp_path, 1)
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(whole[:left])
+    with pytest.raises(
+        InputError, match=rf"{CHECKPOINT}: cannot be read \(.*\); remove it, and the stage begins anew"
+    ):
+        train(Line(), tmp_path, 2, resume=True)
+
+
 # a loss that explodes
 
 

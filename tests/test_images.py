@@ -47,15 +47,17 @@ def png(image: np.ndarray, colour_type: int) -> bytes:
     )
 
 
-def tiff(image: np.ndarray, order: str = "<", planes: int = 1, kind: int = 1, bits: int = 16) -> bytes:
-    """An uncompressed TIFF by TIFF 6.0. planes 2: colour after colour; kind 1: integers, 3: floats."""
+def tiff(
+    image: np.ndarray, order: str = "<", planes: int = 1, kind: int = 1, bits: int = 16, grey: int = 1
+) -> bytes:
+    """By TIFF 6.0, not compressed. planes 2: colour after colour; kind 1: integers, 3: floats; grey 0: 0 is white."""
     height, width = image.shape[:2]
     channels = image.shape[2] if image.ndim == 3 else 1
     pixels = np.moveaxis(image, -1, 0) if planes == 2 else image
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
     start = 8 + 2 + 11 * 12 + 4
     tags = [(256, [width]), (257, [height]), (258, [bits] * channels), (259, [1])]
-    tags += [(262, [2 if channels == 3 else 1]), (273, [start + 12]), (277, [channels]), (278, [height])]
+    tags += [(262, [2 if channels == 3 else grey]), (273, [start + 12]), (277, [channels]), (278, [height])]
     tags += [(279, [len(data)]), (284, [planes]), (339, [kind] * channels)]
     extra, entries = b"", b""
     for tag, values in tags:
@@ -188,6 +190,11 @@ def test_16_bit_colour_keeps_its_upper_8_bits(tmp_path, data):
     path = written(tmp_path / "deep", data)
     np.testing.assert_array_equal(open_photo(path), (DEEP >> 8).astype(np.uint8))
     assert photo_size(path) == (6, 4)
+
+
+def test_16_bit_grey_whose_white_is_0_is_turned_round(tmp_path):
+    photo = open_photo(written(tmp_path / "deep.tif", tiff(DEEP[..., 0], grey=0)))
+    np.testing.assert_array_equal(photo[..., 0], 255 - (DEEP[..., 0] >> 8))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +408,8 @@ def test_photos_of_other_kinds_and_linked_folders_are_named(tmp_path):
     for name in ("a.jpg", "b.HEIC", "sub/c.nef", "sub/d.heic", ".e.heic", "notes.txt"):
         (tmp_path / "photos" / name).touch()
     (tmp_path / "photos" / "linked").symlink_to(tmp_path)
-    assert left_out([tmp_path / "photos", tmp_path / "photos" / "a.jpg"]) == [
+    given = [tmp_path / "photos", tmp_path / "photos" / "a.jpg", tmp_path / "photos" / "sub"]
+    assert left_out(given) == [  # once each
         f"{tmp_path}/photos/linked: is a link to a folder, so left out; name the folder itself",
         "left out, as they are of kinds that are not read (.heic, .nef): 3; save them as JPEG",
     ]

@@ -2,6 +2,7 @@
 
 import torch
 
+from wheatear.train import order
 from wheatear.train.order import EpochShuffle, epoch_seed, loader
 
 POINTS = list(range(10))
@@ -37,6 +38,18 @@ def test_a_loader_without_a_seed_keeps_the_order():
 def test_a_loader_may_put_batches_together_its_own_way():
     assert [len(batch) for batch in loader([1, 2, 3], 2, None, list)] == [2, 1]
     assert next(iter(loader([1, 2, 3], 2, None, list))) == [1, 2]
+
+
+def test_many_processes_have_as_many_each(monkeypatch):
+    """More than twice as many as there are items, too."""
+    for length, world in ((7, 3), (3, 8), (1, 4)):
+        shares = []
+        for rank in range(world):
+            monkeypatch.setattr(order, "processes", lambda rank=rank, world=world: (rank, world))
+            shuffle = EpochShuffle(length, seed=2)
+            shares.append(list(shuffle))
+            assert len(shares[-1]) == len(shuffle)
+        assert {item for share in shares for item in share} == set(range(length))
 
 
 def test_one_process_has_the_whole_shuffle():

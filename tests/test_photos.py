@@ -120,7 +120,14 @@ def test_short_edges_do_not_meet_by_chance(tmp_path: Path) -> None:
 def test_given_photos_stay_together(tmp_path: Path) -> None:
     a, b = cut(tmp_path, "a", seed=1, tiles=2), cut(tmp_path, "b", seed=2, tiles=2)
     known = [replace(a[0], photo="7"), a[1], replace(b[0], photo="7"), b[1]]
-    assert group_tiles(known) == ["a0"] * 4
+    assert group_tiles(known) == ["7"] * 4
+
+
+def test_one_name_in_two_sessions_is_one_photo(tmp_path: Path) -> None:
+    """Of whoever names tiles of two sessions alike, none is on both sides of a split."""
+    tiles = cut(tmp_path, "a", seed=1, tiles=2) + cut(tmp_path, "b", seed=2, tiles=2)
+    known = [replace(tile, photo="north", session=f"s{k % 2}") for k, tile in enumerate(tiles)]
+    assert group_tiles(known) == ["north"] * 4
 
 
 def slow_score(end: np.ndarray, start: np.ndarray) -> float:

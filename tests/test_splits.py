@@ -217,7 +217,7 @@ def test_photos_that_some_tiles_name_are_looked_for_among_the_others(tmp_path: P
     for name, shade in {"a": 10, "b": 90, "c": 170}.items():
         Image.new("RGB", (20, 20), (shade, 0, 0)).save(tmp_path / f"{name}.png")
         samples.append(replace(tile(name, "" if name == "b" else "7"), path=tmp_path / f"{name}.png"))
-    assert {sample.name: sample.photo for sample in split(samples, 0.5)} == {"a": "a", "b": "b", "c": "a"}
+    assert {sample.name: sample.photo for sample in split(samples, 0.5)} == {"a": "7", "b": "b", "c": "7"}
 
 
 def test_samples_are_divided_as_an_images_csv_says(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def evaluate_command(
     from wheatear.boxes import area
     from wheatear.data.formats import read_dataset
     from wheatear.data.splits import photos_of, usual_split
-    from wheatear.detector import DEFAULT_MODEL
+    from wheatear.detector import DEFAULT_MODEL, is_file_name
     from wheatear.evaluation import Thresholds, best_threshold
 
     if sum(bool(given) for given in (model, detections, other_labels)) > 1:
@@ -92,7 +92,7 @@ def evaluate_command(
     if choose_threshold and threshold is not None:
         raise InputError("--threshold and --choose-threshold: give one of the two")
     known = read_dataset(folder, labels, images)
-    if model and Path(model).suffix == ".onnx" and split != "all" and not any(s.split for s in known):
+    if model and is_file_name(model) and split != "all" and not any(s.split for s in known):
         known = divided_by_run(known, Path(model).parent)
     if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
         typer.echo(
@@ -127,7 +127,7 @@ def evaluate_command(
         typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
     show(figures)
     typer.echo(f"Saved in {out}")
-    if choose_threshold and model and Path(model).suffix == ".onnx":
+    if choose_threshold and model and is_file_name(model):
         from wheatear.known_failures import known_failures
 
         judgements = list(figures.values())

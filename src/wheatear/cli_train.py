@@ -40,7 +40,7 @@ def train_command(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another value for a key of the recipe, such as stages.0.lr=2e-4; may be repeated.",
+            help="Another value for a key of the recipe, such as stages.0.epochs=5; may be repeated.",
         ),
     ] = None,
     out: Annotated[
@@ -259,11 +259,26 @@ def export_command(
         return samples if again else divided_as(samples, run / IMAGES_CSV)
 
     seen = photos_of(divided(int8), "train", int8) if int8 else []
+    card = path.with_suffix(".json")
+    had_thresholds = has_thresholds(card)
     export_detector(run, path, seen, settings)
+    if had_thresholds and not has_thresholds(card):
+        chosen_anew = f"wheatear evaluate DIR --model {path} --choose-threshold"
+        typer.echo(f"wheatear: {card}: the thresholds of before are gone; {chosen_anew}", err=True)
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement
         judge(run, path, photos_of(divided(check), None, check), settings)
+
+
+def has_thresholds(card: Path) -> bool:
+    """Whether a card is there, and thresholds were chosen for its model."""
+    from wheatear.detector import read_card
+
+    try:
+        return read_card(card).count_threshold is not None
+    except InputError:
+        return False
 
 
 def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:

@@ -84,7 +84,8 @@ class Card(BaseModel):
     def nms_thresh(self) -> float:
         """The IoU above which the detector takes two boxes for one head; NMS_THRESH where the recipe is unknown."""
         detection = self.recipe.get("detection")
-        return float(detection.get("nms_thresh", NMS_THRESH)) if isinstance(detection, dict) else NMS_THRESH
+        thresh = detection.get("nms_thresh") if isinstance(detection, dict) else None
+        return float(thresh) if isinstance(thresh, int | float) and 0 <= thresh <= 1 else NMS_THRESH
 
     def with_tta(self, tta: str) -> "Card":
         """The card with the thresholds and figures of these views; as it is where none were chosen."""
@@ -203,9 +204,14 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
     return Detector(session, card, None if seen == ONCE else seen, hashlib.sha256(content).hexdigest())
 
 
+def is_file_name(model: str | Path) -> bool:
+    """Whether it can only be a model.onnx of one's own, and no shipped detector's name."""
+    return str(model).lower().endswith(".onnx")
+
+
 def find(model: str | Path) -> tuple[Traversable, Traversable]:
     """The model.onnx and the card of a shipped detector or of one's own. InputError where there is no such model."""
-    is_name = isinstance(model, str) and Path(model).name == model and not model.lower().endswith(".onnx")
+    is_name = isinstance(model, str) and Path(model).name == model and not is_file_name(model)
     return _shipped(str(model)) if is_name else _own(Path(model))
 
 

@@ -15,6 +15,7 @@ are not known either, all photos are one.
 Shape letters: P photos, S score thresholds.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
@@ -150,13 +151,14 @@ def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> l
     """The detections of each photo, in truth's order; of no heads for a photo without a key. Errors: as evaluate."""
     if not truth:
         raise InputError("there are no photos to evaluate; name a folder or a split that has some")
-    places: dict[str, set[int]] = {}
+    files, stems = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
     for place, sample in enumerate(truth):
-        for name in (sample.path.name, sample.name):
-            places.setdefault(name, set()).add(place)
+        files[sample.path.name].add(place)
+        stems[sample.name].add(place)
     found: dict[int, Detections] = {}
     for name, each in detections.items():
-        there = places.get(name) or places.get(PurePosixPath(name).name, set())
+        last = PurePosixPath(name).name
+        there = files.get(name) or stems.get(name) or files.get(last) or stems.get(last, set())
         problem = _misnamed(there, found)
         if problem:
             raise InputError(f"detections of '{name}': {problem}")

@@ -22,7 +22,8 @@ OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIX
 MAX_PIXELS = 178_956_970
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
-_WIDTH, _HEIGHT, _BITS, _PLANES = 256, 257, 258, 284  # TIFF 6.0, section 8
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES = 256, 257, 258, 262, 284  # TIFF 6.0, section 8
+_WHITE_IS_ZERO = 0
 _TURNED_SIDEWAYS = (5, 6, 7, 8)
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -106,13 +107,13 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 def left_out(paths: Iterable[str | Path]) -> list[str]:
     """A line on the files in these folders that are photos of kinds not read, and one on each folder that is a link."""
-    kinds: Counter[str] = Counter()
-    lines = []
+    links, others = dict[str, Path](), dict[str, str]()
     for folder in map(Path, paths):
         for folders, files in _seen_in(folder):
-            links = [path for path in folders if path.is_symlink()]
-            lines += [f"{link}: is a link to a folder, so left out; name the folder itself" for link in links]
-            kinds.update(path.suffix.lower() for path in files)
+            links |= {os.path.abspath(path): path for path in folders if path.is_symlink()}
+            others |= {os.path.abspath(path): path.suffix.lower() for path in files}
+    lines = [f"{link}: is a link to a folder, so left out; name the folder itself" for link in links.values()]
+    kinds = Counter(others.values())
     other = {kind: kinds[kind] for kind in OTHER_SUFFIXES if kinds[kind]}
     if other:
         number, names = sum(other.values()), ", ".join(other)
@@ -190,10 +191,13 @@ def _refuse_unknown_pixels(path: Path, image: Image.Image) -> None:
 def _rgb(image: Image.Image) -> np.ndarray:
     if image.mode in _CONVERTIBLE:
         return np.array(image.convert("RGB"))
-    bits = 16
+    bits, is_negative = 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(_BITS, (16,))[0]  # some cameras write 12
+        is_negative = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # Pillow turns those of 8 bits alone
     grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    if is_negative:
+        grey = 255 - grey
     return np.repeat(grey[..., None], 3, axis=2)
 
 

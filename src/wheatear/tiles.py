@@ -142,6 +142,7 @@ def _merge(boxes: np.ndarray, scores: np.ndarray, depths: np.ndarray, iou_thresh
 
     Boxes of two tiles overlap only where one of them leaves its core, and then no deeper in the other's core than
     it leaves its own. So only boxes near a core's border are compared: all of an orthomosaic's would take minutes.
+    (There two boxes of one tile that votes have moved onto each other become one, too.)
     """
     near = depths < max(0.0, -float(depths.min(initial=0.0)))
     compared = np.flatnonzero(near)

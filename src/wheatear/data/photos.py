@@ -54,7 +54,7 @@ class Seam(NamedTuple):
 
 
 def group_tiles(samples: Sequence[Sample]) -> list[str]:
-    """Name the field photo of each sample, in their order, by the first name among the tiles of that photo.
+    """Name the field photo of each sample, in their order, as one of its tiles does, else by the first tile's name.
 
     Two tiles belong together where two of their edges fit well enough, and each fits the other best; so do
     tiles with the same four edges (one photo stored twice), and tiles that share a `photo` already. Tiles of
@@ -66,10 +66,11 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
     joins += [(seam.first, seam.second) for seam in sorted(find_seams(edges), reverse=True)]
     groups = _join(joins, _places(samples))
-    names: dict[int, str] = {}
+    names: dict[int, tuple[bool, str]] = {}
     for sample, group in zip(samples, groups, strict=True):
-        names[group] = min(sample.name, names.get(group, sample.name))
-    return [names[group] for group in groups]
+        name = (not sample.photo, sample.photo or sample.name)  # given ones first
+        names[group] = min(name, names.get(group, name))
+    return [names[group][1] for group in groups]
 
 
 def too_short(samples: Sequence[Sample]) -> str | None:

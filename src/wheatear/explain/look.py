@@ -14,11 +14,10 @@ from torch import Tensor
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
-from wheatear.detector import Card
+from wheatear.detector import read_card
 from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen, caveat
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
@@ -75,7 +74,7 @@ class TrainedRun(Network):
         self.folder = Path(folder)
         card, threshold = self.folder / "model.json", UNCHOSEN
         if card.exists():
-            threshold = Card.model_validate(read_json(card)).threshold_to_count()
+            threshold = read_card(card).threshold_to_count()
         super().__init__(load_run(self.folder), threshold)
 
 

@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -87,6 +88,13 @@ class WholeCheckpoints(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with whole(Path(path)) as part:
             torch.save(checkpoint, part)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return super().load_checkpoint(path, *arguments, **options)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            what = f"cannot be read ({first_line(error)})"
+            raise InputError(f"{path}: {what}; remove it, and the stage begins anew") from error
 
 
 class History(Callback):

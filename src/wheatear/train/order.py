@@ -1,6 +1,7 @@
 """The order of what is learned from: one for each (seed, epoch), shared out between processes."""
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class EpochShuffle(Sampler[int]):
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator).tolist()
         rank, world = processes()
-        return iter((order + order)[rank : len(self) * world : world])
+        return islice(cycle(order), rank, len(self) * world, world)
 
 
 def processes() -> tuple[int, int]:

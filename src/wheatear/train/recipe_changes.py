@@ -9,7 +9,7 @@ from wheatear.errors import InputError
 from wheatear.train.recipe import Recipe, validated
 
 OPTION = "--set"
-EXAMPLE = "stages.0.lr=2e-4"
+EXAMPLE = "stages.0.epochs=5"
 
 
 def with_options(recipe: Recipe, options: Sequence[str]) -> Recipe:

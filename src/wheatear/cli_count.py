@@ -44,6 +44,13 @@ def count_command(
             min=0, max=1, help="Lowest score that counts as a head.", show_default="the model's own"
         ),
     ] = None,
+    by_hand: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Heads that you counted in some of the photos (columns image, heads): all are counted as suits these.",
+        ),
+    ] = None,
     head_px: HeadPxOption = None,
     tta: TTAOption = None,
     pictures: Annotated[
@@ -118,10 +125,12 @@ def count_command(
         if again:
             more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
             typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
+        if by_hand and threshold is not None:
+            raise InputError("--threshold and --by-hand: give one of the two")
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
-        failed = _run(todo, out, model, tta, options, formats or [], report)
+        failed = _run(todo, out, model, tta, by_hand, options, formats or [], report)
     if failed:
         raise typer.Exit(1)
 
@@ -165,6 +174,7 @@ def _run(
     out: Path,
     model: str | None,
     tta: str | None,
+    by_hand: Path | None,
     options: "Options",
     formats: Sequence[Format],
     report: bool,
@@ -174,6 +184,8 @@ def _run(
     from wheatear.count_settings import keep_settings
 
     detector, options = _load(model, tta, options)
+    if by_hand:
+        options = _fitted(detector, by_hand, photos, options)
     _prepare(out, photos, options, formats, report)
     settings = keep_settings(out, detector, options, photos)
     try:
@@ -203,6 +215,23 @@ def _load(model: str | None, tta: str | None, options: "Options") -> tuple["Dete
         say_unchosen(detector)
         options = replace(options, threshold=detector.card.threshold_to_count())
     return detector, options
+
+
+def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options: "Options") -> "Options":
+    """The options with a threshold by the photos counted by hand.
+
+    The error stays the detector's own: with such a threshold it is no larger (docs/results.md).
+    """
+    from dataclasses import replace
+
+    from wheatear.by_hand import fit_threshold, read_by_hand
+    from wheatear.count import counting_error_of
+
+    own = detector.card.threshold_to_count()
+    fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
+    found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
+    typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
+    return replace(options, threshold=fit.threshold, error=counting_error_of(detector, own))
 
 
 def _prepare(

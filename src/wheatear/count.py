@@ -40,7 +40,8 @@ Write = Callable[[Iterable[Row]], None]
 class Options:
     """threshold, head_px: as in detect_sized.
     scale: what is known of the ground. maps: for georeferenced images.
-    pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables."""
+    pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables.
+    error: of the counts, where it is not the card's at this threshold."""
 
     threshold: float | None = None
     head_px: HeadPx = None
@@ -49,6 +50,7 @@ class Options:
     pictures: bool = True
     jobs: int = 1
     resume: bool = False
+    error: CountingError | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def count_photos(
     done = counted_before(out) if options.resume else set()
     todo = [photo for photo in photos if photo.name not in done]
     with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
-        error = counting_error_of(detector, options.threshold)
+        error = options.error or counting_error_of(detector, options.threshold)
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)

@@ -1,0 +1,88 @@
+"""A score threshold for one's own field, from some of its photos whose heads somebody counted.
+
+In a field that a detector has not seen it finds too many heads or too few, all over the field. A few numbers tell
+which, and no boxes are wanted.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from wheatear.data.tables import read_table, require
+from wheatear.detector import Detector
+from wheatear.errors import InputError
+from wheatear.evaluation import SCORE_THRESHOLDS
+from wheatear.photo_names import Photo
+from wheatear.sized import HeadPx, detect_in_file
+
+COLUMNS = ("image", "heads")
+OWN_WORTH = 2  # photos counted by hand, that the detector's own threshold weighs as much as
+
+
+class ByHand(NamedTuple):
+    """threshold: of scores, of two decimals. photos: those counted by hand. heads, found, found_now: how many they
+    have together by hand, at the detector's own threshold and at this one."""
+
+    threshold: float
+    photos: int
+    heads: int
+    found: int
+    found_now: int
+
+
+def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
+    """The heads of the photos that a csv has rows of, whose columns are COLUMNS and any others.
+
+    image: a photo's name in the tables of a count, or that of its file where no other has it. InputError, with the
+    row, for one that is no photo of these, is there twice, or whose heads are no whole number; and for none at all.
+    """
+    header, rows = read_table(file)
+    require(file, header, *COLUMNS)
+    names = {photo.name: photo for photo in photos}
+    files: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        files[photo.path.name].append(photo)
+    counted: dict[Photo, int] = {}
+    for line, row in rows:
+        place, image = f"{file}, line {line}", row["image"]
+        known = [names[image]] if image in names else files[PurePosixPath(image).name]
+        if len(known) != 1:
+            problem = (
+                "several photos have that name; give"
+                if known
+                else "is no photo of those given; take it out, or give"
+            )
+            raise InputError(f"{place}: '{image}': {problem} its path below the folder")
+        (photo,) = known
+        if photo in counted:
+            raise InputError(f"{place}: '{image}' is there twice; keep one row")
+        if not row["heads"].strip().isdecimal():
+            raise InputError(
+                f"{place}: '{row['heads']}' is no number of heads; count them, or take the row out"
+            )
+        counted[photo] = int(row["heads"])
+    if not counted:
+        raise InputError(f"{file}: has no rows; count the heads of some of the photos, best of five or more")
+    return counted
+
+
+def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:
+    """The threshold for a field, after a look at the photos counted by hand.
+
+    That at which they have as many heads together as by hand, as far as there is one, drawn to the detector's own as if
+    OWN_WORTH photos more had been counted, which spoke for it. head_px: as in detect_sized. InputError for a photo that
+    cannot be read or run.
+    """
+    own, floor = detector.card.threshold_to_count(), detector.card.score_floor
+    looks = [detect_in_file(detector, photo.path, floor, head_px).heads for photo in counted]
+    scores = np.concatenate([look.scores for look in looks])
+    heads, photos = sum(counted.values()), len(counted)
+    candidates = SCORE_THRESHOLDS[floor <= SCORE_THRESHOLDS]
+    found = (scores >= candidates[:, None].astype(np.float32)).sum(1)
+    best = candidates[np.lexsort((abs(candidates - own), abs(found - heads)))[0]]
+    threshold = round(float(own + (best - own) * photos / (photos + OWN_WORTH)), 2)
+    at_own, now = ((scores >= np.float32(at)).sum() for at in (own, threshold))
+    return ByHand(threshold, photos, heads, int(at_own), int(now))

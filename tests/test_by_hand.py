@@ -1,0 +1,132 @@
+"""`wheatear count --by-hand`: the threshold that suits photos whose heads somebody counted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from count_runs import count, counted, draw, lines_of, table
+from serving import write_three_heads
+from tiny_model import write_judged_model
+from wheatear import load
+from wheatear.by_hand import fit_threshold, read_by_hand
+from wheatear.detector import Detector
+from wheatear.errors import InputError
+from wheatear.photo_names import Photo, name_photos
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Its own threshold is 0.5."""
+    (tmp_path / "model").mkdir()
+    return write_judged_model(tmp_path / "model", rmse=0.5)
+
+
+@pytest.fixture
+def detector(model: Path) -> Detector:
+    return load(model)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Photo]:
+    """Four with heads of scores 0.8, 0.55 and 0.2, two of them of one name."""
+    for place in ("p/a.png", "p/b.png", "p/east/c.png", "p/west/c.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        write_three_heads(tmp_path / place)
+    return name_photos([tmp_path / "p"], tmp_path / "out")
+
+
+def by_hand(tmp_path: Path, *rows: str, header: str = "image,heads") -> Path:
+    file = tmp_path / "hand.csv"
+    file.write_text("\n".join([header, *rows, ""]))
+    return file
+
+
+def test_photos_go_by_their_names_or_their_files(photos, tmp_path):
+    file = by_hand(tmp_path, "5,east/c.png,x", "0,elsewhere/a.png,", header="heads,image,note")
+    assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {
+        "east/c.png": 5,
+        "a.png": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (["d.png,3"], "line 2: 'd.png': is no photo of those given"),
+        (["a.png,3", "c.png,3"], "line 3: 'c.png': several photos have that name"),
+        (["a.png,3", "x/a.png,3"], "line 3: 'x/a.png' is there twice; keep one row"),
+        (["a.png,three"], "line 2: 'three' is no number of heads"),
+        (["a.png,"], "line 2: '' is no number of heads"),
+        (["a.png,-3"], "line 2: '-3' is no number of heads"),
+        (["a.png,3.5"], "line 2: '3.5' is no number of heads"),
+        (["a.png"], "line 2: not as many values as columns"),
+        ([], "has no rows"),
+    ],
+)
+def test_rows_that_cannot_be_meant(photos, tmp_path, rows, problem):
+    with pytest.raises(InputError) as caught:
+        read_by_hand(by_hand(tmp_path, *rows), photos)
+    assert problem in str(caught.value)
+
+
+def test_other_columns(photos, tmp_path):
+    with pytest.raises(InputError, match="line 1: no column heads; it has image, number"):
+        read_by_hand(by_hand(tmp_path, "a.png,3", header="image,number"), photos)
+
+
+@pytest.mark.parametrize(
+    ("heads", "number", "threshold"),
+    [
+        (1, 1, 0.52),  # a third of the way to 0.55, the nearest at which one head a photo is found
+        (1, 4, 0.53),  # two thirds of the way
+        (2, 4, 0.5),  # its own is right
+        (3, 2, 0.35),  # half-way to 0.2
+        (9, 2, 0.35),  # never so many: the highest of the best
+    ],
+)
+def test_the_threshold_is_drawn_to_the_detectors_own(detector, photos, heads, number, threshold):
+    fit = fit_threshold(detector, dict.fromkeys(photos[:number], heads))
+    assert fit.threshold == threshold
+    assert (fit.photos, fit.heads, fit.found) == (number, number * heads, 2 * number)
+    assert fit.found_now == 2 * number
+
+
+def test_the_command(model, photos, tmp_path):
+    draw(tmp_path / "p" / "d.png", [(0, 0)])
+    file = by_hand(tmp_path, *(f"{photo.name},1" for photo in photos))
+    result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file)
+    assert result.exit_code == 0
+    assert lines_of(result) == [
+        f"wheatear: {file}: 4 heads in 4 photos; 8 are found at 0.5, 8 at 0.53, which is taken"
+    ]
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["threshold"] == 0.53
+    assert counted(tmp_path / "out") == {photo.name: 2 for photo in photos} | {"d.png": 1}
+    ends = {row[0]: row[2:4] for row in table(tmp_path / "out" / "counts.csv")}
+    assert ends["d.png"] == ["0.0", "2.0"]  # by the error at the detector's own threshold
+
+
+def test_a_run_goes_on_with_what_it_began_with(model, photos, tmp_path):
+    same, other = by_hand(tmp_path, "a.png,1"), tmp_path / "other.csv"
+    other.write_text("image,heads\na.png,3\n")
+    assert count(model, tmp_path / "out", tmp_path / "p", "--by-hand", same).exit_code == 0
+    assert count(model, tmp_path / "out", tmp_path / "p", "--by-hand", same, "--resume").exit_code == 0
+    refused = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", other, "--resume")
+    assert refused.exit_code == 1
+    assert "threshold" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--threshold", "0.4"], "--threshold and --by-hand: give one of the two"),
+        (["--resume"], "hand.csv, line 2: 'z.png': is no photo"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_leaves_nothing(model, photos, tmp_path, arguments, problem):
+    file = by_hand(tmp_path, "z.png,1")
+    result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file, *arguments)
+    assert result.exit_code == 1
+    assert problem in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()

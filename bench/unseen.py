@@ -15,13 +15,16 @@ The second table is the count MAE of the known and of the unseen photos at other
 higher for each group; its last line says how many times as wide that interval must be to hold 95 of 100 numbers, of
 known and of unseen photos, which is a card's interval_factor. The third is of means over some photos of a session, as
 `wheatear count` takes those of a folder: the share of random samples whose interval holds the mean of the session's
-labels, by how photos differ alone, with the detector's error as known photos have it, and as much wider as unseen ones
-want it; and the median half of the widest, of the mean.
+labels, by how photos differ alone, with what `folders` takes for the detector's error, as wide as unseen photos want
+it, and with all of that; and the median half of the second, of the mean. The fourth is of photos counted by hand
+(`--by-hand`, here by their labels): so many of a session, drawn at random, choose the threshold for the others of it;
+their count MAE, how far their sum is off, of it, in the mean of the sessions, and the share of numbers that lie in the
+interval of the detector's own threshold, as wide as unseen photos want it.
 """
 
 import argparse
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,16 +35,18 @@ from rich.progress import track
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
 from wheatear import Detections, Detector, load
 from wheatear.area import CountingError
+from wheatear.by_hand import threshold_for
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
-from wheatear.folders import Sums
+from wheatear.folders import SHARED, Sums
 from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
 
 FIELDS = (3, 5, 10)  # photos of a field
+BY_HAND = (0, 1, 2, 3, 5, 10)  # photos of a field
 DRAWS = 200  # samples of a session's photos
 SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
 Found = dict[str, Detections]
@@ -51,10 +56,11 @@ Found = dict[str, Detections]
 class Judged:
     """A group's detector at its thresholds, with what it found in known val photos and in those of the group.
 
-    error: that of its counts on the known ones. known and unseen: the photos by each labelling.
+    floor: of its scores. error: that of its counts on the known ones. known and unseen: the photos by each labelling.
     """
 
     at: Thresholds
+    floor: float
     error: CountingError
     known: list[list[Sample]]
     unseen: list[list[Sample]]
@@ -125,7 +131,8 @@ def judge(
     of_known = chosen(known[0], found)
     at = best_threshold(known[0], of_known)
     val = evaluate(known[0], of_known, at.count).overall
-    return Judged(at, CountingError(val.count.rmse, val.heads / val.photos), known, unseen, found)
+    error = CountingError(val.count.rmse, val.heads / val.photos)
+    return Judged(at, floor, error, known, unseen, found)
 
 
 def chosen(photos: Sequence[Sample], found: Found) -> Found:
@@ -209,22 +216,67 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
     return float(np.mean(errors))
 
 
-def means(judged: Sequence[Judged], labelling: int, size: int, factor: float) -> tuple[float, float]:
-    """Over samples of so many photos, DRAWS of each unseen session: the share of their means' intervals that hold the
-    mean of the session's labels, and the median half of the intervals, of the mean; factor: of the detector's error."""
-    draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
+def by_session(judged: Sequence[Judged], labelling: int) -> Iterator[tuple[Judged, list[Sample]]]:
+    """The unseen photos of each session, with the detector that has not seen them."""
     for each in judged:
         for session in sorted({sample.session for sample in each.unseen[0]}):
-            own = numbers(each, [s for s in each.unseen[labelling] if s.session == session])
-            labelled = np.mean([heads for _, heads in own])
-            for _ in range(DRAWS):
-                sums = Sums()
-                for heads, _ in (own[i] for i in draw.choice(len(own), size, replace=False)):
-                    sums.add(heads, 1, factor * (each.error.around(heads).high - heads))
-                interval = sums.interval()
-                held.append(interval is not None and interval.low <= labelled <= interval.high)
-                halves.append((interval.high - sums.ratio()) / sums.ratio() if interval else np.nan)
+            yield each, [s for s in each.unseen[labelling] if s.session == session]
+
+
+def means(
+    judged: Sequence[Judged], labelling: int, size: int, factor: float, shared: float
+) -> tuple[float, float]:
+    """Over samples of so many photos, DRAWS of each unseen session: the share of their means' intervals that hold the
+    mean of the session's labels, and the median half of the intervals, of the mean.
+
+    factor: of the detector's error, of which photos of a field share so much.
+    """
+    draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
+    for each, photos in by_session(judged, labelling):
+        own = numbers(each, photos)
+        labelled = np.mean([heads for _, heads in own])
+        for _ in range(DRAWS):
+            sums = Sums()
+            for heads, _ in (own[i] for i in draw.choice(len(own), size, replace=False)):
+                sums.add(heads, 1, factor * (each.error.around(heads).high - heads))
+            interval = sums.interval(shared)
+            assert interval is not None
+            held.append(bool(interval.low <= labelled <= interval.high))
+            halves.append((interval.high - sums.ratio()) / sums.ratio())
     return float(np.mean(held)), float(np.median(halves))
+
+
+def by_hand(
+    judged: Sequence[Judged], labelling: int, number: int, factor: float
+) -> tuple[float, float, float]:
+    """DRAWS times so many photos of each unseen session give the threshold for its others: their count MAE, in the
+    mean of the photos, how far their sum is off, of it, in the mean of the sessions, and the share of their numbers
+    that lie in their intervals. factor: of the detector's error."""
+    draw = np.random.default_rng(0)
+    maes, offs, within, weights = list[float](), list[float](), list[float](), list[int]()
+    for each, photos in by_session(judged, labelling):
+        labelled = np.array([len(sample.boxes) for sample in photos])
+        scores = [each.found[sample.path.name].scores for sample in photos]
+        error = replace(each.error, interval_factor=factor)
+        for _ in range(DRAWS if number else 1):
+            order = draw.permutation(len(photos))
+            counted, others = order[:number], order[number:]
+            at = each.at.count
+            if number:
+                known = np.concatenate([scores[i] for i in counted])
+                at = threshold_for(known, int(labelled[counted].sum()), number, at, each.floor)
+            found = np.array([(scores[i] >= np.float32(at)).sum() for i in others])
+            intervals = [error.around(int(heads)) for heads in found]
+            truth = labelled[others]
+            maes.append(float(abs(found - truth).mean()))
+            offs.append(float(abs(found.sum() / truth.sum() - 1)))
+            within.append(
+                float(np.mean([i.low <= t <= i.high for i, t in zip(intervals, truth, strict=True)]))
+            )
+            weights.append(len(others) * (1 if number else DRAWS))
+    averages = (np.average(maes, weights=weights), np.mean(offs), np.average(within, weights=weights))
+    mae, off, held = map(float, averages)
+    return mae, off, held
 
 
 def main() -> None:
@@ -267,16 +319,21 @@ def main() -> None:
     cells = [f"{widening(judged, photos, i):.2f}" for i in range(number) for photos in ("known", "unseen")]
     print(f"| width of the interval | {' | '.join(cells)} |")
     factor = max(1.0, *(widening(judged, "unseen", i) for i in range(number)))
-    print(
-        "\n| photos of a field |" + f" differences alone | error × 1 | error × {factor:.2f} | half |" * number
-    )
+    columns = " differences alone | and the detector's error | all of it | half |"
+    print("\n| photos of a field |" + columns * number)
     print("|---|" + "---|---|---|---|" * number)
     for size in FIELDS:
         cells = []
         for i in range(number):
-            results = [means(judged, i, size, by) for by in (0, 1, factor)]
-            cells += [f"{held:.2f}" for held, _ in results] + [f"{results[-1][1]:.2f}"]
+            alone, usual, whole = (means(judged, i, size, factor, shared) for shared in (0, SHARED, 1))
+            cells += [f"{held:.2f}" for held, _ in (alone, usual, whole)] + [f"{usual[1]:.2f}"]
         print(f"| {size} | {' | '.join(cells)} |")
+    print("\n| counted by hand |" + " count MAE | sum off by | within |" * number)
+    print("|---|" + "---|---|---|" * number)
+    for photos in BY_HAND:
+        figures = [by_hand(judged, i, photos, factor) for i in range(number)]
+        cells = [f"{mae:.2f} | {off:.3f} | {held:.2f}" for mae, off, held in figures]
+        print(f"| {photos} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

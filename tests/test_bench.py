@@ -85,7 +85,7 @@ def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:
         "known.jpg": Detections(squares(2), np.array([0.9, 0.8])),
         "new.jpg": Detections(squares(3), np.array([0.9, 0.8, 0.4])),
     }
-    judged = unseen.Judged(Thresholds(0.3, 0.5), CountingError(0.4, 2.0), [[known]], [[photo]], found)
+    judged = unseen.Judged(Thresholds(0.3, 0.5), 0.02, CountingError(0.4, 2.0), [[known]], [[photo]], found)
     assert unseen.rows([judged]) == [
         "| Farm_1 | 1 | 3 | 0.30, 0.50 | 1.000 | 1.000 | 1.00 | 0.67 | 0.00 |",
         "| all, mean of the photos | 1 | 3 | | 1.000 | 1.000 | 1.00 | 0.67 | 0.00 |",
@@ -95,6 +95,18 @@ def test_the_figures_of_unseen_photos_at_thresholds_of_known_ones() -> None:
     assert unseen.widening([judged], "unseen", 0) == pytest.approx(1 / (1.96 * 0.4))
 
 
+def test_photos_of_a_field_are_taken_together_and_choose_its_threshold() -> None:
+    """Each of six has three heads, of which one is just too doubtful; three counted by hand make it count."""
+    photos = [sample(f"{k}.jpg", 3, "farm", "Farm_1") for k in range(6)]
+    found = {photo.path.name: Detections(squares(3), np.array([0.9, 0.8, 0.495])) for photo in photos}
+    judged = [unseen.Judged(Thresholds(0.3, 0.5), 0.02, CountingError(0.4, 3.0), [[]], [photos], found)]
+    held, half = unseen.means(judged, 0, 3, factor=1.0, shared=1.0)
+    assert (held, half) == (0.0, pytest.approx(1.96 * 0.4 / 2))
+    assert unseen.means(judged, 0, 3, factor=2.0, shared=1.0)[0] == 1.0
+    assert unseen.by_hand(judged, 0, 0, factor=1.0) == (1.0, pytest.approx(1 / 3), 0.0)
+    assert unseen.by_hand(judged, 0, 3, factor=1.0) == (0.0, 0.0, 1.0)
+
+
 def test_pseudo_labels_take_the_place_of_true_ones() -> None:
     """Those above the threshold for counts; a photo in which nothing is found has no heads then."""
     photos = [sample("new.jpg", 3, "farm", "Farm_1", "test"), sample("bare.jpg", 1, "farm", "Farm_1", "test")]
@@ -102,7 +114,9 @@ def test_pseudo_labels_take_the_place_of_true_ones() -> None:
         "new.jpg": Detections(squares(2), np.array([0.9, 0.4])),
         "bare.jpg": Detections(squares(0), np.zeros(0)),
     }
-    own = pseudo.labelled(unseen.Judged(Thresholds(0.3, 0.5), CountingError(0.4, 2.0), [], [photos], found))
+    own = pseudo.labelled(
+        unseen.Judged(Thresholds(0.3, 0.5), 0.02, CountingError(0.4, 2.0), [], [photos], found)
+    )
     assert [len(photo.boxes) for photo in own] == [1, 0]
     known = [sample("a.jpg", 1, "field", "Field_1"), sample("v.jpg", 1, "field", "Field_1", "val")]
     sides = {

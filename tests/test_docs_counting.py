@@ -25,6 +25,7 @@ def test_a_command_of_the_how_to(model, photos, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     geotiff(tmp_path / "field.tif", image=red_cells([(0, 0)], 400, 600))
     plots_file(tmp_path / "plots.geojson", a=(0, 0, 3, 4))
+    (tmp_path / "hand.csv").write_text("image,heads\na.png,2\n")
     place, out_option, out, *options = command.split()
     assert out_option == "--out"
     result = count(model, tmp_path / out, place, *options)

@@ -54,13 +54,14 @@ def test_a_ratio_lies_within_what_its_residuals_say() -> None:
 
 def test_the_detectors_error_is_not_averaged_out() -> None:
     few, many = (sums_of([40] * n, [2.0] * n, [6.0] * n) for n in (2, 50))
-    assert few.interval() == many.interval() == pytest.approx((17, 23))
+    assert few.interval(1) == many.interval(1) == pytest.approx((17, 23))
+    assert few.interval() == many.interval() == pytest.approx((18.2, 21.8))
 
 
 def test_both_together() -> None:
     low, high = sums_of(HEADS, [1] * 4, MARGINS).interval() or (0, 0)
     students = 3.182 * np.std(HEADS, ddof=1) / 2
-    assert (high - low) / 2 == pytest.approx(np.hypot(students, np.mean(MARGINS)))
+    assert (high - low) / 2 == pytest.approx(np.hypot(students, 0.6 * np.mean(MARGINS)))
 
 
 def test_nothing_is_less_than_no_head() -> None:
@@ -112,7 +113,7 @@ def test_the_command(measured: Path, tmp_path: Path) -> None:
     assert (result.exit_code, lines_of(result)) == (0, [])
     header, first, second = table(tmp_path / "out" / "folders.csv")
     assert header == list(FOLDERS_HEADER)
-    half = np.hypot(12.706 * 1, 0.98)  # a standard error of 1, and 1.96 × 0.5; to 0.1 in counts.csv
+    half = np.hypot(12.706 * 1, 0.6 * 0.98)  # a standard error of 1, and 1.96 × 0.5; to 0.1 in counts.csv
     assert first[:4] == ["a", "2", "6", "3.0"]
     assert [float(end) for end in first[4:6]] == pytest.approx([0, 3 + half], abs=0.01)
     assert first[6:8] == ["0.12", "50.0"]

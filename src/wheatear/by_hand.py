@@ -70,19 +70,26 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
 
 
 def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:
-    """The threshold for a field, after a look at the photos counted by hand.
+    """threshold_for the photos of a field that were counted by hand, after a look at them.
 
-    That at which they have as many heads together as by hand, as far as there is one, drawn to the detector's own as if
-    OWN_WORTH photos more had been counted, which spoke for it. head_px: as in detect_sized. InputError for a photo that
-    cannot be read or run.
+    head_px: as in detect_sized. InputError for a photo that cannot be read or run.
     """
     own, floor = detector.card.threshold_to_count(), detector.card.score_floor
     looks = [detect_in_file(detector, photo.path, floor, head_px).heads for photo in counted]
     scores = np.concatenate([look.scores for look in looks])
     heads, photos = sum(counted.values()), len(counted)
+    threshold = threshold_for(scores, heads, photos, own, floor)
+    found, found_now = (int((scores >= np.float32(at)).sum()) for at in (own, threshold))
+    return ByHand(threshold, photos, heads, found, found_now)
+
+
+def threshold_for(scores: np.ndarray, heads: int, photos: int, own: float, floor: float) -> float:
+    """The score threshold, of two decimals, for a field by some photos with so many heads together.
+
+    That at which as many of their scores (N,) count, as far as there is one, drawn to the detector's own as if
+    OWN_WORTH photos more had spoken for it. None below floor, under which the detector gives no scores.
+    """
     candidates = SCORE_THRESHOLDS[floor <= SCORE_THRESHOLDS]
     found = (scores >= candidates[:, None].astype(np.float32)).sum(1)
     best = candidates[np.lexsort((abs(candidates - own), abs(found - heads)))[0]]
-    threshold = round(float(own + (best - own) * photos / (photos + OWN_WORTH)), 2)
-    at_own, now = ((scores >= np.float32(at)).sum() for at in (own, threshold))
-    return ByHand(threshold, photos, heads, int(at_own), int(now))
+    return round(float(own + (best - own) * photos / (photos + OWN_WORTH)), 2)

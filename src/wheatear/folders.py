@@ -1,10 +1,10 @@
 """The photos of each folder taken together, as several of one plot or field are: a mean with an interval.
 
 The photos are taken for a sample of the place. Two things make their mean uncertain: the place differs from photo to
-photo, which more photos average out, and the detector errs; its errors within one field go the same way, so that they
-do not. The first is Student's interval of a ratio of sums (Cochran, Sampling Techniques, 1977, chapter 6), of heads to
-photos and of heads to ground, the second the mean half-width of the photos' own intervals; the two are independent, so
-the half-width is the root of the sum of their squares.
+photo, which more photos average out, and the detector errs; its errors within one field go the same way in part, so
+that they do not. The first is Student's interval of a ratio of sums (Cochran, Sampling Techniques, 1977, chapter 6), of
+heads to photos and of heads to ground, the second a share of the mean half-width of the photos' own intervals; the two
+are independent, so the half-width is the root of the sum of their squares.
 """
 
 import math
@@ -23,6 +23,7 @@ FOLDERS_HEADER = (
     "folder", "photos", "heads", "heads_per_photo", "heads_per_photo_low", "heads_per_photo_high",
     "area_m2", "heads_per_m2", "heads_per_m2_low", "heads_per_m2_high",
 )  # fmt: skip
+SHARED = 0.6  # of a photo's half-width: with it 95 of 100 means of unseen fields were held (docs/results.md)
 T_95 = (12.706, 4.303, 3.182, 2.776)  # Student's, of 1 to 4 degrees of freedom; of more by a series
 
 
@@ -54,14 +55,14 @@ class Sums:
         """Heads to one of it."""
         return self.heads / self.of
 
-    def interval(self) -> Interval | None:
+    def interval(self, shared: float = SHARED) -> Interval | None:
         """What the place's own ratio lies between; None of one photo, or where the detector's error is not known."""
         if self.photos < 2 or math.isnan(self.margin):
             return None
         ratio = self.ratio()
         squares = self.heads_squared - 2 * ratio * self.heads_of + ratio**2 * self.of_squared
         error = math.sqrt(max(0.0, squares) * self.photos / (self.photos - 1)) / self.of
-        half = math.hypot(student_95(self.photos - 1) * error, self.margin / self.of)
+        half = math.hypot(student_95(self.photos - 1) * error, shared * self.margin / self.of)
         return Interval(max(0.0, ratio - half), ratio + half)
 
 

@@ -175,19 +175,24 @@ def line(photos: Sequence[Sample], judged: Judged) -> Line:
     )
 
 
+def by_session(judged: Sequence[Judged]) -> Iterator[tuple[Judged, list[list[Sample]]]]:
+    """The unseen photos of each session by each labelling, with the detector that has not seen them."""
+    for each in judged:
+        for session in sorted({sample.session for sample in each.unseen[0]}):
+            yield each, [[s for s in labelling if s.session == session] for labelling in each.unseen]
+
+
 def rows(judged: Sequence[Judged]) -> list[str]:
     """A line of the table for each session, and one for all: means over photos."""
     lines, photos, heads = [], list[int](), list[int]()
     figures: list[list[Line]] = []
-    for each in judged:
-        for session in sorted({sample.session for sample in each.unseen[0]}):
-            own = [[s for s in labelling if s.session == session] for labelling in each.unseen]
-            photos.append(len(own[0]))
-            heads.append(sum(len(sample.boxes) for sample in own[0]))
-            figures.append([line(labelling, each) for labelling in own])
-            at = f"{each.at.kaggle:.2f}, {each.at.count:.2f}"
-            cells = " | ".join(one.cells() for one in figures[-1])
-            lines.append(f"| {session} | {photos[-1]} | {heads[-1]} | {at} | {cells} |")
+    for each, own in by_session(judged):
+        photos.append(len(own[0]))
+        heads.append(sum(len(sample.boxes) for sample in own[0]))
+        figures.append([line(labelling, each) for labelling in own])
+        at = f"{each.at.kaggle:.2f}, {each.at.count:.2f}"
+        cells = " | ".join(one.cells() for one in figures[-1])
+        lines.append(f"| {own[0][0].session} | {photos[-1]} | {heads[-1]} | {at} | {cells} |")
     means = [
         Line(*np.average([astuple(one) for one in labelling], axis=0, weights=photos))
         for labelling in zip(*figures, strict=True)
@@ -216,13 +221,6 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
     return float(np.mean(errors))
 
 
-def by_session(judged: Sequence[Judged], labelling: int) -> Iterator[tuple[Judged, list[Sample]]]:
-    """The unseen photos of each session, with the detector that has not seen them."""
-    for each in judged:
-        for session in sorted({sample.session for sample in each.unseen[0]}):
-            yield each, [s for s in each.unseen[labelling] if s.session == session]
-
-
 def means(
     judged: Sequence[Judged], labelling: int, size: int, factor: float, shared: float
 ) -> tuple[float, float]:
@@ -232,8 +230,8 @@ def means(
     factor: of the detector's error, of which photos of a field share so much.
     """
     draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
-    for each, photos in by_session(judged, labelling):
-        own = numbers(each, photos)
+    for each, photos in by_session(judged):
+        own = numbers(each, photos[labelling])
         labelled = np.mean([heads for _, heads in own])
         for _ in range(DRAWS):
             sums = Sums()
@@ -254,19 +252,20 @@ def by_hand(
     that lie in their intervals. factor: of the detector's error."""
     draw = np.random.default_rng(0)
     maes, offs, within, weights = list[float](), list[float](), list[float](), list[int]()
-    for each, photos in by_session(judged, labelling):
+    for each, labellings in by_session(judged):
+        photos = labellings[labelling]
         labelled = np.array([len(sample.boxes) for sample in photos])
-        scores = [each.found[sample.path.name].scores for sample in photos]
+        looks = [each.found[sample.path.name] for sample in photos]
         error = replace(each.error, interval_factor=factor)
         for _ in range(DRAWS if number else 1):
             order = draw.permutation(len(photos))
             counted, others = order[:number], order[number:]
             at = each.at.count
             if number:
-                known = np.concatenate([scores[i] for i in counted])
+                known = np.concatenate([looks[i].scores for i in counted])
                 at = threshold_for(known, int(labelled[counted].sum()), number, at, each.floor)
-            found = np.array([(scores[i] >= np.float32(at)).sum() for i in others])
-            intervals = [error.around(int(heads)) for heads in found]
+            found = np.array([len(looks[i].above(at)) for i in others])
+            intervals = [error.around(heads) for heads in found]
             truth = labelled[others]
             maes.append(float(abs(found - truth).mean()))
             offs.append(float(abs(found.sum() / truth.sum() - 1)))

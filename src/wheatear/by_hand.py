@@ -79,7 +79,7 @@ def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx
     scores = np.concatenate([look.scores for look in looks])
     heads, photos = sum(counted.values()), len(counted)
     threshold = threshold_for(scores, heads, photos, own, floor)
-    found, found_now = (int((scores >= np.float32(at)).sum()) for at in (own, threshold))
+    found, found_now = (sum(len(look.above(at)) for look in looks) for at in (own, threshold))
     return ByHand(threshold, photos, heads, found, found_now)
 
 

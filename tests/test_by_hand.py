@@ -50,6 +50,14 @@ def test_photos_go_by_their_names_or_their_files(photos, tmp_path):
     }
 
 
+def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path):
+    header = "image,heads,checked"
+    file = by_hand(tmp_path, "a.png,5,yes", "b.png,7,no", header=header)
+    assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {"a.png": 5}
+    with pytest.raises(InputError, match="no photo is checked in it"):
+        read_by_hand(by_hand(tmp_path, "b.png,7,no", header=header), photos)
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [

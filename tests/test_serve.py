@@ -56,10 +56,18 @@ def test_a_page_of_another_name_is_not_answered(page):
 
 
 def test_the_page_learns_how_the_detector_counts(page):
-    assert ask(f"{page}/model").json() == {
+    facts = ask(f"{page}/model").json()
+    thresholds = facts.pop("thresholds")
+    assert (thresholds[0], thresholds[-1]) == (0.1, 0.98)  # no lower than scores are given
+    students = facts.pop("student_95")
+    assert (len(students), students[0], students[-1]) == (99, 12.706, pytest.approx(1.984, abs=0.001))
+    assert facts == {
         "name": "tiny",
         "threshold": 0.5,
         "floor": 0.1,
+        "error": {"margin": 1.96 * 3, "mean_heads": 4.0},
+        "own_worth": 2,
+        "shared": 0.6,
         "enough_heads": 10,
         "head_metres": [0.005, 0.4],
         "counts_header": list(COUNTS_HEADER),
@@ -120,12 +128,10 @@ def test_a_full_disk_is_one_line(page, photo, monkeypatch):
     )
 
 
-def test_the_interval_is_that_of_a_count(page, photo, tmp_path):
-    """2 ± 1.96 · 3, from no fewer than none."""
-    assert ask(f"{page}/detect", photo.read_bytes()).json()["interval"] == pytest.approx([0, 7.88])
+def test_the_error_of_counts_is_known_where_it_was_measured(tmp_path):
     write_tiny_model(tmp_path, "bare")
     with served(serve.create_app(load(tmp_path / "bare.onnx"))) as bare:
-        assert ask(f"{bare}/detect", photo.read_bytes()).json()["interval"] is None
+        assert ask(f"{bare}/model").json()["error"] is None
 
 
 def test_what_a_count_warns_of_is_said(tmp_path):

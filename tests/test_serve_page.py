@@ -16,15 +16,19 @@ from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_play
 from serving import served, write_three_heads
 from tiny_model import red_cells, write_judged_model
 from wheatear import load
+from wheatear.by_hand import threshold_for
 from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset
 from wheatear.detections import read_csv
+from wheatear.folders import Folder
 from wheatear.serve.app import create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 expect.set_options(timeout=30_000)  # other work may have the processor
+# 1.5 ± √((12.706 · 0.5)² + (0.6 · 0.98)²), as in test_folders
+THREE_HEADS = "3 heads in 2 of 3 photos, 1.5 a photo (likely 0.0 to 7.9), by tiny"
 WIDTH, HEIGHT, CELL = 120, 80, (30, 20)  # pixels; a photo's cells are the heads of the tiny model
 
 
@@ -118,7 +122,7 @@ def test_photos_are_counted_one_after_the_other(page, photos):
     expect(lines(page).nth(0)).to_have_text(re.compile(r"^a\.png2likely 1 to 3$"))
     expect(lines(page).nth(1)).to_have_text(re.compile(r"^b, of June\.png1likely 0 to 2$"))
     expect(lines(page).nth(2)).to_have_text(re.compile(r"^c\.jpgis not an image, or cut short"))
-    expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")
+    expect(page.locator("#total")).to_have_text(THREE_HEADS)
     page.set_input_files("#files", photos[:1])
     expect(lines(page)).to_have_count(3)  # given twice, counted once
 
@@ -138,7 +142,7 @@ def test_a_photo_is_left_out(page, photos, tmp_path):
     shutil.copy(photos[0], tmp_path / "other" / "a.webp")
     page.set_input_files("#files", tmp_path / "other" / "a.webp")
     page.click("#leave")
-    expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")  # its namesake's turn
+    expect(page.locator("#total")).to_have_text(THREE_HEADS)  # its namesake's turn
     lines(page).nth(2).click()
     page.click("#leave")
     lines(page).nth(0).click()
@@ -159,6 +163,78 @@ def test_a_lower_score_finds_more_and_has_no_interval(page, photos):
     page.click("#own")
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
     expect(page.locator("#own")).to_be_disabled()
+
+
+def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos, tmp_path):
+    """In heads a photo, or of the ground where it is known."""
+    add(page, photos[:2])
+    counts = rows(saved(page, "#counts")[1])
+    low, high = folder_of(counts).per_photo.interval()
+    expect(page.locator("#total")).to_contain_text(f", 1.5 a photo (likely {low:.1f} to {high:.1f}), ")
+    page.locator("#metres").fill("0.6")  # so 0.24 m² of ground in each
+    counts = rows(saved(page, "#counts")[1])
+    low, high = folder_of(counts).per_m2.interval()
+    expect(page.locator("#total")).to_contain_text(f", 6.3 a m² (likely {low:.1f} to {high:.1f}), ")
+    page.locator("#threshold").fill("0.2")
+    expect(page.locator("#total")).to_contain_text(", 8.3 a m², ")  # nobody measured what it errs by
+
+
+def folder_of(counts: list[dict[str, str]]) -> Folder:
+    folder = Folder()
+    for row in counts:
+        folder.add(row)
+    return folder
+
+
+def test_a_checked_photo_stays_as_it_is(page, photos):
+    add(page, photos[:2])
+    click(page, 0, 0)
+    page.check("#checked")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · checked")
+    page.locator("#threshold").fill("0.2")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · checked")
+    first, second = rows(saved(page, "#counts")[1])
+    assert [first[name] for name in ("heads", "heads_low", "removed", "added", "checked")] == [
+        "1", "", "1", "0", "yes",
+    ]  # fmt: skip
+    assert second["checked"] == "no"
+    lines(page).nth(1).click()
+    expect(page.locator("#checked")).not_to_be_checked()
+    lines(page).nth(0).click()
+    page.uncheck("#checked")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · mended")
+
+
+@pytest.mark.parametrize("removed", [[], [(0, 0)], [(1, 1)], [(0, 0), (1, 1)]])
+@pytest.mark.parametrize("drawn", [0, 1, 2])
+def test_the_threshold_by_checked_photos_is_that_of_a_count_by_hand(page, photos, removed, drawn):
+    add(page, photos[:1])
+    expect(page.locator("#fit")).to_be_disabled()
+    for row, column in removed:
+        click(page, row, column)
+    for i in range(drawn):
+        drag(page, 65 + 25 * i, 2, 80 + 25 * i, 14)
+    page.check("#checked")
+    page.click("#fit")
+    threshold = threshold_for(np.array([0.8, 0.55, 0.2]), 2 - len(removed) + drawn, 1, own=0.5, floor=0.1)
+    expect(page.locator("#score")).to_have_text(f"{threshold:.2f}")
+
+
+def test_the_others_are_counted_by_the_checked_photos(page, photos, tmp_path):
+    """And as sure as at the detector's own threshold."""
+    for name in ("x.png", "y.png"):
+        shutil.copy(photos[0], tmp_path / name)
+    add(page, [photos[0], tmp_path / "x.png", tmp_path / "y.png"])
+    for i in range(2):
+        lines(page).nth(i).click()
+        click(page, 1, 1)
+        page.check("#checked")
+    page.click("#fit")
+    expect(page.locator("#score")).to_have_text("0.53")  # half-way to 0.56
+    expect(lines(page).nth(2)).to_have_text(re.compile("^y.png2likely 1 to 3$"))
+    expect(page.locator("#total")).to_contain_text("(likely")
+    page.click("#own")
+    expect(page.locator("#score")).to_have_text("0.50")
 
 
 def test_boxes_are_drawn_around_the_heads(page, photos):
@@ -274,11 +350,11 @@ def test_the_counts_are_a_table(page, photos):
     name, content = saved(page, "#counts")
     first, second = rows(content)
     assert name == "counts.csv"
-    assert tuple(first) == (*COUNTS_HEADER, "removed", "added")
+    assert tuple(first) == (*COUNTS_HEADER, "removed", "added", "checked")
     assert first == {
         "image": "a.png", "heads": "1", "heads_low": "", "heads_high": "", "area_m2": "0.2400", "heads_per_m2": "4.17",
         "heads_per_m2_low": "", "heads_per_m2_high": "", "width": "120", "height": "80", "warnings": "",
-        "removed": "1", "added": "0",
+        "removed": "1", "added": "0", "checked": "no",
     }  # fmt: skip
     assert (second["image"], second["heads_low"], second["heads_high"]) == ("b, of June.png", "0.0", "2.0")
     assert (second["heads_per_m2_low"], second["heads_per_m2_high"]) == ("0.08", "8.25")
@@ -334,7 +410,7 @@ def test_what_is_drawn_of_a_photo_stays_out_of_the_next(page, photos):
     page.keyboard.press("ArrowDown")
     expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
     page.mouse.up()
-    expect(page.locator("#total")).to_have_text("3 heads in 2 of 3 photos, by tiny")
+    expect(page.locator("#total")).to_have_text(THREE_HEADS)
 
 
 def test_a_photo_that_was_mended_is_shown_anew(page, tmp_path):
@@ -405,7 +481,7 @@ def test_counting_goes_on_after_the_program_was_started_again(page, photos):
     expect(page.locator("#again")).to_be_visible()
     page.unroute("**/*")
     page.click("#again")
-    expect(page.locator("#total")).to_have_text("3 heads in 2 photos, by tiny")
+    expect(page.locator("#total")).to_have_text(THREE_HEADS.replace(" of 3", ""))
     expect(page.locator("#again")).to_be_hidden()
 
 

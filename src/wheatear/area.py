@@ -146,12 +146,17 @@ class CountingError:
     mean_heads: float
     interval_factor: float = 1.0
 
+    @property
+    def margin(self) -> float:
+        """Heads to each side of a count that is no more than mean_heads."""
+        return NORMAL_95 * self.rmse * self.interval_factor
+
     def around(self, heads: int) -> Interval:
         """Count ± 1.96 RMSE × interval_factor, and in proportion where there are more heads than in val's mean photo.
 
         In proportion, and not by the root of the number, as the errors within one field go the same way.
         """
-        margin = NORMAL_95 * self.rmse * self.interval_factor * max(1.0, heads / self.mean_heads)
+        margin = self.margin * max(1.0, heads / self.mean_heads)
         return Interval(max(0.0, heads - margin), heads + margin)
 
 

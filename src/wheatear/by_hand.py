@@ -36,8 +36,9 @@ class ByHand(NamedTuple):
 def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     """The heads of the photos that a csv has rows of, whose columns are COLUMNS and any others.
 
-    image: a photo's name in the tables of a count, or that of its file where no other has it. InputError, with the
-    row, for one that is no photo of these, is there twice, or whose heads are no whole number; and for none at all.
+    image: a photo's name in the tables of a count, or that of its file where no other has it. Rows with "no" in a
+    column "checked", as the page in a browser writes it, are left out. InputError, with the row, for one that is no
+    photo of these, is there twice, or whose heads are no whole number; and for none at all.
     """
     header, rows = read_table(file)
     require(file, header, *COLUMNS)
@@ -47,6 +48,8 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         files[photo.path.name].append(photo)
     counted: dict[Photo, int] = {}
     for line, row in rows:
+        if row.get("checked") == "no":
+            continue
         place, image = f"{file}, line {line}", row["image"]
         known = [names[image]] if image in names else files[PurePosixPath(image).name]
         if len(known) != 1:
@@ -65,7 +68,8 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
             )
         counted[photo] = int(row["heads"])
     if not counted:
-        raise InputError(f"{file}: has no rows; count the heads of some of the photos, best of five or more")
+        what = "no photo is checked in it" if rows else "has no rows"
+        raise InputError(f"{file}: {what}; count the heads of some of the photos, best of five or more")
     return counted
 
 
@@ -83,13 +87,18 @@ def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx
     return ByHand(threshold, photos, heads, found, found_now)
 
 
+def thresholds_from(floor: float) -> np.ndarray:
+    """The score thresholds that one for a field is looked for among, (T,), rising; none below floor."""
+    return SCORE_THRESHOLDS[floor <= SCORE_THRESHOLDS]
+
+
 def threshold_for(scores: np.ndarray, heads: int, photos: int, own: float, floor: float) -> float:
     """The score threshold, of two decimals, for a field by some photos with so many heads together.
 
     That at which as many of their scores (N,) count, as far as there is one, drawn to the detector's own as if
     OWN_WORTH photos more had spoken for it. None below floor, under which the detector gives no scores.
     """
-    candidates = SCORE_THRESHOLDS[floor <= SCORE_THRESHOLDS]
+    candidates = thresholds_from(floor)
     found = (scores >= candidates[:, None].astype(np.float32)).sum(1)
     best = candidates[np.lexsort((abs(candidates - own), abs(found - heads)))[0]]
     return round(float(own + (best - own) * photos / (photos + OWN_WORTH)), 2)

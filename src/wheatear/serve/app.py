@@ -20,11 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wheatear.area import Scale
+from wheatear.by_hand import OWN_WORTH, thresholds_from
 from wheatear.count import COUNTS_HEADER, counting_error_of
 from wheatear.data.coco import CATEGORIES
 from wheatear.detections import HEADER
 from wheatear.detector import Detector
 from wheatear.errors import InputError
+from wheatear.folders import SHARED, student_95
 from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
 from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
 from wheatear.raster import opened_pixels
@@ -33,6 +35,7 @@ from wheatear.sized import HeadPx, detect_sized
 HOST = "127.0.0.1"  # whoever is on the same network shall not see it
 LARGEST = 512 * 1024**2  # bytes of a photo: 178 megapixels of 24 bits, not compressed
 PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
+MANY = 100  # photos, from which on the page takes a mean's interval to be as wide as if it were of so many
 HEADERS = {
     # It loads nothing from elsewhere, and no page of elsewhere shows it in a frame.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -78,12 +81,22 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
 
 
 def facts_of(detector: Detector) -> dict[str, Any]:
-    """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo."""
+    """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo.
+
+    error: of counts at the detector's own threshold (`CountingError`), None where nobody measured it. thresholds and
+    own_worth are for one by hand (`by_hand`), shared and student_95 (of 2 photos, 3, …) for a mean (`folders`).
+    """
     card = detector.card
+    error = counting_error_of(detector, card.threshold_to_count())
     return {
         "name": card.name,
         "threshold": card.threshold_to_count(),
         "floor": card.score_floor,
+        "error": None if error is None else {"margin": error.margin, "mean_heads": error.mean_heads},
+        "thresholds": thresholds_from(card.score_floor).tolist(),
+        "own_worth": OWN_WORTH,
+        "shared": SHARED,
+        "student_95": [student_95(photos - 1) for photos in range(2, MANY + 1)],
         "enough_heads": ENOUGH_HEADS,
         "head_metres": [SHORTEST_HEAD, LONGEST_HEAD],
         "counts_header": COUNTS_HEADER,
@@ -96,21 +109,18 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
     """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
 
     boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. scores: not rounded, as whoever counts
-    compares them. interval: of the count at the detector's own threshold, None where nobody measured its error.
-    area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be read or run.
+    compares them. area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be read or run.
     """
     card = detector.card
     with opened_pixels(photo) as pixels:
         sized = detect_sized(detector, pixels, card.score_floor, head_px)
         ground = ground_of(photo, pixels, Scale())
     heads, counted = sized.heads, sized.heads.above(card.threshold_to_count())
-    error = counting_error_of(detector, card.threshold_to_count())
     return {
         "width": heads.width,
         "height": heads.height,
         "boxes": np.round(heads.boxes.astype(float), 2).tolist(),
         "scores": heads.scores.astype(float).tolist(),
-        "interval": None if error is None else list(error.around(len(counted))),
         "area_m2": ground.area_m2,
         "warnings": [*ground.warnings, *size_warnings(sized._replace(heads=counted), card.head_px)],
     }

@@ -13,8 +13,8 @@ const FIRST_SIDE = 0.07; // of the photo's width, of a box placed where there is
 const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
-// {file, state, error, width, height, boxes, scores, interval, area_m2, warnings, removed, added, button}; a state is
-// waiting, busy, done, failed (try it again) or refused
+// {file, state, error, width, height, boxes, scores, area_m2, warnings, removed, added, checked, button}; a state is
+// waiting, busy, done, failed (try it again) or refused; checked is the threshold at which its boxes were found right
 const photos = [];
 let shown = null;
 let bitmap = null; // of the photo shown, once it is opened
@@ -23,6 +23,7 @@ let dragged = null; // [x1, y1, x2, y2] while a box is drawn
 let chosen = null; // one of `mendable`, by the keyboard
 let isPlacing = false; // whether `dragged` is moved by the keyboard
 let threshold = model.threshold;
+let fitted = null; // the threshold by checked photos
 let counting = false;
 let unsaved = false;
 
@@ -39,16 +40,19 @@ function iou(one, other) {
 // what there is
 
 // Scores are those of 32 bits that the detector gives, and compared as `wheatear count` compares them.
-const isSure = (score) => score >= Math.fround(threshold);
+const isSure = (score, limit) => score >= Math.fround(limit);
+const limitOf = (photo) => photo.checked ?? threshold;
 const found = (photo) =>
   photo.scores.flatMap((score, i) =>
-    isSure(score) && !photo.added.some((box) => iou(box, photo.boxes[i]) >= SAME) ? [i] : [],
+    isSure(score, limitOf(photo)) && !photo.added.some((box) => iou(box, photo.boxes[i]) >= SAME) ? [i] : [],
   );
 const kept = (photo) => found(photo).filter((i) => !photo.removed.has(i));
 const count = (photo) => kept(photo).length + photo.added.length;
 const done = () => photos.filter((photo) => photo.state === "done");
 const isMended = (photo) => photo.added.length > 0 || found(photo).length > kept(photo).length;
+const isChecked = (photo) => photo.checked !== null;
 const isOwn = () => threshold === model.threshold;
+const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 const heads = (number) => `${number.toLocaleString("en")} ${number === 1 ? "head" : "heads"}`;
 
 const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) || null;
@@ -67,6 +71,33 @@ const mendable = (photo) => [
   ...photo.added.map((box) => ({ box, i: null })),
 ];
 
+// What counts are off by is known at the detector's own threshold, and is no more at one by photos of the field.
+const isErrorKnown = () => model.error && (isOwn() || threshold === fitted);
+const margin = (number) => model.error.margin * Math.max(1, number / model.error.mean_heads);
+const likely = (low, high, digits) => `likely ${low.toFixed(digits)} to ${high.toFixed(digits)}`;
+
+function interval(photo) {
+  if (isChecked(photo) || isMended(photo) || !isErrorKnown()) return null;
+  const number = count(photo);
+  return [Math.max(0, number - margin(number)), number + margin(number)];
+}
+
+// Of all photos, as of a folder's by `wheatear count`: heads to photos, or to the ground where all of it is known.
+function meanOf(photos) {
+  const numbers = photos.map(count);
+  const [of, unit] = photos.every(area) ? [photos.map(area), "a m²"] : [photos.map(() => 1), "a photo"];
+  const ratio = sum(numbers) / sum(of);
+  const text = `${ratio.toFixed(1)} ${unit}`;
+  if (!isErrorKnown()) return text;
+  const many = photos.length;
+  const squares = sum(numbers.map((number, i) => (number - ratio * of[i]) ** 2));
+  const error = Math.sqrt((squares * many) / (many - 1)) / sum(of);
+  const margins = sum(photos.map((photo, i) => (isChecked(photo) ? 0 : margin(numbers[i]))));
+  const student = model.student_95[Math.min(many - 2, model.student_95.length - 1)];
+  const half = Math.hypot(student * error, (model.shared * margins) / sum(of));
+  return `${text} (${likely(Math.max(0, ratio - half), ratio + half, 1)})`;
+}
+
 const middle = (numbers) => [...numbers].sort((one, other) => one - other)[numbers.length >> 1];
 
 function warningsOf(photo) {
@@ -82,8 +113,10 @@ function warningsOf(photo) {
 function describe(photo) {
   if (photo.state !== "done") return { waiting: "waits", busy: "is being counted" }[photo.state] ?? photo.error;
   const parts = [];
-  if (isMended(photo)) parts.push("mended");
-  else if (photo.interval && isOwn()) parts.push(`likely ${photo.interval.map(Math.round).join(" to ")}`);
+  const ends = interval(photo);
+  if (isChecked(photo)) parts.push("checked");
+  else if (isMended(photo)) parts.push("mended");
+  else if (ends) parts.push(likely(...ends, 0));
   if (area(photo)) parts.push(`${(count(photo) / area(photo)).toFixed(1)} a m²`);
   return [...parts, ...warningsOf(photo)].join(" · ");
 }
@@ -105,7 +138,7 @@ function add(files) {
     } else if (!photos.some((photo) => isSame(photo.file, file))) {
       const state = namesake ? "refused" : "waiting";
       const error = namesake ? "shares its name with another photo; rename one" : "";
-      const photo = { file, state, error, removed: new Set(), added: [] };
+      const photo = { file, state, error, removed: new Set(), added: [], checked: null };
       photos.push(Object.assign(photo, { button: line(photo) }));
     }
   }
@@ -180,12 +213,12 @@ function list() {
     more.textContent = describe(photo);
   });
   const counted = done();
-  const sum = counted.reduce((total, photo) => total + count(photo), 0);
   const of = counted.length === photos.length ? "" : ` of ${photos.length}`;
   const isWaiting = photos.some(({ state }) => state === "waiting");
-  const total = `${heads(sum)} in ${counted.length}${of} ${photos.length === 1 ? "photo" : "photos"}, by ${model.name}`;
+  const parts = [`${heads(sum(counted.map(count)))} in ${counted.length}${of} ${photos.length === 1 ? "photo" : "photos"}`];
+  if (counted.length > 1) parts.push(meanOf(counted));
   $("total").setAttribute("aria-live", counting ? "off" : "polite");
-  say("total", photos.length ? total : "");
+  say("total", photos.length ? [...parts, `by ${model.name}`].join(", ") : "");
   $("again").hidden = counting || !isWaiting;
   for (const id of ["counts", "heads", "labels"]) $(id).disabled = !counted.length;
 }
@@ -233,6 +266,9 @@ function draw() {
   $("leave").hidden = !photo;
   $("score").textContent = threshold.toFixed(2);
   $("own").disabled = isOwn();
+  $("fit").disabled = !photos.some(isChecked);
+  $("checking").hidden = !isDone;
+  $("checked").checked = isDone && isChecked(photo);
   if (!photo) {
     $("canvas").hidden = true;
     return say("said", START);
@@ -439,10 +475,10 @@ function save(content, name, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// The columns of `wheatear count`, and two more.
+// The columns of `wheatear count`, and three more.
 function countsTable() {
   const rows = done().map((photo) => {
-    const ends = photo.interval && isOwn() && !isMended(photo) ? photo.interval : [null, null];
+    const ends = interval(photo) ?? [null, null];
     const fixed = (number, digits) => (number === null ? "" : number.toFixed(digits));
     const perArea = (number) => (number === null || !area(photo) ? "" : (number / area(photo)).toFixed(2));
     return [
@@ -454,11 +490,12 @@ function countsTable() {
       photo.width,
       photo.height,
       warningsOf(photo).join("; "),
-      photo.scores.filter(isSure).length - kept(photo).length,
+      photo.scores.filter((score) => isSure(score, limitOf(photo))).length - kept(photo).length,
       photo.added.length,
+      isChecked(photo) ? "yes" : "no",
     ];
   });
-  return csv([[...model.counts_header, "removed", "added"], ...rows]);
+  return csv([[...model.counts_header, "removed", "added", "checked"], ...rows]);
 }
 
 const headsTable = () =>
@@ -521,9 +558,32 @@ function setThreshold(value) {
   again();
 }
 
+// By the checked photos, as `wheatear count --by-hand` does it: where as many are found, drawn to the detector's own.
+function fit() {
+  const checked = photos.filter(isChecked);
+  const wanted = sum(checked.map(count));
+  const scores = checked.flatMap((photo) => photo.scores);
+  const off = (limit) => Math.abs(scores.filter((score) => isSure(score, limit)).length - wanted);
+  const far = (limit) => Math.abs(limit - model.threshold);
+  const best = model.thresholds.reduce((least, limit) => {
+    const difference = off(limit) - off(least);
+    return difference < 0 || (difference === 0 && far(limit) < far(least)) ? limit : least;
+  });
+  const share = checked.length / (checked.length + model.own_worth);
+  fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
+  setThreshold(fitted);
+}
+
 $("threshold").min = model.floor;
 $("threshold").addEventListener("input", () => setThreshold($("threshold").valueAsNumber));
 $("own").addEventListener("click", () => setThreshold(model.threshold));
+$("fit").addEventListener("click", fit);
+$("checked").addEventListener("input", () => {
+  photos[shown].checked = $("checked").checked ? threshold : null;
+  unsaved = true;
+  forget();
+  again();
+});
 $("again").addEventListener("click", () => {
   photos[shown].button.focus();
   countAll();

@@ -109,7 +109,8 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
     """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
 
     boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. scores: not rounded, as whoever counts
-    compares them. area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be read or run.
+    compares them. area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be
+    read or run.
     """
     card = detector.card
     with opened_pixels(photo) as pixels:

@@ -68,6 +68,8 @@ def test_the_page_learns_how_the_detector_counts(page):
         "error": {"margin": 1.96 * 3, "mean_heads": 4.0},
         "own_worth": 2,
         "shared": 0.6,
+        "trained_px": 75.0,
+        "usual_px": pytest.approx([63.07, 106.07], abs=0.01),
         "enough_heads": 10,
         "head_metres": [0.005, 0.4],
         "counts_header": list(COUNTS_HEADER),
@@ -132,6 +134,12 @@ def test_the_error_of_counts_is_known_where_it_was_measured(tmp_path):
     write_tiny_model(tmp_path, "bare")
     with served(serve.create_app(load(tmp_path / "bare.onnx"))) as bare:
         assert ask(f"{bare}/model").json()["error"] is None
+
+
+def test_photos_that_were_resized_say_by_what(detector, photo):
+    assert serve.found_in(detector, photo)["resized_by"] is None
+    assert serve.found_in(detector, photo, 50.0)["resized_by"] == 50
+    assert serve.facts_of(detector, 50.0)["usual_px"] is None
 
 
 def test_what_a_count_warns_of_is_said(tmp_path):

@@ -237,6 +237,17 @@ def test_the_others_are_counted_by_the_checked_photos(page, photos, tmp_path):
     expect(page.locator("#score")).to_have_text("0.50")
 
 
+@pytest.mark.parametrize(("number", "says"), [(9, False), (10, True)])
+def test_checked_heads_of_another_size_are_told(page, tmp_path, number, says):
+    """24 px, where the model knows 75."""
+    cells = [(row, column) for row in range(4) for column in range(4)]
+    Image.fromarray(red_cells(cells[:number])).save(tmp_path / "a.png")
+    add(page, [tmp_path / "a.png"])
+    page.check("#checked")
+    page.click("#fit")
+    expect(page.locator("#at")).to_have_text(re.compile("have 24 px.*--head-px 24$") if says else "")
+
+
 def test_boxes_are_drawn_around_the_heads(page, photos):
     add(page, photos[:1])
     edge = (15, 19)  # below the first cell's middle, inside its lower edge

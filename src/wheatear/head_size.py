@@ -7,7 +7,7 @@ Letters: N detections.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from math import ceil, log2, sqrt
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -46,8 +46,13 @@ class HeadSize:
         """px where it is so far from trained_px that the photo is better resized, else None."""
         if self.px is None:
             return None
-        is_far_off = _is_small(self.px, self.trained_px) or log2(self.px / self.trained_px) >= LARGER
-        return self.px if is_far_off else None
+        smallest, largest = usual_px(self.trained_px)
+        return None if smallest < self.px < largest else self.px
+
+
+def usual_px(trained_px: float) -> tuple[float, float]:
+    """Between which sizes of heads a photo is left as it is."""
+    return trained_px * 2**-SMALLER, trained_px * 2**LARGER
 
 
 def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, trained_px: float) -> HeadSize:
@@ -112,7 +117,7 @@ def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
 
 
 def _is_small(px: float, trained_px: float) -> bool:
-    return log2(px / trained_px) <= -SMALLER
+    return px <= usual_px(trained_px)[0]
 
 
 def _sizes(heads: Detections) -> np.ndarray:

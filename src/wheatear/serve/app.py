@@ -28,6 +28,7 @@ from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.folders import SHARED, student_95
 from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
+from wheatear.head_size import usual_px
 from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
 from wheatear.raster import opened_pixels
 from wheatear.sized import HeadPx, detect_sized
@@ -50,7 +51,7 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     one_at_a_time = anyio.Lock()  # a photo has all cores
 
     async def model(_: Request) -> Response:
-        return JSONResponse(facts_of(detector))
+        return JSONResponse(facts_of(detector, head_px))
 
     async def detect(request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -80,11 +81,12 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     )
 
 
-def facts_of(detector: Detector) -> dict[str, Any]:
+def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
     """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo.
 
     error: of counts at the detector's own threshold (`CountingError`), None where nobody measured it. thresholds and
     own_worth are for one by hand (`by_hand`), shared and student_95 (of 2 photos, 3, …) for a mean (`folders`).
+    usual_px: sizes of heads at which photos are looked at as they are; None where the user has told the size.
     """
     card = detector.card
     error = counting_error_of(detector, card.threshold_to_count())
@@ -98,6 +100,8 @@ def facts_of(detector: Detector) -> dict[str, Any]:
         "shared": SHARED,
         "student_95": [student_95(photos - 1) for photos in range(2, MANY + 1)],
         "enough_heads": ENOUGH_HEADS,
+        "trained_px": card.head_px,
+        "usual_px": usual_px(card.head_px) if head_px is None else None,
         "head_metres": [SHORTEST_HEAD, LONGEST_HEAD],
         "counts_header": COUNTS_HEADER,
         "heads_header": HEADER,
@@ -109,8 +113,8 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
     """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
 
     boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. scores: not rounded, as whoever counts
-    compares them. area_m2: of the ground, None unless the photo has coordinates. InputError where the photo cannot be
-    read or run.
+    compares them. resized_by: the size of heads that it was resized by, None where it was not. area_m2: of the ground,
+    None unless the photo has coordinates. InputError where the photo cannot be read or run.
     """
     card = detector.card
     with opened_pixels(photo) as pixels:
@@ -122,6 +126,7 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
         "height": heads.height,
         "boxes": np.round(heads.boxes.astype(float), 2).tolist(),
         "scores": heads.scores.astype(float).tolist(),
+        "resized_by": sized.resized_by,
         "area_m2": ground.area_m2,
         "warnings": [*ground.warnings, *size_warnings(sized._replace(heads=counted), card.head_px)],
     }

@@ -13,8 +13,9 @@ const FIRST_SIDE = 0.07; // of the photo's width, of a box placed where there is
 const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
-// {file, state, error, width, height, boxes, scores, area_m2, warnings, removed, added, checked, button}; a state is
-// waiting, busy, done, failed (try it again) or refused; checked is the threshold at which its boxes were found right
+// {file, state, error, width, height, boxes, scores, resized_by, area_m2, warnings, removed, added, checked, button};
+// a state is waiting, busy, done, failed (try it again) or refused; checked is the threshold at which its boxes were
+// found right
 const photos = [];
 let shown = null;
 let bitmap = null; // of the photo shown, once it is opened
@@ -572,6 +573,18 @@ function fit() {
   const share = checked.length / (checked.length + model.own_worth);
   fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
   setThreshold(fitted);
+  say("at", sizeHint(checked));
+}
+
+// Heads far smaller or larger than those it knows are found better once the detector is told.
+function sizeHint(checked) {
+  const boxes = checked.filter((photo) => photo.resized_by === null).flatMap(boxesOf);
+  if (!model.usual_px || boxes.length < model.enough_heads) return "";
+  const px = Math.sqrt(middle(boxes.map(({ box }) => surface(box))));
+  const [smallest, largest] = model.usual_px;
+  if (smallest < px && px < largest) return "";
+  const told = Math.round(px);
+  return `These heads have ${told} px, and the detector knows ${Math.round(model.trained_px)}: it finds them better if started with --head-px ${told}`;
 }
 
 $("threshold").min = model.floor;

@@ -95,14 +95,21 @@ def shapes_of_the_looks_at(pixels: InMemory) -> list[tuple[int, ...]]:
 
 def test_every_look_costs_the_same():
     seen = shapes_of_the_looks_at(field(60, 5200, 5200))
-    assert len(seen) == FEW_PLACES * len(SCALES)
-    assert {side for shape in seen for side in shape} <= {WINDOW - 1, WINDOW, WINDOW + 1}
+    assert seen[:2] == [(325, 325), (650, 650)]  # of the whole photo
+    assert len(seen) == 2 + FEW_PLACES * len(SCALES)
+    assert {side for shape in seen[2:] for side in shape} <= {WINDOW - 1, WINDOW, WINDOW + 1}
+
+
+def test_a_photo_too_large_to_be_seen_whole_is_not_taken_for_one_of_near_heads():
+    """Otherwise a mosaic would be read in windows of ten thousand pixels."""
+    strip = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), (400, 10400, 3))
+    assert len(shapes_of_the_looks_at(InMemory(strip))) == PLACES * len(SCALES)
 
 
 def test_a_look_at_the_whole_photo_is_taken_once():
     seen = shapes_of_the_looks_at(field(60, 1024, 1024))
-    assert [seen.count((side, side)) for side in (256, 512, 1024)] == [1, 1, 1]
-    assert len(seen) == 3 + 2 * FEW_PLACES
+    assert [seen.count((side, side)) for side in (64, 128, 256, 512, 1024)] == [1, 1, 1, 1, 1]
+    assert len(seen) == 5 + 2 * FEW_PLACES
 
 
 def test_too_few_heads_are_not_measured():
@@ -200,7 +207,7 @@ def test_a_photo_is_given_as_to_detect(tmp_path, monkeypatch):
         detector.detect(image, head_px=float("inf"))
 
 
-def found_at(looks, side=300):
+def found_at(looks, side=304):
     """The size that is estimated of a photo of side² pixels, given (size, score, number) of what is found by scale."""
     by_side = {round(side * scale): found for scale, found in looks.items()}
 
@@ -226,11 +233,19 @@ def found_at(looks, side=300):
         ({0.5: [(60, 0.62, 10)], 1.0: [(60, 0.8, 3)]}, 120),  # three say less than ten
         ({0.5: [(60, 0.5, 10)], 1.0: [(60, 0.6, 6)]}, None),  # a few sure ones more than many doubtful ones
         ({0.5: [(60, 0.9, 5)]}, 120),
-        ({0.5: [(60, 0.9, 4)]}, None),
+        ({0.5: [(60, 0.6, 4)]}, 120),  # near ones, which are few in a photo: 0.35 is 0.59²
+        ({0.5: [(60, 0.6, 1)]}, 120),
+        ({0.5: [(60, 0.58, 4)]}, None),
+        ({2.0: [(60, 0.9, 4)]}, None),  # a few small ones may be parts of a near one
+        ({0.25: [(60, 0.6, 2)], 0.5: [(60, 0.5, 8)]}, 240),
     ],
 )
 def test_the_scale_that_counts_by_hand(looks, size):
     assert found_at(looks) == size
+
+
+def test_heads_half_as_long_as_the_photo():
+    assert found_at({0.0625: [(30, 0.9, 2)]}, side=1024) == 480
 
 
 @pytest.mark.parametrize("edge", range(4))

@@ -17,8 +17,9 @@ from wheatear.pixels import Pixels, Window
 from wheatear.tiles import SIZE, run_scaled
 
 # An octave apart, as the detector learned heads of half an octave more and less: heads from four times smaller to four
-# times larger than its own.
+# times larger than its own; and sixteen times in a photo that is seen whole so, as one of a few heads is.
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+NEAR_SCALES = (0.0625, 0.125)
 WINDOW = 640  # pixels of the detector: room for about 20 heads, at 0.4 of the cost of a 1024² photo
 FEW_PLACES, PLACES = 3, 12  # the first are enough where heads are sure; alleys and bare soil take more
 CANDIDATES = 4 * PLACES  # places that are looked at for data
@@ -27,6 +28,7 @@ ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of th
 # Evidence below which nothing is measured either. Leaves of a photo with a few near heads, looked at large enough, are
 # many small heads of up to 0.35; true small ones, as they fill the view, had 0.37 and more.
 EVIDENCE, EVIDENCE_OF_SMALL = 0.28, 0.36
+NEAR_EVIDENCE = 0.35  # of a few near heads, whatever their number; elsewhere leaves and soil had up to 0.25
 SURE = 0.5  # of the best score: the heads that are measured
 # Octaves: heads that are smaller or larger than those of its training by less are left as they are. Small ones are
 # missed sooner than large ones.
@@ -61,27 +63,44 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
     run: one run of the detector with a low score threshold.
     """
     places = _places(pixels)
-    looks: dict[float, dict[Window, Detections]] = {scale: {} for scale in SCALES}
+    is_whole = _is_whole(pixels, max(NEAR_SCALES))
+    scales = (*NEAR_SCALES, *SCALES) if is_whole else SCALES
+    looks: dict[float, dict[Window, Detections]] = {scale: {} for scale in scales}
+    found: dict[float, Detections] = {}
     for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
         for scale, looked in looks.items():
             windows = {_window(pixels, place, scale): None for place in some}  # in a small photo they are one
             looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
-        size = _size({scale: _joined(looked.values()) for scale, looked in looks.items()}, trained_px)
+        found = {scale: _joined(looked.values()) for scale, looked in looks.items()}
+        size = _size(found, trained_px)
         if size is not None:
             return HeadSize(size, trained_px)
-    return HeadSize(None, trained_px)
+    return HeadSize(_near_size(found, trained_px) if is_whole else None, trained_px)
 
 
 def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
     """The median of the sure heads at the best scale, None where there are too few."""
     evidence = {scale: _evidence(heads, scale, trained_px) for scale, heads in looks.items()}
-    best = max(SCALES, key=evidence.__getitem__)
+    best = max(evidence, key=evidence.__getitem__)
     heads = looks[best]
     if len(heads) < ENOUGH / 2:
         return None
-    size = max(1.0, float(np.median(_sizes(heads.above(SURE * float(heads.scores.max()))))))
+    size = _median_of_sure(heads)
     least = EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE
     return size if evidence[best] >= least else None
+
+
+def _near_size(looks: dict[float, Detections], trained_px: float) -> float | None:
+    """The same of a few heads, which are not small: one is enough if it is sure."""
+    evidence = {
+        scale: _mean_evidence(heads, scale, trained_px) for scale, heads in looks.items() if scale <= 1
+    }
+    best = max(evidence, key=evidence.__getitem__)
+    return _median_of_sure(looks[best]) if evidence[best] >= NEAR_EVIDENCE else None
+
+
+def _median_of_sure(heads: Detections) -> float:
+    return max(1.0, float(np.median(_sizes(heads.above(SURE * float(heads.scores.max()))))))
 
 
 def _look(
@@ -106,6 +125,11 @@ def _uncut(heads: Detections, margin: float) -> Detections:
 
 
 def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
+    """The mean one, less where there are few heads: 0..1."""
+    return _mean_evidence(heads, scale, trained_px) * sqrt(min(1.0, len(heads) / ENOUGH))
+
+
+def _mean_evidence(heads: Detections, scale: float, trained_px: float) -> float:
     """How sure the detector is on average, less by how far a head's size is off: 0..1.
 
     Scores are squared: leaves and stalks, looked at large enough, are many unlikely heads, and a photo may have few.
@@ -113,7 +137,7 @@ def _evidence(heads: Detections, scale: float, trained_px: float) -> float:
     if not len(heads):
         return 0.0
     fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
-    return float((heads.scores**2 * fit).mean()) * sqrt(min(1.0, len(heads) / ENOUGH))
+    return float((heads.scores**2 * fit).mean())
 
 
 def _is_small(px: float, trained_px: float) -> bool:
@@ -137,9 +161,14 @@ def _places(pixels: Pixels) -> list[tuple[float, float]]:
     return [place for place, share in zip(places, data, strict=True) if share > 0 and share >= least][:PLACES]
 
 
+def _is_whole(pixels: Pixels, scale: float) -> bool:
+    """Whether the detector sees all of the photo in one run."""
+    return max(pixels.height, pixels.width) * scale <= SIZE
+
+
 def _window(pixels: Pixels, place: tuple[float, float], scale: float) -> Window:
     """All of the photo where the detector sees it in one run, else a window seen as WINDOW² pixels."""
-    if max(pixels.height, pixels.width) * scale <= SIZE:
+    if _is_whole(pixels, scale):
         return Window(0, 0, pixels.height, pixels.width)
     side = ceil(WINDOW / scale)
     height, width = min(side, pixels.height), min(side, pixels.width)

@@ -1,0 +1,120 @@
+"""Photos of a few heads from near by: parts of photos, enlarged as if a camera had been held closer.
+
+    python bench/near.py DIR [--split val] [--model small] [--parts 60] [--seed 0]
+
+Of each photo, in an order drawn by the seed, a square of 256, 384 or 512 pixels is drawn and, where it shows 1 to 10
+heads (half of a box or more), enlarged to 2048 or 4096 pixels by turns; until there are so many. A photo without heads
+is enlarged as a whole, to twice its size. The heads are counted at the card's threshold, in three ways:
+  as it is  the photo as given
+  told      with `--head-px`: the median of the boxes, in pixels of the enlarged photo
+  auto      with `--head-px auto`, as `wheatear count` does by itself with photos of this size
+"measured" is how many photos auto measured, "an octave off" how many of these by half or by twice.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import log2
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from scales import resized
+from wheatear import Detector, load
+from wheatear.boxes import area, clip
+from wheatear.data.formats import read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import photos_of
+from wheatear.images import open_photo
+from wheatear.pixels import InMemory
+
+SIDES, ENLARGED = (256, 384, 512), (2048, 4096)  # pixels
+GROUPS = {"no heads": range(1), "1 to 3 heads": range(1, 4), "4 to 10 heads": range(4, 11)}
+
+
+@dataclass(frozen=True)
+class Near:
+    """image (S, S, 3) uint8; heads that it shows, and their median size in its pixels, 0 where there are none."""
+
+    image: np.ndarray
+    heads: int
+    px: float
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Heads that a photo shows, and that are counted in it by each way; its size as told, and as auto measured it."""
+
+    heads: int
+    as_it_is: int
+    told: int
+    auto: int
+    px: float
+    measured: float | None
+
+
+def parts(samples: Sequence[Sample], number: int, seed: int) -> Iterator[Near]:
+    """So many parts with heads, and before them the photos that have none."""
+    draw = np.random.default_rng(seed)
+    for sample in samples:
+        if not len(sample.boxes):
+            yield Near(resized(open_photo(sample.path), 2), 0, 0.0)
+    found = 0
+    for i in draw.permutation(len(samples)):
+        sample = samples[i]
+        side = int(draw.choice(SIDES))
+        left, top = (int(draw.integers(max(1, length - side))) for length in (sample.width, sample.height))
+        shown = sample.boxes - np.array([left, top] * 2)
+        boxes = shown[area(clip(shown, side, side)) >= area(shown) / 2]
+        if 1 <= len(boxes) <= 10:
+            factor = ENLARGED[found % 2] / side
+            image = open_photo(sample.path)[top : top + side, left : left + side]
+            yield Near(resized(image, factor), len(boxes), float(np.median(np.sqrt(area(boxes)))) * factor)
+            found += 1
+        if found == number:
+            return
+
+
+def counted(detector: Detector, photo: Near) -> Counted:
+    at = detector.card.threshold_to_count()
+    measured = detector.measure_heads(InMemory(photo.image))
+    as_it_is = len(detector.detect(photo.image, at))
+    sizes = (photo.px or None, measured.to_resize)
+    told, auto = (as_it_is if px is None else len(detector.detect(photo.image, at, px)) for px in sizes)
+    return Counted(photo.heads, as_it_is, told, auto, photo.px, measured.px)
+
+
+def row(name: str, group: Sequence[Counted]) -> str:
+    """A line of the table."""
+    maes = [np.mean([abs(getattr(c, way) - c.heads) for c in group]) for way in ("as_it_is", "told", "auto")]
+    sizes = [(c.px, c.measured) for c in group if c.measured]
+    off = sum(abs(log2(measured / px)) >= 1 for px, measured in sizes if px)
+    cells = " | ".join(f"{mae:.2f}" for mae in maes)
+    return f"| {name} | {len(group)} | {cells} | {len(sizes)} | {off} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--split", default=None)
+    parser.add_argument("--model", default="small")
+    parser.add_argument("--parts", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    detector = load(given.model)
+    samples = photos_of(read_dataset(given.folder), given.split, given.folder)
+    photos = track(parts(samples, given.parts, given.seed), "photos", transient=True)
+    every = [counted(detector, photo) for photo in photos]
+    print("| photos with | photos | count MAE as it is | told | auto | measured | an octave off |")
+    print("|---|---|---|---|---|---|---|")
+    for name, heads in GROUPS.items():
+        group = [c for c in every if c.heads in heads]
+        if group:
+            print(row(name, group))
+
+
+if __name__ == "__main__":
+    main()

@@ -245,7 +245,10 @@ def test_checked_heads_of_another_size_are_told(page, tmp_path, number, says):
     add(page, [tmp_path / "a.png"])
     page.check("#checked")
     page.click("#fit")
-    expect(page.locator("#at")).to_have_text(re.compile("have 24 px.*--head-px 24$") if says else "")
+    said = f"{number} heads in 1 checked photo; {number} are found now"
+    expect(page.locator("#at")).to_have_text(
+        re.compile(f"^{said}. These heads have 24 px.*--head-px 24$") if says else said
+    )
 
 
 def test_boxes_are_drawn_around_the_heads(page, photos):

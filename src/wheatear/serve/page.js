@@ -564,7 +564,8 @@ function fit() {
   const checked = photos.filter(isChecked);
   const wanted = sum(checked.map(count));
   const scores = checked.flatMap((photo) => photo.scores);
-  const off = (limit) => Math.abs(scores.filter((score) => isSure(score, limit)).length - wanted);
+  const foundAt = (limit) => scores.filter((score) => isSure(score, limit)).length;
+  const off = (limit) => Math.abs(foundAt(limit) - wanted);
   const far = (limit) => Math.abs(limit - model.threshold);
   const best = model.thresholds.reduce((least, limit) => {
     const difference = off(limit) - off(least);
@@ -573,7 +574,8 @@ function fit() {
   const share = checked.length / (checked.length + model.own_worth);
   fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
   setThreshold(fitted);
-  say("at", sizeHint(checked));
+  const said = `${heads(wanted)} in ${checked.length} checked ${checked.length === 1 ? "photo" : "photos"}; ${foundAt(fitted)} are found now`;
+  say("at", [said, sizeHint(checked)].filter(Boolean).join(". "));
 }
 
 // Heads far smaller or larger than those it knows are found better once the detector is told.

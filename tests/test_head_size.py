@@ -233,11 +233,14 @@ def found_at(looks, side=304):
         ({0.5: [(60, 0.62, 10)], 1.0: [(60, 0.8, 3)]}, 120),  # three say less than ten
         ({0.5: [(60, 0.5, 10)], 1.0: [(60, 0.6, 6)]}, None),  # a few sure ones more than many doubtful ones
         ({0.5: [(60, 0.9, 5)]}, 120),
-        ({0.5: [(60, 0.6, 4)]}, 120),  # near ones, which are few in a photo: 0.35 is 0.59²
-        ({0.5: [(60, 0.6, 1)]}, 120),
-        ({0.5: [(60, 0.58, 4)]}, None),
+        ({0.5: [(60, 0.56, 4)]}, 120),  # near ones, which are few in a photo: 0.3 is 0.55²
+        ({0.5: [(60, 0.56, 1)]}, 120),
+        ({0.5: [(60, 0.54, 4)]}, None),
         ({2.0: [(60, 0.9, 4)]}, None),  # a few small ones may be parts of a near one
         ({0.25: [(60, 0.6, 2)], 0.5: [(60, 0.5, 8)]}, 240),
+        ({0.25: [(60, 0.6, 2)], 0.5: [(60, 0.58, 12)]}, 240),  # surer than what may be their spikelets
+        ({0.25: [(60, 0.6, 2)], 0.5: [(60, 0.62, 12)]}, 120),
+        ({0.25: [(60, 0.9, 1)], 0.5: [(60, 0.58, 12)]}, 120),  # a single one may be anything
     ],
 )
 def test_the_scale_that_counts_by_hand(looks, size):
@@ -246,6 +249,17 @@ def test_the_scale_that_counts_by_hand(looks, size):
 
 def test_heads_half_as_long_as_the_photo():
     assert found_at({0.0625: [(30, 0.9, 2)]}, side=1024) == 480
+
+
+@pytest.mark.parametrize(("whole", "size"), [(0.56, 120), (0.54, 160)])
+def test_a_near_head_that_the_photo_cuts_is_measured_where_none_is_whole(whole, size):
+    def run(image: np.ndarray) -> Detections:
+        boxes, scores = np.array([[10.0, 10, 70, 70], [0, 10, 100, 110]]), np.array([whole, 0.9])
+        seen = slice(2 if image.shape[0] == 152 else 0)  # at the scale 0.5 alone
+        return Detections(boxes[seen], scores[seen], *image.shape[:2])
+
+    photo = InMemory(np.zeros((304, 304, 3), np.uint8))
+    assert estimate_head_px(run, photo, TRAINED) == pytest.approx(size)
 
 
 @pytest.mark.parametrize("edge", range(4))

@@ -28,7 +28,9 @@ ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of th
 # Evidence below which nothing is measured either. Leaves of a photo with a few near heads, looked at large enough, are
 # many small heads of up to 0.35; true small ones, as they fill the view, had 0.37 and more.
 EVIDENCE, EVIDENCE_OF_SMALL = 0.28, 0.36
-NEAR_EVIDENCE = 0.35  # of a few near heads, whatever their number; elsewhere leaves and soil had up to 0.25
+NEAR_EVIDENCE = (
+    0.3  # of a few near heads, whatever their number; at other scales leaves and soil had up to 0.29
+)
 SURE = 0.5  # of the best score: the heads that are measured
 # Octaves: heads that are smaller or larger than those of its training by less are left as they are. Small ones are
 # missed sooner than large ones.
@@ -71,32 +73,46 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
         for scale, looked in looks.items():
             windows = {_window(pixels, place, scale): None for place in some}  # in a small photo they are one
             looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
-        found = {scale: _joined(looked.values()) for scale, looked in looks.items()}
+        found = {
+            scale: _joined(_uncut(heads, 1 / scale) for heads in looked.values())
+            for scale, looked in looks.items()
+        }
         size = _size(found, trained_px)
         if size is not None:
             return HeadSize(size, trained_px)
-    return HeadSize(_near_size(found, trained_px) if is_whole else None, trained_px)
+    if not is_whole:
+        return HeadSize(None, trained_px)
+    # Where no head is whole in the photo itself, those that its border cuts.
+    cut = {scale: _joined(looked.values()) for scale, looked in looks.items() if _is_whole(pixels, scale)}
+    return HeadSize(_near_size(found, trained_px) or _near_size(found | cut, trained_px), trained_px)
 
 
 def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
-    """The median of the sure heads at the best scale, None where there are too few."""
+    """The median of the sure heads at the best scale, None where there are too few.
+
+    Spikelets of near heads look like small heads: a few heads that are larger, and surer, go before.
+    """
     evidence = {scale: _evidence(heads, scale, trained_px) for scale, heads in looks.items()}
     best = max(evidence, key=evidence.__getitem__)
     heads = looks[best]
     if len(heads) < ENOUGH / 2:
         return None
     size = _median_of_sure(heads)
-    least = EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE
-    return size if evidence[best] >= least else None
+    if evidence[best] < (EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE):
+        return None
+    larger = {scale: found for scale, found in looks.items() if scale < best and len(found) > 1}
+    return _near_size(larger, trained_px, _mean_evidence(heads, best, trained_px)) or size
 
 
-def _near_size(looks: dict[float, Detections], trained_px: float) -> float | None:
-    """The same of a few heads, which are not small: one is enough if it is sure."""
+def _near_size(looks: dict[float, Detections], trained_px: float, other: float = 0.0) -> float | None:
+    """The same of a few heads, which are not small: one is enough if it is sure, and surer than the other evidence."""
     evidence = {
         scale: _mean_evidence(heads, scale, trained_px) for scale, heads in looks.items() if scale <= 1
     }
-    best = max(evidence, key=evidence.__getitem__)
-    return _median_of_sure(looks[best]) if evidence[best] >= NEAR_EVIDENCE else None
+    best = max(evidence, key=evidence.__getitem__, default=None)
+    if best is None or evidence[best] < NEAR_EVIDENCE or evidence[best] <= other:
+        return None
+    return _median_of_sure(looks[best])
 
 
 def _median_of_sure(heads: Detections) -> float:
@@ -107,7 +123,7 @@ def _look(
     run: Callable[[np.ndarray], Detections], pixels: Pixels, window: Window, scale: float
 ) -> Detections:
     """The likely heads that a window shows at a scale, in its own pixels."""
-    return _uncut(run_scaled(run, pixels.read(window), scale).above(LIKELY), 1 / scale)
+    return run_scaled(run, pixels.read(window), scale).above(LIKELY)
 
 
 def _joined(found: Iterable[Detections]) -> Detections:

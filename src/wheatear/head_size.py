@@ -28,9 +28,8 @@ ENOUGH = 10  # such heads; fewer say less, as their root, and below a half of th
 # Evidence below which nothing is measured either. Leaves of a photo with a few near heads, looked at large enough, are
 # many small heads of up to 0.35; true small ones, as they fill the view, had 0.37 and more.
 EVIDENCE, EVIDENCE_OF_SMALL = 0.28, 0.36
-NEAR_EVIDENCE = (
-    0.3  # of a few near heads, whatever their number; at other scales leaves and soil had up to 0.29
-)
+# The same of near heads, whatever their number; at scales up to 1 that are not theirs leaves and soil had up to 0.29.
+NEAR_EVIDENCE = 0.3
 SURE = 0.5  # of the best score: the heads that are measured
 # Octaves: heads that are smaller or larger than those of its training by less are left as they are. Small ones are
 # missed sooner than large ones.
@@ -39,7 +38,7 @@ SMALLER, LARGER = 0.25, 0.5
 
 @dataclass(frozen=True)
 class HeadSize:
-    """px: the median size of a photo's heads, the root of a box's area in pixels; None where too few are sure.
+    """px: the median size of a photo's heads, the root of a box's area in pixels; None where none are sure enough.
     trained_px: that of the detector's training."""
 
     px: float | None

@@ -84,16 +84,16 @@ function interval(photo) {
 }
 
 // Of all photos, as of a folder's by `wheatear count`: heads to photos, or to the ground where all of it is known.
-function meanOf(photos) {
-  const numbers = photos.map(count);
-  const [of, unit] = photos.every(area) ? [photos.map(area), "a m²"] : [photos.map(() => 1), "a photo"];
+function meanOf(counted) {
+  const numbers = counted.map(count);
+  const [of, unit] = counted.every(area) ? [counted.map(area), "a m²"] : [counted.map(() => 1), "a photo"];
   const ratio = sum(numbers) / sum(of);
   const text = `${ratio.toFixed(1)} ${unit}`;
   if (!isErrorKnown()) return text;
-  const many = photos.length;
+  const many = counted.length;
   const squares = sum(numbers.map((number, i) => (number - ratio * of[i]) ** 2));
   const error = Math.sqrt((squares * many) / (many - 1)) / sum(of);
-  const margins = sum(photos.map((photo, i) => (isChecked(photo) ? 0 : margin(numbers[i]))));
+  const margins = sum(counted.map((photo, i) => (isChecked(photo) ? 0 : margin(numbers[i]))));
   const student = model.student_95[Math.min(many - 2, model.student_95.length - 1)];
   const half = Math.hypot(student * error, (model.shared * margins) / sum(of));
   return `${text} (${likely(Math.max(0, ratio - half), ratio + half, 1)})`;

@@ -16,11 +16,12 @@ from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_play
 from serving import served, write_three_heads
 from tiny_model import red_cells, write_judged_model
 from wheatear import load
-from wheatear.by_hand import threshold_for
+from wheatear.by_hand import read_by_hand, threshold_for
 from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset
 from wheatear.detections import read_csv
 from wheatear.folders import Folder
+from wheatear.photo_names import name_photos
 from wheatear.serve.app import create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -165,7 +166,7 @@ def test_a_lower_score_finds_more_and_has_no_interval(page, photos):
     expect(page.locator("#own")).to_be_disabled()
 
 
-def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos, tmp_path):
+def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos):
     """In heads a photo, or of the ground where it is known."""
     add(page, photos[:2])
     counts = rows(saved(page, "#counts")[1])
@@ -184,6 +185,16 @@ def folder_of(counts: list[dict[str, str]]) -> Folder:
     for row in counts:
         folder.add(row)
     return folder
+
+
+def test_a_checked_photo_is_one_counted_by_hand(page, photos, tmp_path):
+    add(page, photos[:2])
+    click(page, 0, 0)
+    page.check("#checked")
+    name, content = saved(page, "#counts")
+    (tmp_path / name).write_bytes(content)
+    given = name_photos(photos[:2], tmp_path / "out")
+    assert read_by_hand(tmp_path / name, given) == {given[0]: 1}
 
 
 def test_a_checked_photo_stays_as_it_is(page, photos):

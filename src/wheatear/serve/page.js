@@ -54,7 +54,8 @@ const isMended = (photo) => photo.added.length > 0 || found(photo).length > kept
 const isChecked = (photo) => photo.checked !== null;
 const isOwn = () => threshold === model.threshold;
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
-const heads = (number) => `${number.toLocaleString("en")} ${number === 1 ? "head" : "heads"}`;
+const plural = (number, noun) => (number === 1 ? noun : `${noun}s`);
+const heads = (number) => `${number.toLocaleString("en")} ${plural(number, "head")}`;
 
 const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) || null;
 
@@ -216,7 +217,7 @@ function list() {
   const counted = done();
   const of = counted.length === photos.length ? "" : ` of ${photos.length}`;
   const isWaiting = photos.some(({ state }) => state === "waiting");
-  const parts = [`${heads(sum(counted.map(count)))} in ${counted.length}${of} ${photos.length === 1 ? "photo" : "photos"}`];
+  const parts = [`${heads(sum(counted.map(count)))} in ${counted.length}${of} ${plural(photos.length, "photo")}`];
   if (counted.length > 1) parts.push(meanOf(counted));
   $("total").setAttribute("aria-live", counting ? "off" : "polite");
   say("total", photos.length ? [...parts, `by ${model.name}`].join(", ") : "");
@@ -574,7 +575,7 @@ function fit() {
   const share = checked.length / (checked.length + model.own_worth);
   fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
   setThreshold(fitted);
-  const said = `${heads(wanted)} in ${checked.length} checked ${checked.length === 1 ? "photo" : "photos"}; ${foundAt(fitted)} are found now`;
+  const said = `${heads(wanted)} in ${checked.length} checked ${plural(checked.length, "photo")}; ${foundAt(fitted)} are found now`;
   say("at", [said, sizeHint(checked)].filter(Boolean).join(". "));
 }
 

@@ -114,6 +114,15 @@ def test_the_command(model, photos, tmp_path):
     assert ends["d.png"] == ["0.0", "2.0"]  # by the error at the detector's own threshold
 
 
+def test_numbers_are_not_written_over(model, photos, tmp_path):
+    out = tmp_path / "out"
+    count(model, out, tmp_path / "p")
+    (out / "counts.csv").write_text("image,heads\na.png,3\n")
+    result = count(model, out, tmp_path / "p", "--by-hand", out / "counts.csv")
+    said = f"wheatear: {out / 'counts.csv'}: would be written over; name another folder for --out"
+    assert (result.exit_code, lines_of(result)) == (1, [said])
+
+
 def test_a_run_goes_on_with_what_it_began_with(model, photos, tmp_path):
     same, other = by_hand(tmp_path, "a.png,1"), tmp_path / "other.csv"
     other.write_text("image,heads\na.png,3\n")

@@ -14,6 +14,7 @@ from count_runs import count, counted, draw, lines_of, table
 from html_checks import check_page
 from test_resume import Failing
 from wheatear.cli_count import Format
+from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.detector import Detector
@@ -282,6 +283,18 @@ def test_files_of_ones_own_are_not_written_over(model, photos, name, options):
     assert result.exit_code == 1
     assert "is there already, and no count's tables; name another folder for --out" in result.stderr
     assert own.read_text() == "image;heads\na.png;31\n"
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_what_the_page_saved_is_not_written_over(model, photos, options):
+    """Beside the settings of a run, too."""
+    assert count(model, photos, photos / "a.png").exit_code == 0
+    saved = ",".join(COUNTS_HEADER) + ",removed,added,checked\n"
+    (photos / "counts.csv").write_text(saved)
+    result = count(model, photos, photos / "a.png", *options)
+    assert result.exit_code == 1
+    assert "counts.csv: was saved by the page in a browser, and may hold work by hand" in result.stderr
+    assert (photos / "counts.csv").read_text() == saved
 
 
 def test_files_of_ones_own_that_are_not_written_over_are_no_matter(model, photos):

@@ -8,7 +8,7 @@ from count_runs import count, counted, draw, lines_of
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
 @pytest.mark.parametrize(
-    "name", ["counts.csv.part", "detections.csv.part", "settings.json.part", "annotated/a.jpg.part"]
+    "name", ["counts.csv.part", "detections.csv.part", "settings.json.part.part", "annotated/a.jpg.part"]
 )
 def test_a_full_disk_is_one_line_that_names_the_file(model, photos, tmp_path, name):
     out = tmp_path / "out"

@@ -104,7 +104,8 @@ def test_what_earlier_runs_made_is_no_photo(tmp_path):
     for out, beside, text in (
         ("now", "", ""),
         ("ended", "counts.csv", ended),
-        ("stopped", "settings.json", started),
+        ("gone on with", "settings.json", started),
+        ("stopped", "settings.json.part", started),
     ):
         for made in ("annotated/a.jpg", "maps/a_density.tif"):
             draw(tmp_path / out / made, [])

@@ -1,3 +1,4 @@
+import json
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from wheatear.count import Count, Options, count_photos
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
+from wheatear.files import alone_in
 from wheatear.photo_names import Photo, name_photos
 from wheatear.pixels import Pixels
 
@@ -138,9 +140,50 @@ def test_ctrl_c_ends_with_a_line(model, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(Detector, "detect", Failing(1, KeyboardInterrupt()).detect)
     result = count(model, tmp_path / "out", photos)
     assert result.exit_code == 130
-    said = f"wheatear: stopped; go on with --resume; the photos done so far are in {tmp_path / 'out'}"
-    assert lines_of(result) == [said]
-    assert counted(tmp_path / "out", "counts.csv.part").items() <= {"a.png": 1}.items()
+    done = tmp_path / "out" / "counts.csv.part"
+    assert lines_of(result) == [
+        f"wheatear: stopped; go on with --resume; the photos done so far are in {done}"
+    ]
+    assert counted(tmp_path / "out", done.name).items() <= {"a.png": 1}.items()
+
+
+def test_a_second_run_that_is_stopped_leaves_the_first_ones_results(model, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    count(model, out, photos)
+    before = {name: (out / name).read_text() for name in ("counts.csv", "settings.json")}
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Detector, "detect", Failing(1, KeyboardInterrupt()).detect)
+        assert count(model, out, photos, "--threshold", "0.9").exit_code == 130
+    assert {name: (out / name).read_text() for name in before} == before
+    other = count(model, out, photos, "--resume")
+    assert lines_of(other)[0].startswith(
+        f"wheatear: {out / 'settings.json.part'}: threshold was 0.9, now 0.4"
+    )
+    assert count(model, out, photos, "--threshold", "0.9", "--resume").exit_code == 0
+    assert json.loads((out / "settings.json").read_text())["threshold"] == 0.9
+    assert not list(out.glob("*.part"))
+
+
+def test_settings_that_no_table_was_begun_with_do_not_pass_for_those_of_the_table(model, photos, tmp_path):
+    """As a full disk leaves them."""
+    out = tmp_path / "out"
+    count(model, out, photos)
+    settings = json.loads((out / "settings.json").read_text()) | {"threshold": 0.9}
+    (out / "settings.json.part").write_text(json.dumps(settings))
+    result = count(model, out, photos, "--threshold", "0.9", "--resume")
+    assert lines_of(result)[0].startswith(f"wheatear: {out / 'settings.json'}: threshold was 0.4, now 0.9")
+
+
+def test_two_runs_at_once_do_not_write_into_one_folder(model, photos, tmp_path):
+    out = tmp_path / "out"
+    count(model, out, photos)
+    with alone_in(out):
+        result = count(model, out, photos)
+    assert result.exit_code == 1
+    assert lines_of(result) == [
+        f"wheatear: {out}: another run is writing there; wait for it, or name another folder for --out"
+    ]
+    assert count(model, out, photos).exit_code == 0
 
 
 def test_a_picture_too_long_for_jpeg(model, tmp_path):

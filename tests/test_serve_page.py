@@ -256,7 +256,7 @@ def test_checked_heads_of_another_size_are_told(page, tmp_path, number, says):
     add(page, [tmp_path / "a.png"])
     page.check("#checked")
     page.click("#fit")
-    said = f"{number} heads in 1 checked photo; {number} are found now"
+    said = f"{number} heads in 1 checked photo, {number} found now"
     expect(page.locator("#at")).to_have_text(
         re.compile(f"^{said}. These heads have 24 px.*--head-px 24$") if says else said
     )

@@ -181,24 +181,34 @@ def _run(
 ) -> int:
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
     from wheatear.count_outputs import write_folders, write_formats, write_page
-    from wheatear.count_settings import keep_settings
+    from wheatear.count_settings import kept_settings
+    from wheatear.files import alone_in, part_of
+    from wheatear.photo_names import COUNTS
 
+    if by_hand:
+        _refuse_written_over(by_hand, out)
     detector, options = _load(model, tta, options)
     if by_hand:
         options = _fitted(detector, by_hand, photos, options)
-    _prepare(out, photos, options, formats, report)
-    settings = keep_settings(out, detector, options, photos)
-    try:
-        summary = _count(detector, photos, out, options)
-        folders = write_folders(out, photos)
-        write_formats(out, formats)
-        if report:
-            write_page(out, photos, detector.card, settings, summary.errors)
-        if summary.first:
-            summary.show(folders)
-    except KeyboardInterrupt:
-        typer.echo(f"wheatear: stopped; go on with --resume; the photos done so far are in {out}", err=True)
-        raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+    _make(out)
+    with alone_in(out):
+        _prepare(out, photos, options, formats, report)
+        try:
+            with kept_settings(out, detector, options, photos) as settings:
+                summary = _count(detector, photos, out, options)
+            folders = write_folders(out, photos)
+            write_formats(out, formats)
+            if report:
+                write_page(out, photos, detector.card, settings, summary.errors)
+            if summary.first:
+                summary.show(folders)
+        except KeyboardInterrupt:
+            counts = out / COUNTS
+            done = next(file for file in (part_of(counts), counts, out) if file.exists())
+            typer.echo(
+                f"wheatear: stopped; go on with --resume; the photos done so far are in {done}", err=True
+            )
+            raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
     typer.echo(f"Results in {out}")
     return len(summary.errors)
 
@@ -234,19 +244,31 @@ def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options:
     return replace(options, threshold=fit.threshold, error=counting_error_of(detector, own))
 
 
+def _refuse_written_over(by_hand: Path, out: Path) -> None:
+    """InputError where the numbers by hand are in a file that the run writes."""
+    from wheatear.count import PLOTS
+    from wheatear.photo_names import COUNTS
+
+    if by_hand.resolve() in [(out / name).resolve() for name in (COUNTS, PLOTS)]:
+        raise InputError(f"{by_hand}: would be written over; name another folder for --out")
+
+
+def _make(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; name a folder for the results")
+    out.mkdir(parents=True, exist_ok=True)
+
+
 def _prepare(
     out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
 ) -> None:
-    """Make the folder OUT; of a new run, say what an earlier one left there, or refuse what would pass for its own."""
+    """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
     from wheatear.count import DETECTIONS, PLOTS
     from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
     from wheatear.exports import EXPORTS
     from wheatear.folders import FOLDERS
     from wheatear.photo_names import COUNTS, SETTINGS
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder for the results")
-    out.mkdir(parents=True, exist_ok=True)
     # With --resume the tables say themselves that they do not fit.
     files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]

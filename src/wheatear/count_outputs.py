@@ -31,6 +31,7 @@ from wheatear.photo_names import (
     PLOTS_MAP,
     Photo,
     are_results,
+    is_of_page,
 )
 from wheatear.tables import rows_so_far, table
 
@@ -41,8 +42,11 @@ MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 def refuse_others(out: Path, photos: Sequence[Photo], drawn: bool, files: Iterable[str]) -> None:
     """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
 
-    drawn: whether the run draws pictures. files: what else it writes.
+    So is a table that the page in a browser saved. drawn: whether the run draws pictures. files: what else it writes.
     """
+    if is_of_page(out / COUNTS):
+        whose = "was saved by the page in a browser, and may hold work by hand"
+        raise InputError(f"{out / COUNTS}: {whose}; move it away, or name another folder for --out")
     if are_results(out):
         return
     pictures = [f"{PICTURES}/{photo.picture}" for photo in photos if drawn]

@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.files import sha256, whole
-from wheatear.photo_names import MODEL_KEY, SETTINGS, Photo
+from wheatear.files import part_of, sha256, whole
+from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
 MEND = "give the folders that were given before, or leave out --resume"
@@ -19,24 +20,32 @@ PHOTOS = "photos"  # the key of where each photo lies, from OUT on
 Settings = dict[str, str | float | None]
 
 
-def keep_settings(out: Path, detector: Detector, options: Options, photos: Sequence[Photo]) -> Settings:
+@contextmanager
+def kept_settings(
+    out: Path, detector: Detector, options: Options, photos: Sequence[Photo]
+) -> Iterator[Settings]:
     """Write OUT/settings.json -> what it says but for the photos.
 
+    Like the tables it has its name once the block ends well; until then, and after an interruption, it is
+    settings.json.part, and what an earlier run left is as it was.
     InputError where a run is resumed with other settings than it began with. The file also says where each photo lies:
     a photo that was counted before must have the name that it had, and no other photo may have it, or it would be
     counted twice, or not at all.
     """
     path, settings = out / SETTINGS, settings_of(detector, options)
+    part = part_of(path)
     places = {photo.name: _place(photo.path, out) for photo in photos}
-    if options.resume and path.exists():
-        before = _read(path)
-        _refuse_others(path, before, settings)
+    begun = part if part.exists() and part_of(out / COUNTS).exists() else path  # those of the tables so far
+    if options.resume and begun.exists():
+        before = _read(begun)
+        _refuse_others(begun, before, settings)
         known = before.get(PHOTOS) or {}
         _refuse_other_names({name: known[name] for name in counted_before(out) if name in known}, places)
         places = known | places
-    with whole(path) as part:
-        part.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
-    return settings
+    with whole(part) as new:
+        new.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
+    yield settings
+    os.replace(part, path)
 
 
 def settings_of(detector: Detector, options: Options) -> Settings:

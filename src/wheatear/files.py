@@ -4,10 +4,34 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wheatear.errors import InputError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a folder for this process until the block ends; InputError where another process has it.
+
+    The lock is the operating system's: it ends with the process, however that does.
+    """
+    from filelock import FileLock, Timeout  # not loaded by `wheatear --help`
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        wait = "wait for it, or name another folder for --out"
+        raise InputError(f"{folder}: another run is writing there; {wait}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # on Windows the library itself removes it
+            (folder / LOCK).unlink()
+        lock.release()
 
 
 @contextmanager
@@ -16,13 +40,18 @@ def whole(path: Path) -> Iterator[Path]:
 
     So `path` is either the old file or all of the new one, whenever the program is killed.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     try:
         with naming(path):
             yield part
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_of(path: Path) -> Path:
+    """What a file is called until it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def make_way(path: Path) -> None:
@@ -56,7 +85,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     Files of other names that are in `path` already stay there.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     shutil.rmtree(part, ignore_errors=True)  # what a killed process left
     try:
         with naming(path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePath
 
+from wheatear.files import part_of
 from wheatear.images import find_photos
 
 # The results of a run, below OUT.
@@ -17,6 +18,7 @@ PICTURES, MAPS = "annotated", "maps"
 HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP = "_heads", "_boxes", "_density", "_plots"
 MOST = 1000  # characters, in which a table has its header and the settings their model
 HEADER_START = "image,heads,"  # of COUNTS
+PAGE_COLUMNS = ("removed", "added", "checked")  # that COUNTS has more where the page in a browser saved it
 MODEL_KEY = "model_sha256"  # of SETTINGS
 
 
@@ -85,8 +87,19 @@ def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> b
 
 
 def are_results(folder: Path) -> bool:
-    """Whether a folder holds a count's table or settings, and not files of one's own by these names."""
-    return holds(folder / COUNTS, HEADER_START) or holds(folder / SETTINGS, f'"{MODEL_KEY}"')
+    """Whether a folder holds a count's table or settings, and not files of one's own by these names.
+
+    A table that the page in a browser saved is one's own. Of a first run that was stopped there are settings alone.
+    """
+    counts, settings = folder / COUNTS, folder / SETTINGS
+    if holds(counts, HEADER_START) and not is_of_page(counts):
+        return True
+    return any(holds(file, f'"{MODEL_KEY}"') for file in (settings, part_of(settings)))
+
+
+def is_of_page(counts: Path) -> bool:
+    """Whether a table of counts was saved by the page in a browser, so that there may be work by hand in it."""
+    return holds(counts, ",".join(("", *PAGE_COLUMNS)))
 
 
 def holds(file: Path, words: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from wheatear.errors import InputError
-from wheatear.files import naming, whole
+from wheatear.files import naming, part_of, whole
 
 Row = Sequence[str | float]
 
@@ -63,10 +63,6 @@ def rows_so_far(path: Path, header: Row) -> Iterator[list[str]]:
         if found != list(header):
             raise InputError(f"{source}, line 1: other columns than this run's; count again without --resume")
         yield from (row for row in reader if len(row) == len(header))
-
-
-def part_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
 
 
 def _opened(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:

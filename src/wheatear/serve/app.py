@@ -30,6 +30,7 @@ from wheatear.folders import SHARED, student_95
 from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
 from wheatear.head_size import usual_px
 from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
+from wheatear.photo_names import PAGE_COLUMNS
 from wheatear.raster import opened_pixels
 from wheatear.sized import HeadPx, detect_sized
 
@@ -103,7 +104,7 @@ def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
         "trained_px": card.head_px,
         "usual_px": usual_px(card.head_px) if head_px is None else None,
         "head_metres": [SHORTEST_HEAD, LONGEST_HEAD],
-        "counts_header": COUNTS_HEADER,
+        "counts_header": (*COUNTS_HEADER, *PAGE_COLUMNS),
         "heads_header": HEADER,
         "categories": CATEGORIES,
     }

@@ -497,7 +497,7 @@ function countsTable() {
       isChecked(photo) ? "yes" : "no",
     ];
   });
-  return csv([[...model.counts_header, "removed", "added", "checked"], ...rows]);
+  return csv([model.counts_header, ...rows]);
 }
 
 const headsTable = () =>
@@ -575,7 +575,7 @@ function fit() {
   const share = checked.length / (checked.length + model.own_worth);
   fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
   setThreshold(fitted);
-  const said = `${heads(wanted)} in ${checked.length} checked ${plural(checked.length, "photo")}; ${foundAt(fitted)} are found now`;
+  const said = `${heads(wanted)} in ${checked.length} checked ${plural(checked.length, "photo")}, ${foundAt(fitted)} found now`;
   say("at", [said, sizeHint(checked)].filter(Boolean).join(". "));
 }
 

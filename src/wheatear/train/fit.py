@@ -28,6 +28,9 @@ from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY
 
 CHECKPOINT = "last.ckpt"
+LOOKED_BACK = (
+    3600.0  # seconds of steps by whose speed the time left is told; rich's 30 are one slow step of a laptop
+)
 
 
 def first_process() -> bool:
@@ -144,7 +147,12 @@ class StageProgress(Callback):
     def __init__(self, stage: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.stage = stage
-        self.progress = Progress(*columns, transient=True, disable=not first_process())
+        self.progress = Progress(
+            *columns,
+            transient=True,
+            disable=not first_process(),
+            speed_estimate_period=LOOKED_BACK,
+        )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         steps = int(trainer.num_training_batches) * (trainer.max_epochs or 0)

@@ -20,7 +20,7 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
-from wheatear.files import sha256
+from wheatear.files import alone_in, sha256
 from wheatear.train import export, run
 from wheatear.train.checkpoint import read_json, write_json
 from wheatear.train.recipe import load_recipe
@@ -295,6 +295,36 @@ def test_a_processor_that_only_imitates_bfloat16(
     assert result.exit_code == 0
     assert bool(trained)
     assert ("imitates" in result.stderr) == said
+
+
+def test_float16_is_for_gpus(field_dir, tmp_path, trained):
+    options = ["--out", tmp_path / "run", "--precision", "16-mixed", "--accelerator", "cpu"]
+    assert complaint("train", field_dir, "--recipe", TINY, *options).startswith(
+        "--precision 16-mixed: is for GPUs"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_processes_that_python_starts_cannot_train(field_dir, tmp_path, trained, strategy):
+    options = ["--out", tmp_path / "run", "--strategy", strategy]
+    assert "give ddp" in complaint("train", field_dir, "--recipe", TINY, *options)
+
+
+@pytest.mark.parametrize(
+    "options", [["--accelerator", "tpu"], ["--strategy", "xla"], ["--strategy", "single_xla"]]
+)
+def test_a_machine_that_is_not_there(field_dir, tmp_path, options):
+    message = complaint("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run", *options)
+    assert " ".join(options) in message
+
+
+def test_a_folder_that_another_training_writes_into(field_dir, tmp_path, trained):
+    (tmp_path / "run").mkdir()
+    with alone_in(tmp_path / "run"):
+        message = complaint("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run")
+    assert "another run is writing there" in message
+    assert not trained
 
 
 def test_a_run_that_is_there_is_refused(fake, field_dir, trained):

@@ -148,6 +148,14 @@ def test_a_checkpoint_that_is_cut_short_is_named(tmp_path, left):
         train(Line(), tmp_path, 2, resume=True)
 
 
+@pytest.mark.parametrize("content", [b"hello", b"access denied", b"GIF89a"])
+def test_a_checkpoint_that_is_none_is_named(tmp_path, content):
+    train(Line(), tmp_path, 1)
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{CHECKPOINT}: cannot be read"):
+        train(Line(), tmp_path, 2, resume=True)
+
+
 # a loss that explodes
 
 

@@ -99,7 +99,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
             load_backbone(PretrainedCNN(recipe(name)), recipe(name), path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not weights"])
+@pytest.mark.parametrize("content", [None, b"", b"not weights", b"hello", b"access denied", b"GIF89a"])
 def test_a_file_without_weights_is_named(tmp_path, content):
     path = tmp_path / "weights.pth"
     if content is not None:

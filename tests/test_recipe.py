@@ -155,6 +155,10 @@ def test_a_file_that_is_no_toml(tmp_path):
         ("[detection]", "[detection]\nmargin = 0.21", "detection.margin"),
         ("[detection]", "[detection]\nmargin = nan", "detection.margin"),
         ("[detection]", '[detection]\nmargin = "1 %"', "detection.margin"),
+        ("std = [0.229, 0.224, 0.225]", "std = [0.229, 0.224, inf]", "backbone.notes.std.2"),
+        ("lr = [[0, 2e-4]]", "lr = [[0, inf]]", "stages.2.rcnn.lr.0.1"),
+        ("fg_iou_thresh = 0.7", "fg_iou_thresh = 0.0", "rpn.fg_iou_thresh"),
+        ("fg_iou_thresh = 0.7", "fg_iou_thresh = 0.2", "rpn"),
         ('stage = "cnn"', 'stage = "ccn"', "stages.0"),
         ('optimizer = "rmsprop"', 'optimizer = "sgd"', "stages.0.cnn.optimizer"),
         ("lr = [[0, 2e-4]]", "lr = []", "stages.2.rcnn.lr"),
@@ -202,6 +206,8 @@ def test_anchors_that_the_window_cannot_see_are_refused_with_the_reason(tmp_path
         ("image_size = 1024", "image_size = 1000", "image_size"),
         ("score_floor = 0.02", "score_floor = 0", "detection.score_floor"),
         ("val_fraction = 0.3", "val_fraction = 0", "stages.0.cnn.val_fraction"),
+        ("[roi]", "[pyramid]\nchannels = 8\n[roi]", 'a [pyramid] needs roi.pool = "roi_align"'),
+        ("\nsize = 7", "\nsize = 1", 'roi.pool = "crop_and_resize" needs a size of 2 or more'),
         ("[roi]", '[roi]\nquality = "iou"', 'roi.quality = "iou" needs a [pyramid]'),
         ("[roi]", "[roi]\nsampling_ratio = 1", 'roi.sampling_ratio is for roi.pool = "roi_align"'),
         (
@@ -226,6 +232,16 @@ def test_a_recipe_has_a_stage_and_a_seed_that_torch_knows():
     for part in ({"stages": []}, {"seed": 2**31}):
         with pytest.raises(ValidationError):
             Recipe.model_validate(joint_recipe().model_dump(mode="json") | part)
+
+
+def test_a_pyramid_is_of_joint_stages_and_has_each_level_once():
+    content = joint_recipe().model_dump(mode="json")
+    apart = load_recipe("seed").model_dump(mode="json")["stages"]
+    with pytest.raises(InputError, match=r"a \[pyramid\] is trained by joint stages alone"):
+        validated({**content, "stages": apart[:1]}, "recipe")
+    content["rpn"]["strides"].append(content["rpn"]["strides"][0])
+    with pytest.raises(InputError, match="strides: give each once"):
+        validated(content, "recipe")
 
 
 @pytest.mark.parametrize(("part", "strides"), [("rpn", [8, 16, 32, 64]), ("roi", [2, 4, 8])])

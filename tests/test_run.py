@@ -19,6 +19,7 @@ from tiny_run import divided, fake_run, tiny_model, tiny_recipe, train_tiny
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import load_parts, save_parts
+from wheatear.train.fit import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
 from wheatear.train.relabelled import Relabelled
@@ -307,6 +308,23 @@ def test_photos_of_another_size_than_their_labels_say_are_refused(samples, tmp_p
     with pytest.raises(InputError, match="is of another size than its labels say"):
         open_run(tmp_path / "run", tiny_recipe(), samples, other_labels=others)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_gone_on_with_on_as_many_devices(samples, copy):
+    with pytest.raises(InputError, match=r"holds a run of --devices 1; give the same, or choose"):
+        open_run(copy, tiny_recipe(), samples, resume=True, machine=Machine(devices=2))
+
+
+def test_facts_that_are_damaged(samples, copy):
+    (copy / "run.json").write_text("[]")
+    with pytest.raises(InputError, match=r"run\.json: is damaged"):
+        open_run(copy, tiny_recipe(), samples, resume=True)
+
+
+def test_a_split_without_its_columns(samples, copy):
+    (copy / "images.csv").write_text("name\na\n")
+    with pytest.raises(InputError, match=r"images\.csv.*image_id"):
+        open_run(copy, tiny_recipe(), samples, resume=True)
 
 
 def test_a_run_is_gone_on_with_in_its_own_precision(samples, copy):

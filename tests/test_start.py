@@ -18,6 +18,7 @@ from wheatear.train.checkpoint import read_json, save_parts, write_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN
+from wheatear.train.from_onnx import exported_network
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
@@ -152,6 +153,16 @@ def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Pa
     assert as_started(onward, own) == onward  # that of an unknown recipe is taken to be as this one
     write_json(tmp_path / "recipe.json", recipe.model_dump(mode="json"))
     assert as_started(onward, own) == recipe
+
+
+def test_the_notes_detector_is_gone_on_with_without_its_snip_classifier():
+    """No export has it: it only trains the backbone."""
+    model = FasterRCNN(load_recipe("seed"))
+    before = model.snip_head.weight.clone()
+    load_start(model, str(start_file(Path("seed"))))
+    assert torch.equal(model.snip_head.weight, before)
+    weights = exported_network("seed")[0].state_dict()
+    assert torch.equal(model.rpn.head.conv.weight, weights["rpn.head.conv.weight"])
 
 
 def test_an_exported_detector_of_another_shape_is_refused(exported: Path):

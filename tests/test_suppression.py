@@ -55,6 +55,16 @@ def test_boxes_vote_for_a_mean_weighted_by_their_scores():
     )  # now the fourth comes first
 
 
+def test_autocast_does_not_round_the_votes():
+    boxes = torch.tensor([[695.3, 701.2, 760.1, 770.6], [697.1, 702.4, 761.7, 769.9]])
+    scores = torch.tensor([0.9, 0.7])
+    expected = vote(boxes[:1], boxes, scores, 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = vote(boxes[:1], boxes, scores, 0.5)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_no_boxes_have_no_votes():
     none = torch.zeros(0, 4)
     assert [tuple(t.shape) for t in vote(none, none, torch.zeros(0), 0.7)] == [(0, 4), (0,)]

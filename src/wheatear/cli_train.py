@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +106,7 @@ def train_command(
     from wheatear.data.more import add_more
     from wheatear.data.photos import too_short
     from wheatear.data.splits import split
+    from wheatear.files import alone_in
     from wheatear.train.checkpoint import finished
     from wheatear.train.fit import Machine, first_process
     from wheatear.train.opening import open_run
@@ -124,8 +125,8 @@ def train_command(
         raise InputError(
             f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
         )
-    if "spawn" in strategy:
-        raise InputError(f"--strategy {strategy}: processes that are spawned cannot train here; give ddp")
+    if any(way in strategy for way in ("spawn", "fork", "notebook")):
+        raise InputError(f"--strategy {strategy}: processes that Python starts cannot train here; give ddp")
     samples = read_dataset(folder, images=images)
     divided = all(sample.split for sample in samples)
     untold = None if divided else too_short(samples)
@@ -136,6 +137,8 @@ def train_command(
     samples, added = add_more(samples, more or ())
     other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
     machine = Machine(accelerator, devices, strategy, workers)
+    if precision == "16-mixed" and not machine.has_gpu():
+        raise InputError("--precision 16-mixed: is for GPUs; on a processor give bf16-mixed, or leave it out")
     run = open_run(
         out,
         settings,
@@ -159,7 +162,7 @@ def train_command(
         say(untold.capitalize())
     if stage and finished(out, stage):
         say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
-    with said_to_stop():
+    with alone_in(out) if first_process() else nullcontext(), said_to_stop():
         train_run(run, stage)
     if not divided:
         say(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")

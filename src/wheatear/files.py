@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wheatear.errors import InputError
 
-LOCK = ".lock"
+LOCK = ".wheatear.lock"  # no name that a file of the user may have
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import numpy as np
 
 from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table, write_table
+from wheatear.data.tables import read_table, require, write_table
 from wheatear.errors import InputError
 
 Groups = dict[str, list[Sample]]
@@ -87,7 +87,9 @@ def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
 
 def read_splits(images: Path) -> dict[str, str]:
     """The split of each photo of an images.csv that `write_images_csv` wrote, by name."""
-    return {row["image_id"]: row["split"] for _, row in read_table(images)[1]}
+    header, rows = read_table(images)
+    require(images, header, "image_id", "split")
+    return {row["image_id"]: row["split"] for _, row in rows}
 
 
 def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:

@@ -9,8 +9,10 @@ RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
 """
 
 import json
+import struct
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 from wheatear.errors import InputError, last_line
 from wheatear.files import whole
 
+# What torch.load raises of a file that is none of its own.
+NOT_LOADED = (EOFError, LookupError, OSError, RuntimeError, UnpicklingError, struct.error)
 RECIPE, WEIGHTS, METRICS, HISTORY = "recipe.json", "weights.safetensors", "metrics.json", "metrics.csv"
 
 
@@ -52,14 +56,23 @@ def load_parts(model: nn.Module, path: Path) -> set[str]:
     """
     try:
         tensors: dict[str, Tensor] = load_file(path)
-        result = model.load_state_dict(tensors, strict=False)
     except SafetensorError as error:
         raise InputError(f"{path}: is damaged or cut short ({error}); train the stage again") from None
-    except RuntimeError as error:
-        raise InputError(f"{path}: does not fit the recipe ({last_line(error)})") from None
-    if result.unexpected_keys:
-        raise InputError(f"{path}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
+    put_in(model, tensors, path)
     return set(tensors)
+
+
+def put_in(model: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
+    """Tensors by their names in `model`; what they lack stays as it is.
+
+    Raises InputError, naming their source, where the model has no such name, or of another shape.
+    """
+    try:
+        result = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{source}: does not fit the recipe ({last_line(error)})") from None
+    if result.unexpected_keys:
+        raise InputError(f"{source}: does not fit the recipe (unknown {result.unexpected_keys[0]})")
 
 
 def refuse_untrained(model: nn.Module, read: Collection[str], source: Path) -> None:

@@ -121,6 +121,7 @@ def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, C
         update={
             "name": model.recipe.name,
             "recipe": model.recipe.model_dump(mode="json"),
+            "score_floor": model.recipe.detection.score_floor,
             "arithmetic": "float32",
             "usual_tta": usual,
             # What was measured was measured of the other file.

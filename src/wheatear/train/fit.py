@@ -10,7 +10,6 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -25,12 +24,10 @@ from torch.utils.data import DataLoader
 
 from wheatear.errors import InputError, first_line
 from wheatear.files import whole
-from wheatear.train.checkpoint import HISTORY
+from wheatear.train.checkpoint import HISTORY, NOT_LOADED
 
 CHECKPOINT = "last.ckpt"
-LOOKED_BACK = (
-    3600.0  # seconds of steps by whose speed the time left is told; rich's 30 are one slow step of a laptop
-)
+LOOKED_BACK = 3600.0  # seconds by whose steps the time left is told; in rich's own 30 there may be but one
 
 
 def first_process() -> bool:
@@ -50,11 +47,15 @@ class Machine:
     strategy: str = "auto"
     workers: int = 0
 
+    def has_gpu(self) -> bool:
+        """Whether a stage is computed on anything but a CPU."""
+        if self.accelerator == "auto":
+            return bool(torch.accelerator.current_accelerator(check_available=True))
+        return self.accelerator != "cpu"
+
     def only_imitates(self, precision: str) -> bool:
         """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes many times longer."""
-        if precision != "bf16-mixed" or self.accelerator not in ("cpu", "auto"):
-            return False
-        if self.accelerator == "auto" and torch.accelerator.current_accelerator(check_available=True):
+        if precision != "bf16-mixed" or self.has_gpu():
             return False
         there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         return bool(there and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -95,7 +96,7 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         try:
             return super().load_checkpoint(path, *arguments, **options)
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        except NOT_LOADED as error:
             what = f"cannot be read ({first_line(error)})"
             raise InputError(f"{path}: {what}; remove it, and the stage begins anew") from error
 
@@ -302,7 +303,7 @@ def trainer_of(**settings: Any) -> L.Trainer:
     """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that this machine has not."""
     try:
         return L.Trainer(**settings)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         given = ", ".join(
             f"--{name} {settings[name]}" for name in ("accelerator", "devices", "strategy", "precision")
         )

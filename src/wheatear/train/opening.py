@@ -108,7 +108,7 @@ def open_run(
     kept = folder / RECIPE
     if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, own, resume)
-        refuse_another_start(folder, start, precision)
+        refuse_another_start(folder, start, precision, machine.devices)
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
@@ -168,19 +168,25 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
         raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
 
 
-def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str) -> None:
-    """Raises InputError where a folder's run.json, if there is one, tells of another start or precision."""
+def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str, devices: int) -> None:
+    """Raises InputError where a folder's run.json, if there is one, tells of another start, precision or devices.
+
+    Of other devices there are more steps or fewer in an epoch, which the learning rate and the averages go by.
+    """
     before = read_json(folder / FACTS) if (folder / FACTS).exists() else start
+    if not isinstance(before, dict):
+        raise InputError(f"{folder / FACTS}: is damaged; choose another folder")
     was, now = before.get("weights") or {}, start["weights"] or {}
     if was.get("sha256") != now.get("sha256"):
         began = f"--weights {was['file']}" if was else "no --weights"
         raise InputError(
             f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
         )
-    if before.get("precision", precision) != precision:
-        raise InputError(
-            f"{folder}: holds a run of --precision {before['precision']}; give the same, or choose another folder"
-        )
+    for name, value in (("precision", precision), ("devices", devices)):
+        if before.get(name, value) != value:
+            raise InputError(
+                f"{folder}: holds a run of --{name} {before[name]}; give the same, or choose another folder"
+            )
     if not is_same(before.get("labels"), start["labels"]):
         raise InputError(f"{folder}: holds a run on other labels; choose another folder")
     if before.get("boxes_sha256", start["boxes_sha256"]) != start["boxes_sha256"]:

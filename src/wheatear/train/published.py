@@ -7,6 +7,7 @@ order of the published file; for the notes' CNN the cnn/weights.safetensors of a
 
 import importlib.util
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def read_weights(path: Path) -> Weights:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # torch's message is about its own options
+    except (pickle.UnpicklingError, LookupError, struct.error):  # torch's message is about its own options
         raise InputError(f"{path}: no weights; give a .pth, .safetensors or .onnx file") from None
     except (OSError, RuntimeError, EOFError, SafetensorError) as error:
         raise InputError(

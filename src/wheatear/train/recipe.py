@@ -78,7 +78,22 @@ class PyramidRecipe(Part):
     channels: Count
 
 
-class RPNRecipe(Part):
+class SamplingRecipe(Part):
+    """Which boxes are heads, by IoU with one, which are background, and how many of each are learned from."""
+
+    fg_iou_thresh: Annotated[float, Field(gt=0, le=1)]
+    bg_iou_thresh: Fraction
+    batch_size_per_image: Count
+    positive_fraction: Fraction
+
+    @model_validator(mode="after")
+    def _nothing_is_both(self) -> "SamplingRecipe":
+        if self.bg_iou_thresh > self.fg_iou_thresh:
+            raise ValueError("bg_iou_thresh must not be above fg_iou_thresh")
+        return self
+
+
+class RPNRecipe(SamplingRecipe):
     """Anchors, their labels, the sampling, and how many proposals a photo of 1024² has (`grown`).
 
     One head looks at every stride; scales are multiples of the stride.
@@ -88,10 +103,6 @@ class RPNRecipe(Part):
     channels: Count
     scales: Annotated[list[Positive], Field(min_length=1)]
     ratios: Annotated[list[Positive], Field(min_length=1)]
-    fg_iou_thresh: Fraction
-    bg_iou_thresh: Fraction
-    batch_size_per_image: Count
-    positive_fraction: Fraction
     pre_nms_top_n: Count
     post_nms_top_n: Count
     nms_thresh: Fraction
@@ -104,7 +115,7 @@ class RPNRecipe(Part):
         ]
 
 
-class RoIRecipe(Part):
+class RoIRecipe(SamplingRecipe):
     """How proposals are cut out of the map, labelled and sampled, and what is learnt of them.
 
     cells:    of several strides, the coarsest in which a region is this many cells long (`region_levels`).
@@ -123,10 +134,6 @@ class RoIRecipe(Part):
     sampling_ratio: Count = SAMPLING_RATIO
     size: Count
     channels: Count
-    fg_iou_thresh: Fraction
-    bg_iou_thresh: Fraction
-    batch_size_per_image: Count
-    positive_fraction: Fraction
     box_weights: tuple[Positive, Positive, Positive, Positive]
 
 
@@ -201,8 +208,16 @@ class Recipe(Part):
             self._anchors_fit_the_window()
         elif strides != [strides[0] * 2**i for i in range(len(strides))]:
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
+        elif len(set(self.rpn.strides)) < len(self.rpn.strides) or len(set(self.roi.strides)) < len(
+            self.roi.strides
+        ):
+            raise ValueError("strides: give each once")
         elif self.roi.pool != "roi_align":
             raise ValueError('a [pyramid] needs roi.pool = "roi_align"')
+        elif not self.is_joint():
+            raise ValueError("a [pyramid] is trained by joint stages alone")
+        if self.roi.pool == "crop_and_resize" and self.roi.size < 2:
+            raise ValueError('roi.pool = "crop_and_resize" needs a size of 2 or more')
         if self.roi.pool == "crop_and_resize" and self.roi.sampling_ratio != SAMPLING_RATIO:
             raise ValueError('roi.sampling_ratio is for roi.pool = "roi_align"')
         return self

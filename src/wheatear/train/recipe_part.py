@@ -10,6 +10,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Part(BaseModel):
-    """Base of every table of a recipe: frozen, and strict about its keys."""
+    """Base of every table of a recipe: frozen, strict about its keys, and with finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

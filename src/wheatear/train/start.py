@@ -6,9 +6,9 @@ from typing import Any
 
 from wheatear.data.sample import Sample
 from wheatear.detector import find, read_card
-from wheatear.errors import InputError, last_line
+from wheatear.errors import InputError
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, read_json, refuse_untrained
+from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, put_in, read_json, refuse_untrained
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
@@ -87,10 +87,9 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
     Raises InputError for weights that cannot be read, or do not fit.
     """
     if weights.endswith(EXPORTED):
-        try:
-            model.load_state_dict(exported_network(weights)[0].state_dict())
-        except RuntimeError as error:
-            raise InputError(f"{weights}: does not fit the recipe ({last_line(error)})") from None
+        tensors = exported_network(weights)[0].state_dict()
+        put_in(model, tensors, weights)
+        refuse_untrained(model, tensors, Path(weights))
         some = photos[:: max(1, len(photos) // MEASURED)][:MEASURED]
         measure_norms(model, (to_tensor(open_photo(sample.path)) for sample in some))
     elif is_detector(Path(weights)):

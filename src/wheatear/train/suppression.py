@@ -50,7 +50,13 @@ def vote(kept: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> tuple[Tenso
     find a head, each a little beside it (bounding box voting, Gidaris and Komodakis 2015); the score is their mean too,
     so that a box which all agree on comes first. A vote weighs as much as its score, less the less it overlaps: it ends
     at the IoU without a step, over which rounding could push a box.
+
+    Autocast would multiply the matrices in bfloat16, in which a corner beyond 512 px is a multiple of 4 px.
     """
+    device = boxes.device.type
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return vote(kept.float(), boxes.float(), scores.float(), iou)
     weights = ((box_iou(kept, boxes) - iou) / (1 - iou)).clamp(min=0) * scores
     total = weights.sum(1)
     means, surely = weights @ boxes / total[:, None], weights @ scores / total

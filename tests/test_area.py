@@ -86,7 +86,7 @@ def test_figures_of_a_row():
     assert figures(50, None, None) == [50, "", "", "", "", "", ""]
     assert figures(50, 2.0, None) == [50, "", "", 2.0, 25.0, "", ""]
     assert figures(50, 2.0, error) == [50, 40.2, 59.8, 2.0, 25.0, 20.1, 29.9]
-    assert figures(0, 0.0, error) == [0, 0.0, 9.8, "", "", "", ""]
+    assert figures(0, 0.0, error) == [0, 0.0, 9.8, 0, "", "", ""]
 
 
 def test_the_frame_is_the_photos_width_be_it_upright(tmp_path):
@@ -125,7 +125,22 @@ def test_tags_that_contradict_each_other_tell_nothing(tmp_path):
     assert pitch_per_focal_length(exif, 3000, 2000) is None
     exif[TAGS.FocalPlaneXResolution] = 3100 / 3.6
     assert 2 * pitch_per_focal_length(exif, 3000, 2000) == pytest.approx(0.001 * 3000 / 3100)
-    assert not Scale(height_m=2).is_contradicted(tmp_path / "none.jpg", 3000, 2000)
+    assert Scale(height_m=2).why_untold(tmp_path / "none.jpg", 3000, 2000).startswith("does not tell")
+
+
+@pytest.mark.parametrize(("size", "is_cut"), [((800, 600), False), ((300, 400), False), ((400, 600), True)])
+def test_a_photo_that_was_cut_has_no_area(tmp_path, size, is_cut):
+    """Its EXIF still has the sides before, by which lens and sensor agree."""
+    exif = Image.Exif()
+    tags = exif.get_ifd(ExifTags.IFD.Exif)
+    tags[TAGS.FocalLength], tags[TAGS.FocalLengthIn35mmFilm] = 8.8, 24
+    tags[TAGS.ExifImageWidth], tags[TAGS.ExifImageHeight] = 800, 600
+    Image.new("RGB", size).save(tmp_path / "a.jpg", exif=exif)
+    pixels = InMemory(np.full((size[1], size[0], 3), 255, np.uint8))
+    ground = ground_of(tmp_path / "a.jpg", pixels, Scale(height_m=2))
+    cut = "its EXIF is that of a photo of other sides, so it was cut, so no area; give --gsd or --frame"
+    assert ground.warnings == ((cut,) if is_cut else ())
+    assert (ground.area_m2 is None) == is_cut
 
 
 @pytest.mark.parametrize(("resolution", "is_contradicted"), [(6000 / 3.6, True), (3100 / 3.6, False)])
@@ -139,4 +154,3 @@ def test_a_photo_whose_exif_contradicts_itself(tmp_path, resolution, is_contradi
     ground = ground_of(tmp_path / "a.jpg", InMemory(np.full((200, 300, 3), 255, np.uint8)), Scale(height_m=2))
     doubt = "its EXIF contradicts itself on lens and sensor, so no area; give --gsd or --frame"
     assert ground.warnings == ((doubt,) if is_contradicted else ())
-    assert Scale(gsd_mm=2).is_contradicted(tmp_path / "a.jpg", 300, 200) is False

@@ -1,6 +1,7 @@
 """`wheatear count --by-hand`: the threshold that suits photos whose heads somebody counted."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -43,11 +44,19 @@ def by_hand(tmp_path: Path, *rows: str, header: str = "image,heads") -> Path:
 
 
 def test_photos_go_by_their_names_or_their_files(photos, tmp_path):
-    file = by_hand(tmp_path, "5,east/c.png,x", "0,elsewhere/a.png,", header="heads,image,note")
+    file = by_hand(tmp_path, "5,p/east/c.png,x", "0,a.png,", header="heads,image,note")
     assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {
         "east/c.png": 5,
         "a.png": 0,
     }
+
+
+def test_accents_are_the_same_however_they_are_written(tmp_path):
+    """A Mac writes letter and accent apart."""
+    photo = tmp_path / unicodedata.normalize("NFD", "süd.png")
+    photo.touch()
+    file = by_hand(tmp_path, unicodedata.normalize("NFC", "süd.png,4"))
+    assert list(read_by_hand(file, name_photos([photo], tmp_path / "out")).values()) == [4]
 
 
 def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path):
@@ -63,7 +72,10 @@ def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path)
     [
         (["d.png,3"], "line 2: 'd.png': is no photo of those given"),
         (["a.png,3", "c.png,3"], "line 3: 'c.png': several photos have that name"),
-        (["a.png,3", "x/a.png,3"], "line 3: 'x/a.png' is there twice; keep one row"),
+        (["a.png,3", "p/a.png,3"], "line 3: 'p/a.png' is there twice; keep one row"),
+        (["north/c.png,3"], "line 2: 'north/c.png': is no photo of those given"),
+        (["x/a.png,3"], "line 2: 'x/a.png': is no photo of those given"),
+        (["a.png,99999999999999999999999"], "is no number of heads"),
         (["a.png,three"], "line 2: 'three' is no number of heads"),
         (["a.png,"], "line 2: '' is no number of heads"),
         (["a.png,-3"], "line 2: '-3' is no number of heads"),
@@ -130,7 +142,9 @@ def test_a_run_goes_on_with_what_it_began_with(model, photos, tmp_path):
     assert count(model, tmp_path / "out", tmp_path / "p", "--by-hand", same, "--resume").exit_code == 0
     refused = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", other, "--resume")
     assert refused.exit_code == 1
-    assert "threshold" in refused.stderr
+    assert "by_hand was hand.csv, now other.csv" in refused.stderr
+    found = count(model, tmp_path / "out", tmp_path / "p", "--threshold", "0.51", "--resume")
+    assert "by_hand was hand.csv, now None" in found.stderr  # without it there would be no intervals
 
 
 @pytest.mark.parametrize(

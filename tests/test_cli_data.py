@@ -151,7 +151,7 @@ def test_a_wrong_folder_is_one_line_on_stderr(command: list[str], tmp_path: Path
 def test_a_place_that_cannot_be_written_is_one_line(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "file" / "images.csv")])
-    assert complaint_of(result) == f"{tmp_path / 'file'}: File exists"
+    assert complaint_of(result) == f"{tmp_path / 'file'}: is a file; name a folder for the results"
     result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path)])
     assert complaint_of(result) == f"{tmp_path}: is a folder; name a file"
 

@@ -284,8 +284,29 @@ def test_files_that_are_not_there(folder, tmp_path):
 
 
 def test_an_unreadable_photo_is_named(folder, model):
+    """One that is none, and one that is cut short; the others are judged."""
     (folder / "train" / "a.png").write_bytes(b"no photo")
-    assert "a.png: " in complaint(folder, "--model", model)
+    whole = (folder / "train" / "b.png").read_bytes()
+    (folder / "train" / "b.png").write_bytes(whole[: len(whole) // 2])
+    card = model.with_suffix(".json").read_text()
+    result = evaluate(folder, "--model", model, "--choose-threshold")
+    assert result.exit_code == 1
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
+        str(folder / "train" / "a.png"),
+        str(folder / "train" / "b.png"),
+        "photos that cannot be read, and are in no figure",
+    ]
+    assert "the card of the model stays as it was" in result.stderr
+    assert model.with_suffix(".json").read_text() == card
+    figures = json.loads(Path("evaluation/evaluation.json").read_text())["at_score_threshold"]
+    assert figures["overall"]["photos"] == 1
+
+
+def test_nothing_but_unreadable_photos(folder, model):
+    for name in "abc":
+        (folder / "train" / f"{name}.png").write_bytes(b"no photo")
+    result = evaluate(folder, "--model", model)
+    assert result.stderr.splitlines()[-1] == "wheatear: none of the photos can be read; nothing is written"
 
 
 def test_a_threshold_out_of_range(folder, model):

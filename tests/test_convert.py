@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from wheatear.cli_data import Format, app
+from wheatear.data.check import check
 from wheatear.data.formats import FORMATS, read_dataset, write_dataset
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -343,8 +344,16 @@ def test_the_command(field_dir: Path, tmp_path: Path) -> None:
     heads = sum(len(sample.boxes) for sample in read_dataset(field_dir))
     assert result.stdout == f"8 photos (1 without heads) with {heads} heads written to {tmp_path / 'new'}\n"
     same(read_dataset(tmp_path / "new"), read_dataset(field_dir))
+    assert not check(read_dataset(tmp_path / "new")).problems  # no edge is a rounded share outside its photo
     again = CliRunner().invoke(app, ["convert", str(field_dir), str(tmp_path / "new"), "--to", "voc"])
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
+
+
+def test_a_folder_is_not_written_into_the_one_that_is_read(field_dir: Path) -> None:
+    result = CliRunner().invoke(app, ["convert", str(field_dir), str(field_dir / "new"), "--to", "coco"])
+    assert result.exit_code == 1
+    assert "new: lies in " in result.stderr
+    assert not (field_dir / "new").exists()
 
 
 def test_the_command_offers_every_format() -> None:

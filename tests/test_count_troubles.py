@@ -107,3 +107,36 @@ def test_a_name_with_a_line_break_is_one_line_and_the_others_are_counted(model, 
     assert result.exit_code == 1
     assert lines_of(result)[0] == f"wheatear: {str(photos / name)!r}: has a line break in its name; rename it"
     assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
+
+
+@pytest.mark.parametrize("option", ["--out", "--model"])
+def test_an_empty_name_is_a_usage_error(model, photos, tmp_path, option):
+    """As of a variable that is not set: it is neither the folder one is in nor small."""
+    result = count(model, tmp_path / "out", photos, option, "")
+    assert result.exit_code == 2
+    assert "is empty; name a" in result.stderr
+
+
+def test_a_folder_of_a_tables_name_is_one_line(model, photos, tmp_path):
+    (tmp_path / "counts.csv").mkdir()
+    result = count(model, tmp_path, photos)
+    assert result.exit_code == 1
+    assert lines_of(result)[0].startswith(f"wheatear: {tmp_path / 'counts.csv'}: is a folder; move it away")
+
+
+def test_why_a_folder_holds_no_photos_is_said(model, tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "a.heic").touch()
+    result = count(model, tmp_path / "out", tmp_path / "p")
+    assert result.exit_code == 2
+    assert [line.split(",")[0] for line in lines_of(result)] == [
+        "wheatear: left out",
+        f"wheatear: no photos found in {tmp_path / 'p'}; give JPEG",
+    ]
+
+
+def test_a_file_that_its_folder_would_not_give_is_not_given_twice(model, photos, tmp_path):
+    (photos / "noext").write_bytes((photos / "a.png").read_bytes())
+    result = count(model, tmp_path / "out", photos, photos / "noext")
+    assert lines_of(result) == []
+    assert counted(tmp_path / "out")["noext"] == 2

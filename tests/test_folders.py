@@ -10,7 +10,7 @@ import pytest
 from count_runs import count, draw, lines_of, table
 from tiny_model import write_judged_model
 from wheatear.folders import FOLDERS_HEADER, Sums, by_folder, student_95
-from wheatear.photo_names import Photo, name_photos
+from wheatear.photo_names import name_photos
 
 HEADS, AREAS, MARGINS = [40, 52, 31, 60], [1.0, 1.2, 0.9, 1.1], [6.0, 6.5, 6.0, 7.0]
 
@@ -79,20 +79,22 @@ def test_folders_are_those_of_the_files(tmp_path: Path) -> None:
         draw(tmp_path / place, [])
     photos = name_photos([tmp_path / "a", tmp_path / "b" / "c"], tmp_path / "out")
     assert [photo.name for photo in photos] == ["one.png", "two.png", "three.png"]
-    folders = by_folder([row(photo.name, 1) for photo in photos], photos)
+    folders = by_folder(
+        [row(photo.name, 1) for photo in photos], {photo.name: photo.path for photo in photos}
+    )
     assert {name: folder.per_photo.photos for name, folder in folders.items()} == {"a": 2, "b/c": 1}
-    (name,) = by_folder([row("one.png", 1)], photos[:1])
+    (name,) = by_folder([row("one.png", 1)], {photos[0].name: photos[0].path})
     assert name == "a"
 
 
 def test_a_photo_of_an_earlier_run_elsewhere_goes_by_its_name() -> None:
-    folders = by_folder([row("plot 1/a.jpg", 3), row("b.jpg", 4)], [Photo(Path("f/b.jpg"), "b.jpg", "b.jpg")])
+    folders = by_folder([row("plot 1/a.jpg", 3), row("b.jpg", 4)], {"b.jpg": Path("f/b.jpg")})
     assert {name: folder.per_photo.heads for name, folder in folders.items()} == {"plot 1": 3, "f": 4}
 
 
 def test_a_square_metre_needs_the_area_of_every_photo() -> None:
     whole, part = (
-        by_folder([row("f/a.jpg", 30, 36, 1.5), row("f/b.jpg", 50, 58, area)], [])["f"].figures()
+        by_folder([row("f/a.jpg", 30, 36, 1.5), row("f/b.jpg", 50, 58, area)], {})["f"].figures()
         for area in (2.5, "")
     )
     assert whole[:3] == part[:3] == [2, 80, 40]

@@ -109,6 +109,20 @@ def test_a_plain_tiff_is_a_photo_like_others(tmp_path):
     np.testing.assert_array_equal(opened.image, open_photo(tmp_path / "photo.tif"))
 
 
+def test_a_tiff_without_coordinates_of_a_kind_that_pillow_cannot_read(tmp_path):
+    deep = PHOTO.astype(np.uint16) << 8
+    path = geotiff(tmp_path / "deep.tif", image=deep, crs=None, predictor=2, compress="deflate")
+    np.testing.assert_array_equal(open_pixels(path).read(Window(0, 0, 400, 600)), PHOTO)
+
+
+def test_a_geotiff_is_known_by_how_it_begins(tmp_path):
+    assert isinstance(open_pixels(geotiff(tmp_path / "a.geotiff")), Raster)
+    geotiff(tmp_path / "raw.tif").rename(tmp_path / "raw.dng")
+    assert isinstance(
+        open_pixels(tmp_path / "raw.dng"), InMemory
+    )  # or it is refused, as those of cameras are
+
+
 @pytest.mark.parametrize("data", [b"", b"II*\0", b"no tiff"])
 def test_what_is_no_tiff_is_one_line(tmp_path, data):
     (tmp_path / "a.tif").write_bytes(data)

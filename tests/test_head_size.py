@@ -191,7 +191,7 @@ def test_the_detector_takes_it_from_its_card(tmp_path):
     detector = load(write_tiny_model(tmp_path, head_px=40.0))
     assert detector.scale_for(80) == 0.5
     assert detector.estimate_head_px(InMemory(np.full((300, 300, 3), 90, np.uint8))) is None
-    with pytest.raises(ValueError, match="head_px must be above 0"):
+    with pytest.raises(ValueError, match=r"head_px must lie in 4\.\.10000, got 0"):
         detector.detect(np.zeros((8, 8, 3), np.uint8), head_px=0)
 
 
@@ -203,7 +203,7 @@ def test_a_photo_is_given_as_to_detect(tmp_path, monkeypatch):
     assert detector.estimate_head_px(image) == detector.estimate_head_px(tmp_path / "a.png") == 60
     with pytest.raises(TypeError, match="uint8"):
         detector.estimate_head_px(image.astype(float))
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="got inf"):
         detector.detect(image, head_px=float("inf"))
 
 

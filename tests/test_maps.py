@@ -18,7 +18,7 @@ from affine import Affine  # noqa: E402
 from pyogrio.errors import CRSError, DataSourceError, FeatureError  # noqa: E402
 
 from count_runs import count, lines_of, table  # noqa: E402
-from test_geo import UTM, geotiff, plots_file  # noqa: E402
+from test_geo import EAST, NORTH, UTM, geotiff, plots_file  # noqa: E402
 from tiny_model import red_cells  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
 from wheatear.plots import read_plots  # noqa: E402
@@ -132,7 +132,7 @@ def test_bad_plots_end_the_run_before_it_begins(model, photos, tmp_path):
     result = count(model, tmp_path / "out", photos, "--plots", tmp_path / "missing.geojson")
     assert result.exit_code == 1
     [said] = lines_of(result)
-    assert said.endswith("missing.geojson: cannot be read as plots; give a GeoJSON or GeoPackage of polygons")
+    assert said.endswith("missing.geojson: no such file")
     assert not (tmp_path / "out").exists()
 
 
@@ -241,6 +241,30 @@ def test_plots_that_were_edited_are_not_resumed_with(model, tmp_path):
     plots_file(plots, a=(0, 0, 2, 1))
     result = count(model, tmp_path / "out", image, "--plots", plots, "--resume")
     assert "settings.json: plots_sha256 was" in lines_of(result)[0]
+
+
+def test_a_shapefile_whose_names_were_edited_is_not_resumed_with(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = tmp_path / "p.shp"
+    outline = shapely.to_wkb(np.array([shapely.box(EAST, NORTH - 4, EAST + 3, NORTH)]))
+    write = {"geometry_type": "Polygon", "crs": "EPSG:32631", "fields": ["plot"]}
+    pyogrio.raw.write(plots, outline, [np.array(["A"], object)], **write)
+    assert count(model, tmp_path / "out", image, "--plots", plots).exit_code == 0
+    pyogrio.raw.write(plots, outline, [np.array(["B"], object)], **write)
+    result = count(model, tmp_path / "out", image, "--plots", plots, "--resume")
+    assert "settings.json: plots_sha256 was" in lines_of(result)[0]
+
+
+def test_a_tile_without_data_is_no_ground_and_no_photo_in_the_dark(model, tmp_path):
+    """The others' heads to a square metre stay known."""
+    (tmp_path / "p").mkdir()
+    geotiff(tmp_path / "p" / "a.tif", image=FIELD, nodata=0)
+    geotiff(tmp_path / "p" / "b.tif", image=np.zeros_like(FIELD), nodata=0)
+    result = count(model, tmp_path / "out", tmp_path / "p")
+    assert lines_of(result) == ["wheatear: b.tif: has no data"]
+    [folder] = rows_of(tmp_path / "out" / "folders.csv")
+    [a, _] = rows_of(tmp_path / "out" / "counts.csv")
+    assert (folder["area_m2"], folder["heads_per_m2"]) == (a["area_m2"], a["heads_per_m2"])
 
 
 def test_a_scale_that_its_coordinates_deny_is_doubted(model, tmp_path):

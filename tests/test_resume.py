@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from count_runs import count, counted, draw, lines_of, table
-from wheatear.count import Count, Options, count_photos
+from wheatear.count import COUNTS_HEADER, Count, Options, count_photos
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
@@ -172,6 +172,45 @@ def test_settings_that_no_table_was_begun_with_do_not_pass_for_those_of_the_tabl
     (out / "settings.json.part").write_text(json.dumps(settings))
     result = count(model, out, photos, "--threshold", "0.9", "--resume")
     assert lines_of(result)[0].startswith(f"wheatear: {out / 'settings.json'}: threshold was 0.4, now 0.9")
+
+
+def test_what_a_stopped_run_counted_is_not_thrown_away(model, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as stopping:
+        stopping.setattr(Detector, "detect", Failing(1, KeyboardInterrupt()).detect)
+        count(model, out, photos)
+    (out / "counts.csv.part").write_text(",".join(COUNTS_HEADER) + "\na.png,2,,,,,,,120,80,\n")
+    result = count(model, out, photos)
+    assert result.exit_code == 1
+    assert lines_of(result) == [
+        f"wheatear: {out}: holds 1 photo of a run that was stopped; go on with --resume, or name another folder "
+        "for --out"
+    ]
+    assert count(model, out, photos, "--resume").exit_code == 0
+
+
+def test_photos_that_have_gone_are_said_and_stay_in_their_folder(model, tmp_path):
+    for name in ("one/a.png", "one/b.png", "two/c.png"):
+        draw(tmp_path / "p" / name, [(0, 0)])
+    out = tmp_path / "out"
+    count(model, out, tmp_path / "p")
+    (tmp_path / "p" / "one" / "a.png").rename(tmp_path / "p" / "one" / "new.png")
+    result = count(model, out, tmp_path / "p", "--resume")
+    assert lines_of(result) == [
+        "wheatear: counted before, and not where they were: 1 photo; their rows stay",
+        "wheatear: 2 of 3 photos were counted before; going on with the others",
+    ]
+    assert counted(out) == {"one/a.png": 1, "one/b.png": 1, "two/c.png": 1, "one/new.png": 1}
+    assert [row[:2] for row in table(out / "folders.csv")[1:]] == [["one", "3"], ["two", "1"]]
+
+
+def test_results_that_were_moved_without_the_photos_are_gone_on_with(model, photos, tmp_path):
+    count(model, tmp_path / "out", photos)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "out").rename(tmp_path / "results" / "out")
+    draw(photos / "new.png", [(0, 0)])
+    assert count(model, tmp_path / "results" / "out", photos, "--resume").exit_code == 0
+    assert counted(tmp_path / "results" / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1, "new.png": 1}
 
 
 def test_two_runs_at_once_do_not_write_into_one_folder(model, photos, tmp_path):

@@ -165,6 +165,16 @@ def test_strangers_among_the_photos_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "train.csv").exists()
 
 
+def test_labels_of_ones_own_are_not_drawn_over(tmp_path: Path) -> None:
+    draw_dataset(tmp_path, 1, size=64)
+    draw_dataset(tmp_path, 2, size=64)
+    own = 'image_id,bbox\nmine,"[1, 2, 30, 40]"\n'
+    (tmp_path / "train.csv").write_text(own)
+    with pytest.raises(InputError, match=r"train\.csv: is there already.*empty folder"):
+        draw_dataset(tmp_path, 2, size=64)
+    assert (tmp_path / "train.csv").read_text() == own
+
+
 def test_unusable_sizes_and_counts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="63 px is too small"):
         draw_field(np.random.default_rng(0), 63)

@@ -18,6 +18,7 @@ LONGEST = 10_000  # millimetres of a pixel, metres across a photo or up: more is
 NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
 SAME_LENS = 1.2  # pixels' sides by two tags that differ by more contradict each other; rounding makes 1.05
+SAME_SHAPE = 1.05  # sides to each other; a photo made very small is off by the rounding of its sides
 MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
 
 
@@ -66,9 +67,13 @@ class Scale:
         pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
         return None if pitch_by_focal is None else self.height_m * pitch_by_focal
 
-    def is_contradicted(self, path: Path, width: int, height: int) -> bool:
-        """Whether gsd would rest on a photo's EXIF, and that contradicts itself."""
-        return self.height_m is not None and _contradict(*_pitches(_exif(path), width, height))
+    def why_untold(self, path: Path, width: int, height: int) -> str:
+        """What is the matter with the EXIF of a photo by whose lens and sensor gsd is not told."""
+        exif = _exif(path)
+        if _is_cut(exif, width, height):
+            return "is that of a photo of other sides, so it was cut"
+        contradicted = _contradict(*_pitches(exif, width, height))
+        return f"{'contradicts itself on lens' if contradicted else 'does not tell focal length'} and sensor"
 
 
 def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
@@ -76,9 +81,11 @@ def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) 
 
     From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
     from the focal length in 35 mm film. None, too, where the two contradict each other: of a photo that was resized the
-    first may be wrong, of a crop the second, and nothing tells them apart. width, height: pixels of the photo, which
-    may have been made smaller.
+    first may be wrong, of a crop the second, and nothing tells them apart. Nor do they tell of a crop whose EXIF still
+    has the sides before. width, height: pixels of the photo, which may have been made smaller.
     """
+    if _is_cut(exif, width, height):
+        return None
     by_plane, by_film = _pitches(exif, width, height)
     if _contradict(by_plane, by_film):
         return None
@@ -101,6 +108,18 @@ def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float
 
 def _contradict(one: float | None, other: float | None) -> bool:
     return one is not None and other is not None and not 1 / SAME_LENS < one / other < SAME_LENS
+
+
+def _is_cut(exif: Mapping[int, object], width: int, height: int) -> bool:
+    """Whether a photo's sides are to each other as those that EXIF tells are not, either way up."""
+    taken = [
+        _positive(exif.get(tag)) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+    ]
+    sides = [side for side in taken if side]
+    if len(sides) < 2:
+        return False
+    apart = (max(sides) / min(sides)) / (max(width, height) / min(width, height))
+    return not 1 / SAME_SHAPE < apart < SAME_SHAPE
 
 
 def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
@@ -186,7 +205,9 @@ FIGURES = (
 def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
     """The columns FIGURES of a table; "" for what is not known."""
     low, high = ("", "") if error is None else (round(end, 1) for end in error.around(heads))
-    if not area_m2:
+    if area_m2 is None:
         return [heads, low, high, "", "", "", ""]
+    if not area_m2:
+        return [heads, low, high, 0, "", "", ""]
     per_m2 = ["" if isinstance(number, str) else round(number / area_m2, 2) for number in (heads, low, high)]
     return [heads, low, high, round(area_m2, 4), *per_m2]

@@ -4,8 +4,10 @@ In a field that a detector has not seen it finds too many heads or too few, all 
 which, and no boxes are wanted.
 """
 
+import os
+import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from wheatear.photo_names import Photo
 from wheatear.sized import HeadPx, detect_in_file
 
 COLUMNS = ("image", "heads")
+DIGITS = 6  # of the heads in a photo, at most
 OWN_WORTH = 2  # photos counted by hand, that the detector's own threshold weighs as much as
 
 
@@ -36,22 +39,23 @@ class ByHand(NamedTuple):
 def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     """The heads of the photos that a csv has rows of, whose columns are COLUMNS and any others.
 
-    image: a photo's name in the tables of a count, or that of its file where no other has it. Rows with "no" in a
-    column "checked", as the page in a browser writes it, are left out. InputError, with the row, for one that is no
-    photo of these, is there twice, or whose heads are no whole number; and for none at all.
+    image: a photo's name in the tables of a count, or the end of its path, from the file's name alone on, where no
+    other has it. Rows with "no" in a column "checked", as the page in a browser writes it, are left out. InputError,
+    with the row, for one that is no photo of these, is there twice, or whose heads are no whole number; and for none
+    at all.
     """
     header, rows = read_table(file)
     require(file, header, *COLUMNS)
-    names = {photo.name: photo for photo in photos}
+    names = {_composed(photo.name): photo for photo in photos}
     files: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
-        files[photo.path.name].append(photo)
+        files[_composed(photo.path.name)].append(photo)
     counted: dict[Photo, int] = {}
     for line, row in rows:
         if row.get("checked") == "no":
             continue
-        place, image = f"{file}, line {line}", row["image"]
-        known = [names[image]] if image in names else files[PurePosixPath(image).name]
+        place, image = f"{file}, line {line}", _composed(row["image"])
+        known = [names[image]] if image in names else _ending_in(PurePosixPath(image), files)
         if len(known) != 1:
             problem = (
                 "several photos have that name; give"
@@ -62,7 +66,7 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         (photo,) = known
         if photo in counted:
             raise InputError(f"{place}: '{image}' is there twice; keep one row")
-        if not row["heads"].strip().isdecimal():
+        if not _is_a_count(row["heads"].strip()):
             raise InputError(
                 f"{place}: '{row['heads']}' is no number of heads; count them, or take the row out"
             )
@@ -71,6 +75,25 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         what = "no photo is checked in it" if rows else "has no rows"
         raise InputError(f"{file}: {what}; count the heads of some of the photos, best of five or more")
     return counted
+
+
+def _composed(name: str) -> str:
+    """A name with its accents as most systems write them: Macs keep letter and accent apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _ending_in(image: PurePosixPath, files: Mapping[str, Sequence[Photo]]) -> list[Photo]:
+    """The photos whose paths end like this; files: all of them, by the names of their files."""
+    parts = image.parts
+    return [
+        photo
+        for photo in files.get(image.name, ())
+        if tuple(map(_composed, Path(os.path.abspath(photo.path)).parts[-len(parts) :])) == parts
+    ]
+
+
+def _is_a_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= DIGITS
 
 
 def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:

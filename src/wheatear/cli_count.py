@@ -11,7 +11,7 @@ import typer
 
 from wheatear import words
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, parse_head_px
+from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 
@@ -36,7 +36,10 @@ class Format(StrEnum):
 
 def count_command(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.", parser=named_path),
+    ],
     model: ModelOption = None,
     threshold: Annotated[
         float | None,
@@ -84,7 +87,9 @@ def count_command(
     plots: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="GeoJSON or GeoPackage of plots to count in.", rich_help_panel=MAPS
+            metavar="FILE",
+            help="GeoJSON, GeoPackage or Shapefile of plots to count in.",
+            rich_help_panel=MAPS,
         ),
     ] = None,
     cell: Annotated[
@@ -116,12 +121,12 @@ def count_command(
         todo = named(found, photos)
         if drawn:
             typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)
+        for line in left_out(photos):
+            typer.echo(f"wheatear: {line}", err=True)
         if not any(os.path.exists(photo.path) for photo in todo):  # Path.exists raises where it may not look
             given = ", ".join(map(str, photos))
             typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
             raise typer.Exit(2)
-        for line in left_out(photos):
-            typer.echo(f"wheatear: {line}", err=True)
         if again:
             more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
             typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
@@ -182,7 +187,7 @@ def _run(
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
     from wheatear.count_outputs import write_folders, write_formats, write_page
     from wheatear.count_settings import kept_settings
-    from wheatear.files import alone_in, part_of
+    from wheatear.files import alone_in, make_folder, part_of
     from wheatear.photo_names import COUNTS
 
     if by_hand:
@@ -190,7 +195,7 @@ def _run(
     detector, options = _load(model, tta, options)
     if by_hand:
         options = _fitted(detector, by_hand, photos, options)
-    _make(out)
+    make_folder(out)
     with alone_in(out):
         _prepare(out, photos, options, formats, report)
         try:
@@ -241,7 +246,8 @@ def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options:
     fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
     found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
     typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
-    return replace(options, threshold=fit.threshold, error=counting_error_of(detector, own))
+    error = counting_error_of(detector, own)
+    return replace(options, threshold=fit.threshold, error=error, by_hand=by_hand.name)
 
 
 def _refuse_written_over(by_hand: Path, out: Path) -> None:
@@ -253,19 +259,14 @@ def _refuse_written_over(by_hand: Path, out: Path) -> None:
         raise InputError(f"{by_hand}: would be written over; name another folder for --out")
 
 
-def _make(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; name a folder for the results")
-    out.mkdir(parents=True, exist_ok=True)
-
-
 def _prepare(
     out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
 ) -> None:
     """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count import DETECTIONS, PLOTS
+    from wheatear.count import DETECTIONS, PLOTS, counted_before
     from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
     from wheatear.exports import EXPORTS
+    from wheatear.files import part_of
     from wheatear.folders import FOLDERS
     from wheatear.photo_names import COUNTS, SETTINGS
 
@@ -276,6 +277,9 @@ def _prepare(
     refuse_others(out, photos, options.pictures, files)
     if options.resume:
         return
+    if part_of(out / COUNTS).is_file() and (done := counted_before(out)):
+        stopped = f"holds {words.photos(len(done))} of a run that was stopped"
+        raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
     refuse_older(out, formats)
     older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):
@@ -288,8 +292,19 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
 
     from wheatear.count import count_photos, counted_before
     from wheatear.count_screen import Summary, progress_bar
+    from wheatear.count_settings import places_of
 
-    before = len(counted_before(out) & {photo.name for photo in photos}) if options.resume else 0
+    known = counted_before(out) if options.resume else set()
+    names = {photo.name for photo in photos}
+    before = len(known & names)
+    if known - names:
+        places = places_of(out)
+        gone = [name for name in known - names if name in places and not places[name].exists()]
+        if gone:
+            typer.echo(
+                f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
+                err=True,
+            )
     summary = Summary(before)
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):

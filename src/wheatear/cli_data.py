@@ -14,7 +14,7 @@ from rich.table import Table
 from wheatear import words
 from wheatear.cli_denoise import denoise_command
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument
+from wheatear.cli_options import DatasetArgument, named_path
 from wheatear.cli_pseudo import pseudo_command
 from wheatear.errors import InputError
 
@@ -125,7 +125,7 @@ def split(
 @friendly_errors()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Photos with boxes, in any of the formats.")],
-    folder: Annotated[Path, typer.Argument(metavar="DST", help="A new or empty folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="DST", help="A new or empty folder.", parser=named_path)],
     to: Annotated[Format, typer.Option(help="The format to write.")],
     link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
 ) -> None:
@@ -136,6 +136,10 @@ def convert(
     """
     from wheatear.data.formats import read_dataset, write_dataset
 
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"{folder}: lies in {source}, which would have every photo twice; name a folder elsewhere"
+        )
     with _busy("Reading and writing photos"):
         samples = read_dataset(source)
         write_dataset(samples, folder, to.value, link)
@@ -155,7 +159,9 @@ def convert(
 @app.command()
 @friendly_errors()
 def draw(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write photos and boxes.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write photos and boxes.", parser=named_path)
+    ],
     n: Annotated[int, typer.Option("-n", min=1, help="How many photos.")],
     size: Annotated[int, typer.Option(min=1, max=16_384, help="Their width and height in pixels.")] = 1024,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same photos.")] = 0,

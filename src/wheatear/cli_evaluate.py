@@ -11,12 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wheatear.cli_detecting import Looking, detecting
+from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
+from wheatear.cli_options import (
+    DatasetArgument,
+    HeadPxOption,
+    ImagesOption,
+    ModelOption,
+    named_path,
+    parse_head_px,
+)
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
-from wheatear.files import refuse_foreign, whole
+from wheatear.files import make_folder, refuse_foreign, whole
 from wheatear.words import photos
 
 if TYPE_CHECKING:
@@ -68,11 +75,15 @@ def evaluate_command(
     report: Annotated[
         bool, typer.Option("--report", help="Also save report.html: curves, errors by size, worst mistakes.")
     ] = False,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where figures and detections are saved.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where figures and detections are saved.", parser=named_path),
+    ] = Path("evaluation"),
 ) -> None:
-    """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session."""
+    """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session.
+
+    A photo that cannot be read is named and left out of all figures; the exit code is then 1.
+    """
     from wheatear.boxes import area
     from wheatear.data.formats import read_dataset
     from wheatear.data.splits import photos_of, usual_split
@@ -99,10 +110,12 @@ def evaluate_command(
             f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
             err=True,
         )
-    chosen = photos_of(known, split, folder)
+    wanted = photos_of(known, split, folder)
     refuse_tables(out, detections, other_labels)
     refuse_others(out, [DETECTIONS, *([REPORT] if report else [])])
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    chosen = readable(wanted)
+    unread = len(wanted) - len(chosen)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
         found = read_detections(detections, known, chosen)
@@ -110,7 +123,9 @@ def evaluate_command(
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
         own = not choose_threshold and threshold is None
-        found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, size, own)
+        there = len(chosen)
+        chosen, found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, size, own)
+        unread += there - len(chosen)
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     elif threshold is not None:
@@ -127,12 +142,36 @@ def evaluate_command(
         typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
     show(figures)
     typer.echo(f"Saved in {out}")
-    if choose_threshold and model and is_file_name(model):
+    keeps = choose_threshold and model and is_file_name(model)
+    if unread:
+        stays = "; the card of the model stays as it was" if keeps else ""
+        raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
+    if model and keeps:
         from wheatear.known_failures import known_failures
 
         judgements = list(figures.values())
         failures = known_failures(chosen, found, judgements[0], judgements[-1])
         keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
+
+
+def readable(samples: "Sequence[Sample]") -> "list[Sample]":
+    """The photos whose files are photos, by their beginning; the others are named. InputError where none is left.
+
+    Of a format whose boxes are shares of a photo's sides (YOLO) the boxes of the others are not known.
+    """
+    from wheatear.images import photo_size
+
+    there = []
+    for sample in samples:
+        try:
+            if not sample.width:
+                photo_size(sample.path)  # says what is wrong with the file
+            there.append(sample)
+        except InputError as error:
+            typer.echo(f"wheatear: {error}", err=True)
+    if samples and not there:
+        raise InputError("none of the photos can be read; nothing is written")
+    return there
 
 
 def refuse_tables(out: Path, *read: Path | None) -> None:
@@ -177,8 +216,9 @@ def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
 
 def run_model(
     model: str, samples: "Sequence[Sample]", tta: str | None, head_px: "HeadPx", own: bool
-) -> "tuple[dict[str, Detections], Thresholds, str | None]":
-    """All that a detector gives, down to its score floor, by file name; the thresholds of its card; its views.
+) -> "tuple[list[Sample], dict[str, Detections], Thresholds, str | None]":
+    """The photos that could be run, and all that a detector gives for them, down to its score floor, by file name;
+    the thresholds of its card; its views.
 
     head_px: as in detect_sized. own: whether the card's thresholds are in use; the user is told where they were chosen
     for other views.
@@ -190,10 +230,11 @@ def run_model(
     if own:
         say_unchosen(detector)
     looking = Looking(detector, head_px)
-    found = {sample.path.name: looking.find(sample.path, 0.0) for sample in detecting(samples)}
+    done = detect_in_each(samples, lambda sample: (sample, looking.find(sample.path, 0.0)))
     looking.tell()
     thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
-    return found, thresholds, detector.tta
+    found = {sample.path.name: heads for sample, heads in done}
+    return [sample for sample, _ in done], found, thresholds, detector.tta
 
 
 def read_detections(

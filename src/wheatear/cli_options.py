@@ -11,14 +11,19 @@ from wheatear.errors import InputError
 if TYPE_CHECKING:
     from wheatear.sized import HeadPx
 
-SMALLEST_HEAD, LARGEST_HEAD = 4, 10_000  # pixels
-
 
 def named_path(text: str) -> Path:
     """A path of the command line; an empty one, as of a variable that is not set, would be the folder one is in."""
     if not text:
-        raise typer.BadParameter("is empty; name a photo or a folder")
+        raise typer.BadParameter("is empty; name a file or a folder")
     return Path(text)
+
+
+def named_model(text: str | None) -> str | None:
+    """A detector of the command line; an empty name is none."""
+    if text == "":
+        raise typer.BadParameter("is empty; name a detector, or leave it out")
+    return text
 
 
 DatasetArgument = Annotated[
@@ -29,7 +34,12 @@ PhotosArgument = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option(metavar="NAME|FILE", help="A shipped detector, or a model.onnx.", show_default="small"),
+    typer.Option(
+        metavar="NAME|FILE",
+        help="A shipped detector, or a model.onnx.",
+        show_default="small",
+        callback=named_model,
+    ),
 ]
 ImagesOption = Annotated[
     Path | None,
@@ -50,6 +60,8 @@ def parse_head_px(text: str | None) -> "HeadPx":
     """What `--head-px` says. InputError where it is no size."""
     if text is None or text == "auto":
         return "auto" if text else None
+    from wheatear.head_size import LARGEST_HEAD, SMALLEST_HEAD
+
     with suppress(ValueError):
         if SMALLEST_HEAD <= (size := float(text)) <= LARGEST_HEAD:
             return size

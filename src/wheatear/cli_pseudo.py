@@ -9,7 +9,7 @@ import typer
 from wheatear import words
 from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, parse_head_px
+from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, parse_head_px
 from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError, refuse_name
 
@@ -17,7 +17,9 @@ from wheatear.errors import InputError, refuse_name
 @friendly_errors()
 def pseudo_command(
     photos: PhotosArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.", parser=named_path)
+    ],
     model: ModelOption = None,
     min_score: Annotated[
         float | None,
@@ -36,12 +38,14 @@ def pseudo_command(
     """
     from wheatear.data.formats import refuse_filled, write_dataset
     from wheatear.detector import DEFAULT_MODEL, load
+    from wheatear.files import make_folder
     from wheatear.pseudo import pseudo_label
 
     size = parse_head_px(head_px)
     refuse_filled(out)
     todo = _photos(photos, out)
     detector = load(model or DEFAULT_MODEL, tta=tta)
+    make_folder(out if out.exists() else out.parent)
     if min_score is None:
         say_unchosen(detector, "--min-score")
         min_score = detector.card.score_threshold

@@ -41,7 +41,8 @@ class Options:
     """threshold, head_px: as in detect_sized.
     scale: what is known of the ground. maps: for georeferenced images.
     pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables.
-    error: of the counts, where it is not the card's at this threshold."""
+    error: of the counts, where it is not the card's at this threshold.
+    by_hand: the name of the file of numbers by which threshold was chosen, None where it was not."""
 
     threshold: float | None = None
     head_px: HeadPx = None
@@ -51,6 +52,7 @@ class Options:
     jobs: int = 1
     resume: bool = False
     error: CountingError | None = None
+    by_hand: str | None = None
 
 
 @dataclass(frozen=True)

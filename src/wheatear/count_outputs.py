@@ -14,7 +14,7 @@ import numpy as np
 
 from wheatear.count import COUNTS_HEADER, DETECTIONS, PLOTS, PLOTS_HEADER
 from wheatear.count_report import write_report
-from wheatear.count_settings import Settings
+from wheatear.count_settings import Settings, places_of
 from wheatear.detections import HEADER, Detections
 from wheatear.detector import Card
 from wheatear.errors import InputError
@@ -39,11 +39,13 @@ REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
-def refuse_others(out: Path, photos: Sequence[Photo], drawn: bool, files: Iterable[str]) -> None:
+def refuse_others(out: Path, photos: Sequence[Photo], drawn: bool, files: Sequence[str]) -> None:
     """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
 
     So is a table that the page in a browser saved. drawn: whether the run draws pictures. files: what else it writes.
     """
+    if folders := [out / name for name in files if (out / name).is_dir() and Path(name).suffix]:
+        raise InputError(f"{folders[0]}: is a folder; move it away, or name another folder for --out")
     if is_of_page(out / COUNTS):
         whose = "was saved by the page in a browser, and may hold work by hand"
         raise InputError(f"{out / COUNTS}: {whose}; move it away, or name another folder for --out")
@@ -97,9 +99,13 @@ def _places(folder: Path) -> set[str]:
 
 
 def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
-    """Write OUT/folders.csv of all photos in OUT's counts -> the folders; InputError where the counts are none."""
+    """Write OUT/folders.csv of all photos in OUT's counts -> the folders; InputError where the counts are none.
+
+    photos: those of this run; where the others lie, OUT's settings say.
+    """
+    places = places_of(out) | {photo.name: photo.path for photo in photos}
     try:
-        folders = by_folder(_rows(out / COUNTS, COUNTS_HEADER), photos)
+        folders = by_folder(_rows(out / COUNTS, COUNTS_HEADER), places)
     except ValueError as error:
         wrong = f"holds something other than numbers ({error}); count again without --resume"
         raise InputError(f"{out / COUNTS}: {wrong}") from error

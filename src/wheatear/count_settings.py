@@ -1,5 +1,7 @@
 """settings.json of a count: what the numbers depend on, so that a run is resumed as it began."""
 
+import glob
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,15 +35,17 @@ def kept_settings(
     counted twice, or not at all.
     """
     path, settings = out / SETTINGS, settings_of(detector, options)
-    part = part_of(path)
     places = {photo.name: _place(photo.path, out) for photo in photos}
-    begun = part if part.exists() and part_of(out / COUNTS).exists() else path  # those of the tables so far
+    begun = _begun(out)
     if options.resume and begun.exists():
         before = _read(begun)
         _refuse_others(begun, before, settings)
         known = before.get(PHOTOS) or {}
-        _refuse_other_names({name: known[name] for name in counted_before(out) if name in known}, places)
+        done = {name: known[name] for name in counted_before(out) if name in known}
+        if not _were_moved(out, done, places):
+            _refuse_other_names(done, places)
         places = known | places
+    part = part_of(path)
     with whole(part) as new:
         new.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
     yield settings
@@ -55,15 +59,43 @@ def settings_of(detector: Detector, options: Options) -> Settings:
         "model": detector.card.name,
         MODEL_KEY: detector.sha256[:DIGITS],
         "tta": detector.tta,
+        "by_hand": options.by_hand,
         "threshold": options.threshold,
         "head_px": options.head_px,
         "gsd_mm": options.scale.gsd_mm,
         "frame_m": options.scale.frame_m,
         "height_m": options.scale.height_m,
         "plots": None if plots is None else plots.path.name,
-        "plots_sha256": None if plots is None else sha256(plots.path)[:DIGITS],
+        "plots_sha256": None if plots is None else _digest(plots.path),
         "cell_m": options.maps.cell_m,
     }
+
+
+def _begun(out: Path) -> Path:
+    """The settings of OUT's tables so far, which may not be there."""
+    path = out / SETTINGS
+    part = part_of(path)
+    return part if part.exists() and part_of(out / COUNTS).exists() else path
+
+
+def places_of(out: Path) -> dict[str, Path]:
+    """Where the photos of OUT's tables so far lie, by name; none where there are no settings."""
+    path = _begun(out)
+    known = (_read(path).get(PHOTOS) or {}) if path.exists() else {}
+    return {name: out / place for name, place in known.items()}
+
+
+def _digest(plots: Path) -> str:
+    """Of a file of plots; of a Shapefile, of all the files that it is made of."""
+    if plots.suffix.lower() != ".shp":
+        return sha256(plots)[:DIGITS]
+    parts = sorted(plots.parent.glob(f"{glob.escape(plots.stem)}.*"))
+    return hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()[:DIGITS]
+
+
+def _were_moved(out: Path, done: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether all photos that were counted have left their places, and all their names are there again elsewhere."""
+    return done.keys() <= now.keys() and not any((out / place).exists() for place in done.values())
 
 
 def _place(photo: Path, out: Path) -> str:

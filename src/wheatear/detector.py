@@ -1,7 +1,6 @@
 """Detector: a trained model.onnx run by onnxruntime, without torch."""
 
 import hashlib
-import math
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line
-from wheatear.head_size import HeadSize, measure_heads
+from wheatear.head_size import LARGEST_HEAD, SMALLEST_HEAD, HeadSize, measure_heads
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import opened_pixels
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
@@ -128,7 +127,7 @@ class Detector:
 
         Boxes are xyxy pixels of the photo as given, after its EXIF turn. InputError for a file that cannot be
         read or a photo the model cannot run on; TypeError for an array that is not uint8, ValueError for one
-        of another shape, a threshold outside 0..1 or a size of heads that is not above 0.
+        of another shape, a threshold outside 0..1 or a size of heads outside 4..10,000.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
         if not 0 <= threshold <= 1:
@@ -147,9 +146,9 @@ class Detector:
         )
 
     def scale_for(self, head_px: float) -> float:
-        """By how much a photo with heads of this size, in pixels, is resized. ValueError unless above 0 and finite."""
-        if not 0 < head_px < math.inf:
-            raise ValueError(f"head_px must be above 0 and finite, got {head_px}")
+        """By how much a photo with heads of this size, in pixels, is resized. ValueError for no such size."""
+        if not SMALLEST_HEAD <= head_px <= LARGEST_HEAD:
+            raise ValueError(f"head_px must lie in {SMALLEST_HEAD}..{LARGEST_HEAD}, got {head_px}")
         return self.card.head_px / head_px
 
     def estimate_head_px(self, photo: str | Path | np.ndarray | Pixels) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wheatear.errors import InputError
 
-LOCK = ".wheatear.lock"  # no name that a file of the user may have
+LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # no names that a file of the user may have
 
 
 @contextmanager
@@ -57,11 +57,24 @@ def part_of(path: Path) -> Path:
 def make_way(path: Path) -> None:
     """Make the folder that a file will be written into, before the work that it shall hold.
 
-    InputError where there is a folder of the file's own name.
+    InputError where there is a folder of the file's own name; OSError where nothing can be written there.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, before the work that it shall hold.
+
+    InputError where there is a file of its name; OSError where nothing can be written into it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the results")
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / TRIAL
+    trial.touch()
+    trial.unlink()
 
 
 def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:

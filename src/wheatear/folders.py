@@ -10,12 +10,11 @@ are independent, so the half-width is the root of the sum of their squares.
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from wheatear.area import NORMAL_95, Interval
-from wheatear.photo_names import Photo
 from wheatear.tables import Row
 
 FOLDERS = "folders.csv"
@@ -68,10 +67,14 @@ class Sums:
 
 @dataclass
 class Folder:
-    """The photos of a folder: heads to photos, and of those that have an area to square metres."""
+    """The photos of a folder: heads to photos, and of those that show some ground to square metres.
+
+    known: of how many it is known how much they show, be it none.
+    """
 
     per_photo: Sums = field(default_factory=Sums)
     per_m2: Sums = field(default_factory=Sums)
+    known: int = 0
 
     def add(self, row: Mapping[str, str]) -> None:
         """row: one of counts.csv. ValueError where it holds no numbers."""
@@ -80,12 +83,14 @@ class Folder:
         margin = float(row["heads_high"]) - heads if row["heads_high"] else math.nan
         self.per_photo.add(heads, 1, margin)
         if row["area_m2"]:
-            self.per_m2.add(heads, float(row["area_m2"]), margin)
+            self.known += 1
+            if area := float(row["area_m2"]):
+                self.per_m2.add(heads, area, margin)
 
     @property
     def measured(self) -> Sums:
         """Heads to square metres; of nothing unless all photos have an area."""
-        return self.per_m2 if self.per_m2.photos == self.per_photo.photos else Sums()
+        return self.per_m2 if self.known == self.per_photo.photos else Sums()
 
     def figures(self) -> list[str | float]:
         """The columns of FOLDERS_HEADER but for the first."""
@@ -108,13 +113,13 @@ def student_95(freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
-def by_folder(rows: Iterable[Mapping[str, str]], photos: Sequence[Photo]) -> dict[str, Folder]:
-    """Rows of counts.csv by folder, in the rows' order. photos: those by whose files a row's folder is known.
+def by_folder(rows: Iterable[Mapping[str, str]], places: Mapping[str, Path]) -> dict[str, Folder]:
+    """Rows of counts.csv by folder, in the rows' order. places: the photos' files by the rows' names.
 
     A folder is called by its way from the folder that holds all of them, a single one by its name; that of a row
-    without a photo, which an earlier run counted elsewhere, by the row's own name.
+    without a place by the row's own name.
     """
-    holders = {photo.name: Path(os.path.abspath(photo.path)).parent for photo in photos}
+    holders = {name: Path(os.path.abspath(path)).parent for name, path in places.items()}
     names = _short_names(set(holders.values()))
     folders: dict[str, Folder] = defaultdict(Folder)
     for row in rows:

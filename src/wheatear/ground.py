@@ -42,9 +42,8 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     gsd = scale.gsd(path, pixels.width, pixels.height)
     pixel_m2, warnings = (None if gsd is None else gsd**2), []
     if scale.height_m is not None and gsd is None:
-        contradicted = scale.is_contradicted(path, pixels.width, pixels.height)
-        what = "contradicts itself on lens" if contradicted else "does not tell focal length"
-        warnings.append(f"its EXIF {what} and sensor, so no area; give --gsd or --frame")
+        why = scale.why_untold(path, pixels.width, pixels.height)
+        warnings.append(f"its EXIF {why}, so no area; give --gsd or --frame")
     if isinstance(pixels, Raster):
         warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
         own = _by_coordinates(pixels)
@@ -54,9 +53,12 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
             )
             warnings.append(f"its coordinates say {says}")
         pixel_m2 = pixel_m2 or own
-    if brightest(pixels) < DARK:
+    data = valid_pixels(pixels)
+    if not data:
+        warnings.append("has no data")
+    elif brightest(pixels) < DARK:
         warnings.append("is almost black; if its file has 10 or 12 bits, save it as 8-bit RGB")
-    return Ground(pixel_m2, valid_pixels(pixels), tuple(warnings))
+    return Ground(pixel_m2, data, tuple(warnings))
 
 
 def brightest(pixels: Pixels) -> int:

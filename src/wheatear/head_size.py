@@ -16,6 +16,7 @@ from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 from wheatear.tiles import SIZE, run_scaled
 
+SMALLEST_HEAD, LARGEST_HEAD = 4, 10_000  # pixels, of any photo
 # An octave apart, as the detector learned heads of half an octave more and less: heads from four times smaller to four
 # times larger than its own; and sixteen times in a photo that is seen whole so, as one of a few heads is.
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -68,6 +68,15 @@ def photo_size(path: str | Path) -> tuple[int, int]:
         return (height, width) if sideways else (width, height)
 
 
+def is_too_large(path: Path) -> bool:
+    """Whether open_photo refuses it for its number of pixels."""
+    try:
+        photo_size(path)
+    except InputError as error:
+        return str(error) == _too_large(path)
+    return False
+
+
 def is_turned(path: Path) -> bool:
     """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
     with suppress(InputError), opened(path) as image:
@@ -103,6 +112,11 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
         for photo in _in_folder(path) if path.is_dir() else [path]:
             photos.setdefault(os.path.abspath(photo), photo)
     return sorted(photos.values())
+
+
+def is_found(name: str) -> bool:
+    """Whether a folder that is searched for photos gives a file of this name."""
+    return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(".")
 
 
 def left_out(paths: Iterable[str | Path]) -> list[str]:
@@ -205,7 +219,7 @@ def _in_folder(folder: Path) -> Iterator[Path]:
     """Its photos, and the folders in it that cannot be read."""
     unreadable: list[OSError] = []
     for _, files in _seen_in(folder, unreadable.append):
-        yield from (path for path in files if path.name.lower().endswith(PHOTO_SUFFIXES))
+        yield from (path for path in files if is_found(path.name))
     yield from (Path(error.filename) for error in unreadable)
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from wheatear.files import part_of
-from wheatear.images import find_photos
+from wheatear.images import find_photos, is_found
 
 # The results of a run, below OUT.
 COUNTS, SETTINGS = "counts.csv", "settings.json"
@@ -44,7 +44,12 @@ def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         places.setdefault(place, path)
     once = list(places.values())
     folders = {os.path.abspath(path) for path in once if path.is_dir()}
-    again += [path for path in once if folders.intersection(map(str, Path(os.path.abspath(path)).parents))]
+    again += [
+        path
+        for path in once
+        if folders.intersection(map(str, Path(os.path.abspath(path)).parents))
+        and (path.is_dir() or is_found(path.name))
+    ]
     return once, again
 
 

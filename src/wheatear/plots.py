@@ -69,6 +69,8 @@ def read_plots(path: Path) -> Plots:
     be read, has several such layers, no CRS, no plots, a shape that is no polygon, coordinates without a place in its
     CRS, or a plot within one that comes before it, which would have all of its heads.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     try:
         with warnings.catch_warnings():  # an outline that is not closed, a CRS that is not known: said below
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -79,7 +81,7 @@ def read_plots(path: Path) -> Plots:
         raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(
-            f"{path}: cannot be read as plots; give a GeoJSON or GeoPackage of polygons"
+            f"{path}: cannot be read as plots; give a GeoJSON, GeoPackage or Shapefile of polygons"
         ) from error
     crs = _crs(path, meta["crs"])
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError
-from wheatear.images import is_turned, open_photo, photo_size
+from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rasterio import DatasetReader
     from rasterio.crs import CRS
 
-TIFF_SUFFIXES = (".tif", ".tiff")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either order of bytes
 # Above this many pixels a TIFF is read in windows, so that its size does not tell in the memory. A photo of 24
 # megapixels, which is 72 MB, is quicker read at once.
 LARGE = 50_000_000
@@ -33,12 +33,22 @@ _opening = threading.Lock()  # Python keeps its warning filters per process
 def open_pixels(path: str | Path) -> Pixels:
     """A photo ready to be read: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
 
-    Without rasterio every TIFF is read whole. InputError as in open_photo and Raster.
+    A TIFF that open_photo takes for damaged is read in windows, too: GDAL knows more kinds. Without rasterio every TIFF
+    is read whole. InputError as in open_photo and Raster.
     """
     path = Path(path)
-    if path.suffix.lower() in TIFF_SUFFIXES and path.is_file() and (raster := _as_raster(path)):
+    if not _is_tiff(path):
+        return InMemory(open_photo(path))
+    if raster := _as_raster(path):
         return raster
-    return InMemory(open_photo(path))
+    try:
+        return InMemory(open_photo(path))
+    except InputError as error:
+        if error.__cause__ is None or is_turned(path):  # it is not damaged, but of a kind that is not read
+            raise
+        if dataset := _open(path):
+            return Raster(path, dataset)
+        raise
 
 
 @contextmanager
@@ -54,12 +64,10 @@ def opened_pixels(path: str | Path) -> Iterator[Pixels]:
 def _as_raster(path: Path) -> "Raster | None":
     """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
     if find_spec("rasterio") is None:
-        with suppress(InputError):
-            photo_size(path)
-            return None
-        raise InputError(
-            f"{path}: is too large to be read whole; install wheatear's extra `geo`: pip install '.[geo]'"
-        )
+        if is_too_large(path):
+            install = "install wheatear's extra `geo`: pip install '.[geo]'"
+            raise InputError(f"{path}: is too large to be read whole; {install}")
+        return None
     dataset = _open(path)
     if dataset is None:
         return None
@@ -70,7 +78,18 @@ def _as_raster(path: Path) -> "Raster | None":
     return Raster(path, dataset)
 
 
+def _is_tiff(path: Path) -> bool:
+    """Whether a file begins as a TIFF; the raw photos of cameras, which begin so too, are told by their endings."""
+    if path.suffix.lower() in OTHER_SUFFIXES:
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(4) in TIFF_STARTS
+    return False
+
+
 def _open(path: Path) -> "DatasetReader | None":
+    if find_spec("rasterio") is None:
+        return None
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 

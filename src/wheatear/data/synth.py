@@ -21,7 +21,7 @@ from wheatear.data.synth_leaves import (
     paint_ribbons,
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
-from wheatear.data.tables import write_table
+from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
 EMPTY_SHARE = 0.015  # of Kaggle's training photos, 1-2 % have no heads
@@ -59,6 +59,7 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
     folder = Path(folder)
     names = [f"field_{k:05d}" for k in range(n)]
     _refuse_strangers(folder / "train", names)
+    _refuse_other_labels(folder / "train.csv", names)
     (folder / "train").mkdir(parents=True, exist_ok=True)
     header, rows = ("image_id", "width", "height", "bbox", "source"), []
     for k, name in enumerate(names):
@@ -74,6 +75,11 @@ def _refuse_strangers(folder: Path, names: list[str]) -> None:
     strangers = sorted(f.name for f in folder.glob("*") if f.name not in known)
     if strangers:
         raise InputError(f"{folder}: holds {strangers[0]}, which is not drawn here; give an empty folder")
+
+
+def _refuse_other_labels(file: Path, names: list[str]) -> None:
+    if file.exists() and not {row.get("image_id") for _, row in read_table(file)[1]} <= {*names}:
+        raise InputError(f"{file}: is there already, and not of photos drawn here; give an empty folder")
 
 
 def paint_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

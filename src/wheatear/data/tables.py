@@ -34,9 +34,9 @@ def read_table(file: Path) -> tuple[list[str], Table]:
 def require(file: Path, header: Sequence[str], *columns: str) -> None:
     """InputError where a column is missing."""
     if missing := [column for column in columns if column not in header]:
-        raise InputError(
-            f"{file.name}, line 1: no column {', '.join(missing)}; it has {', '.join(header) or 'none'}"
-        )
+        there = ", ".join(header) or "none"
+        mend = "; save it with commas between the columns" if ";" in there or "\t" in there else ""
+        raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}{mend}")
 
 
 def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:

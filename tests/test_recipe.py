@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from tiny_recipe import tiny_recipe as joint_recipe
 from tiny_run import TINY, tiny_recipe, tiny_toml
 from wheatear.errors import InputError
+from wheatear.train.opening import refuse_short
 from wheatear.train.recipe import CNNStage, Recipe, RPNStage, load_recipe, shipped, validated
 
 
@@ -36,6 +37,23 @@ def test_the_recipes_that_are_shipped():
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_recipe_is_valid_and_named_as_its_file(name):
     assert load_recipe(name).name == name
+
+
+def test_the_guide_says_how_many_photos_a_recipe_wants():
+    def is_enough(name: str, photos: int) -> bool:
+        try:
+            refuse_short(load_recipe(name), photos, devices=1)
+        except InputError:
+            return False
+        return True
+
+    small, tiny, medium, polish = (
+        next(photos for photos in range(1, 1000) if is_enough(name, photos))
+        for name in ("small", "tiny", "medium", "polish")
+    )
+    guide = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    says = f"Small wants {small} train photos or more, tiny {tiny}, medium {medium} and `polish` {polish}"
+    assert says in " ".join(guide.split())
 
 
 def test_seed_is_the_notes_backbone():

@@ -62,7 +62,7 @@ def test_out_that_is_there_and_may_not_be_written_is_one_line(model, photos, tmp
     out.mkdir(mode=0o555)
     result = count(model, out, photos)
     assert result.exit_code == 1
-    assert lines_of(result) == [f"wheatear: {out / '.wheatear.lock'}: Permission denied"]
+    assert lines_of(result) == [f"wheatear: {out}: Permission denied"]
 
 
 def test_the_same_photo_twice_is_counted_once(model, photos, tmp_path):

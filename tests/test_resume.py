@@ -187,6 +187,10 @@ def test_what_a_stopped_run_counted_is_not_thrown_away(model, photos, tmp_path, 
         "for --out"
     ]
     assert count(model, out, photos, "--resume").exit_code == 0
+    (out / "counts.csv.part").write_text(
+        "image,heads\na.png,2\n"
+    )  # of another version: nothing to go on with
+    assert count(model, out, photos).exit_code == 0
 
 
 def test_photos_that_have_gone_are_said_and_stay_in_their_folder(model, tmp_path):

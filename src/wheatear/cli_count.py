@@ -263,10 +263,9 @@ def _prepare(
     out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
 ) -> None:
     """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count import DETECTIONS, PLOTS, counted_before
+    from wheatear.count import DETECTIONS, PLOTS
     from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
     from wheatear.exports import EXPORTS
-    from wheatear.files import part_of
     from wheatear.folders import FOLDERS
     from wheatear.photo_names import COUNTS, SETTINGS
 
@@ -277,13 +276,26 @@ def _prepare(
     refuse_others(out, photos, options.pictures, files)
     if options.resume:
         return
-    if part_of(out / COUNTS).is_file() and (done := counted_before(out)):
-        stopped = f"holds {words.photos(len(done))} of a run that was stopped"
+    if done := _of_a_stopped_run(out):
+        stopped = f"holds {words.photos(done)} of a run that was stopped"
         raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
     refuse_older(out, formats)
     older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):
         typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
+
+
+def _of_a_stopped_run(out: Path) -> int:
+    """The number of photos in a table that is not whole, and could be gone on with."""
+    from contextlib import suppress
+
+    from wheatear.count import counted_before
+    from wheatear.files import part_of
+    from wheatear.photo_names import COUNTS
+
+    with suppress(InputError):  # a table of other columns is of no use
+        return len(counted_before(out)) if part_of(out / COUNTS).is_file() else 0
+    return 0
 
 
 def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> "Summary":

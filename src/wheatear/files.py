@@ -73,8 +73,11 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: is a file; name a folder for the results")
     folder.mkdir(parents=True, exist_ok=True)
     trial = folder / TRIAL
-    trial.touch()
-    trial.unlink()
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:

@@ -208,9 +208,7 @@ class Recipe(Part):
             self._anchors_fit_the_window()
         elif strides != [strides[0] * 2**i for i in range(len(strides))]:
             raise ValueError(f"pyramid: each stride must be twice the one before, not {strides}")
-        elif len(set(self.rpn.strides)) < len(self.rpn.strides) or len(set(self.roi.strides)) < len(
-            self.roi.strides
-        ):
+        elif any(len(set(each)) < len(each) for each in (self.rpn.strides, self.roi.strides)):
             raise ValueError("strides: give each once")
         elif self.roi.pool != "roi_align":
             raise ValueError('a [pyramid] needs roi.pool = "roi_align"')

@@ -112,14 +112,17 @@ def test_it_is_exported_anew(exported: Path, field_dir: Path, tmp_path: Path):
     one, other = (load(path).run(image, 0.0) for path in (first, again))
     assert len(one) > 5
     assert gap(one, other, 0.02).max(0) == pytest.approx([0, 0], abs=1e-3)
-    kept = card.model_copy(update=chosen | {"usual_tta": "flips", "tta": {"mix": Judged(**chosen)}})
+    own = {"usual_tta": "flips", "tta": {"mix": Judged(**chosen)}, "score_floor": 0.02}
+    kept = card.model_copy(update=chosen | own)
     assert load(again, tta="once").card == kept.model_copy(update={"figures": {"stages": {"joint": 2}}})
 
     recipe = tiny_recipe(image_size=640)
-    wider = recipe.model_copy(update={"detection": recipe.detection.model_copy(update={"margin": 0.05})})
+    other_detection = recipe.detection.model_copy(update={"margin": 0.05, "score_floor": 0.1})
+    wider = recipe.model_copy(update={"detection": other_detection})
     export_detector(first, again, read_dataset(field_dir), wider)
     kept = load(again, tta="once").card
     assert (kept.arithmetic, kept.usual_tta, kept.recipe["detection"]["margin"]) == ("int8", None, 0.05)
+    assert kept.score_floor == 0.1
 
 
 def test_weights_are_as_stored(exported: Path):

@@ -86,6 +86,8 @@ def test_figures_of_a_row():
     assert figures(50, None, None) == [50, "", "", "", "", "", ""]
     assert figures(50, 2.0, None) == [50, "", "", 2.0, 25.0, "", ""]
     assert figures(50, 2.0, error) == [50, 40.2, 59.8, 2.0, 25.0, 20.1, 29.9]
+    assert figures(50, 0.1, error)[4:] == [500.0, 402.0, 598.0]
+    assert figures(51, 0.1, error)[4:] == [510.0, 410.04, 609.96]  # of the ends before they are rounded
     assert figures(0, 0.0, error) == [0, 0.0, 9.8, 0, "", "", ""]
 
 

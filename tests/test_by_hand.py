@@ -4,13 +4,14 @@ import json
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from count_runs import count, counted, draw, lines_of, table
 from serving import write_three_heads
 from tiny_model import write_judged_model
 from wheatear import load
-from wheatear.by_hand import fit_threshold, read_by_hand
+from wheatear.by_hand import fit_threshold, read_by_hand, threshold_for
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.photo_names import Photo, name_photos
@@ -110,6 +111,12 @@ def test_the_threshold_is_drawn_to_the_detectors_own(detector, photos, heads, nu
     assert fit.threshold == threshold
     assert (fit.photos, fit.heads, fit.found) == (number, number * heads, 2 * number)
     assert fit.found_now == 2 * number
+
+
+def test_halves_go_up():
+    """Half-way from 0.62 to 0.63 is 0.63, here and in the page."""
+    scores = np.array([0.9] * 5 + [0.6255] * 5, np.float32)
+    assert threshold_for(scores, 5, 2, own=0.62, floor=0.02) == 0.63
 
 
 def test_the_command(model, photos, tmp_path):

@@ -345,3 +345,9 @@ def test_a_row_of_the_table_by_hand():
     assert [row[name] for name in ("photos", "heads", "found")] == ["2", "2", "3"]
     assert (row["precision"], row["recall"]) == ("0.333", "0.500")
     assert (row["MAE"], row["RMSE"], row["bias"], row["R²"]) == ("1.50", "1.58", "+0.50", "–")
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
+def test_a_threshold_that_no_score_has(threshold):
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.1"):
+        evaluate([photo("a.jpg", [0, 0, 5, 5])], {}, threshold)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -163,3 +163,11 @@ def test_geojson_by_a_skewed_transform():
     one = Detections(np.array([[10, 20, 13, 25]]), np.array([0.5]))
     [feature] = one.to_geojson((2, 0.5, 100, 0.25, -4, 1000))["features"]
     assert feature["geometry"]["coordinates"][0][:2] == [[130.0, 922.5], [132.5, 902.5]]
+
+
+@pytest.mark.parametrize("name", ["/photos/a.jpg", "../a.jpg", "sub/../../a.jpg"])
+@pytest.mark.parametrize("write", [write_yolo, write_voc])
+def test_no_file_is_written_outside_the_folder(tmp_path: Path, write: Callable[..., None], name: str) -> None:
+    """There are the labels of the photos' owner."""
+    with pytest.raises(InputError, match="its file would lie outside"):
+        write(tmp_path / "out", [(name, TWO)])

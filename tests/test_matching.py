@@ -56,3 +56,10 @@ def test_taken_names_the_head_of_each_hit():
     matches = match(boxes, three, KAGGLE_IOUS[:2])
     assert matches.taken.tolist() == [[1, -1, 0], [1, -1, 0]]
     assert matches.hits.tolist() == [[0, 1, 1, 2], [0, 1, 1, 2]]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_heads_of_any_type_are_matched_alike(kind):
+    """An overlap of exactly 11/20 reaches 0.55."""
+    detections = Detections(np.array([[0, 0, 11, 10]]), np.ones(1))
+    assert match(np.array([[0, 0, 20, 10]], kind), detections, np.array([0.55])).hits.tolist() == [[0, 1]]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from count_runs import count, draw, table
 from serving import ask, served, write_three_heads
@@ -140,6 +141,23 @@ def test_photos_that_were_resized_say_by_what(detector, photo):
     assert serve.found_in(detector, photo)["resized_by"] is None
     assert serve.found_in(detector, photo, 50.0)["resized_by"] == 50
     assert serve.facts_of(detector, 50.0)["usual_px"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "orientation", "turned"),
+    [("a.webp", 3, True), ("a.webp", 1, False), ("a.jpg", 3, False), ("a.png", 3, False)],
+)
+def test_a_turn_that_browsers_do_not_obey_is_told(detector, tmp_path, name, orientation, turned):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / name, exif=exif)
+    assert serve.found_in(detector, tmp_path / name)["turned"] is turned
+
+
+def test_a_turn_in_xmp_alone_is_told(detector, tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "a.jpg", xmp=xmp)
+    assert serve.found_in(detector, tmp_path / "a.jpg")["turned"] is True
 
 
 def test_what_a_count_warns_of_is_said(tmp_path):

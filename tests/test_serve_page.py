@@ -137,6 +137,17 @@ def test_two_photos_of_one_name_would_be_one_in_the_tables(page, photos, tmp_pat
     assert [row["image"] for row in rows(saved(page, "#counts")[1])] == ["a.png"]
 
 
+def test_a_photo_that_its_namesake_kept_away_takes_its_place(page, photos, tmp_path):
+    (tmp_path / "c.webp").write_bytes(b"")
+    Image.fromarray(red_cells([(3, 0)])).save(tmp_path / "c.webp", lossless=True)
+    add(page, [photos[2], tmp_path / "c.webp"])
+    expect(lines(page).nth(1)).to_have_text(re.compile("shares its name"))
+    lines(page).nth(1).click()
+    page.set_input_files("#files", tmp_path / "c.webp")
+    expect(lines(page)).to_have_count(1)
+    expect(page.locator("#said")).to_have_text("c.webp · 1 head · likely 0 to 2")
+
+
 def test_a_photo_is_left_out(page, photos, tmp_path):
     add(page, photos)
     (tmp_path / "other").mkdir()
@@ -246,6 +257,35 @@ def test_the_others_are_counted_by_the_checked_photos(page, photos, tmp_path):
     expect(page.locator("#total")).to_contain_text("(likely")
     page.click("#own")
     expect(page.locator("#score")).to_have_text("0.50")
+
+
+def test_a_threshold_by_photos_that_are_checked_no_more_has_no_interval(page, photos, tmp_path):
+    shutil.copy(photos[0], tmp_path / "x.png")
+    add(page, [photos[0], tmp_path / "x.png"])
+    click(page, 1, 1)
+    page.check("#checked")
+    page.click("#fit")
+    expect(lines(page).nth(1)).to_have_text(re.compile("^x.png2likely"))
+    page.uncheck("#checked")
+    expect(lines(page).nth(1)).to_have_text("x.png2")
+    for _ in range(2):
+        page.click("#leave")
+    expect(page.locator("#score")).to_have_text("0.50")  # nothing is left that another was fitted to
+
+
+def test_metres_are_those_of_the_photos_data(page, tmp_path):
+    """As `wheatear count --frame` has it; the half without data is no ground."""
+    rasterio = pytest.importorskip("rasterio")
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    image[: HEIGHT // 2] = 100
+    profile = {"width": WIDTH, "height": HEIGHT, "count": 3, "dtype": "uint8", "nodata": 0}
+    profile |= {"crs": "EPSG:32631", "transform": rasterio.Affine(0.01, 0, 500_000, 0, -0.01, 5_538_630)}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **profile) as file:
+        file.write(np.moveaxis(image, -1, 0))
+    add(page, [tmp_path / "a.tif"])
+    page.fill("#metres", "1.2")
+    [row] = rows(saved(page, "#counts")[1])
+    assert row["area_m2"] == "0.4800"  # 1.2 m × 0.4 m
 
 
 @pytest.mark.parametrize(("number", "says"), [(9, False), (10, True)])
@@ -448,14 +488,25 @@ def test_a_photo_that_was_mended_is_shown_anew(page, tmp_path):
     assert pixel(page, 15, 10)[0] > 200
 
 
-@pytest.mark.parametrize(("button", "asks"), [("#counts", ["beforeunload"]), ("#labels", [])])
-def test_the_page_asks_before_boxes_are_lost(page, photos, button, asks):
-    """The counts have no boxes."""
+@pytest.mark.parametrize(
+    ("checked", "buttons", "asks"),
+    [
+        (False, ["#counts"], ["beforeunload"]),
+        (False, ["#labels"], []),
+        (False, ["#heads", "#counts"], []),
+        (True, ["#heads"], ["beforeunload"]),
+        (True, ["#counts", "#heads"], []),
+    ],
+)
+def test_the_page_asks_before_boxes_and_marks_are_lost(page, photos, checked, buttons, asks):
+    """The counts have no boxes, and the boxes do not say which photos are checked."""
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
     add(page, photos[:1])
     click(page, 1, 1)
-    saved(page, button)
+    page.set_checked("#checked", checked)
+    for button in buttons:
+        saved(page, button)
     page.goto("about:blank")
     assert asked == asks
 

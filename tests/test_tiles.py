@@ -237,6 +237,22 @@ def test_boxes_of_two_windows_are_merged_by_the_detectors_own_threshold():
         assert len(detect_in_tiles(shy, on_the_line(), iou_thresh=iou_thresh)) == number
 
 
+@pytest.mark.parametrize("far_off", [[], [[600, 100, 1400, 500]]])
+def test_boxes_of_one_window_are_left_alone_whatever_else_is_found(far_off):
+    """Its own suppression has left them, and votes may have moved them onto each other since."""
+    left, _ = tiles(1000, 2000)
+    side = left.core.right
+    pair = [[side - 60, 400, side - 10, 450], [side - 58, 400, side - 8, 450]]
+
+    def find(window: np.ndarray) -> Detections:
+        boxes = [*pair, *far_off] if window.all() else []
+        return Detections(np.array(boxes, float).reshape(-1, 4), np.ones(len(boxes)))
+
+    image = np.zeros((1000, 2000, 3), np.uint8)
+    image[:, : left.window.right] = 255
+    assert len(detect_in_tiles(find, InMemory(image), iou_thresh=0.5)) == 2 + len(far_off)
+
+
 def test_the_core_rule_from_top_to_bottom():
     boxes = np.array([[140, y - 10, 160, y + 10] for y in (99, 100, 199, 200)], np.float32)
     core = Window(100, 0, 200, 300)

@@ -204,10 +204,11 @@ FIGURES = (
 
 def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
     """The columns FIGURES of a table; "" for what is not known."""
-    low, high = ("", "") if error is None else (round(end, 1) for end in error.around(heads))
+    ends = [] if error is None else list(error.around(heads))
+    low, high = [round(end, 1) for end in ends] or ("", "")
     if area_m2 is None:
         return [heads, low, high, "", "", "", ""]
     if not area_m2:
         return [heads, low, high, 0, "", "", ""]
-    per_m2 = ["" if isinstance(number, str) else round(number / area_m2, 2) for number in (heads, low, high)]
-    return [heads, low, high, round(area_m2, 4), *per_m2]
+    per_m2 = [round(number / area_m2, 2) for number in (heads, *ends)]
+    return [heads, low, high, round(area_m2, 4), *(per_m2 if ends else [*per_m2, "", ""])]

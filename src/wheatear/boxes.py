@@ -39,11 +39,14 @@ def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     return boxes.clip(low, high)
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, iou_thresh: float, sources: np.ndarray | None = None
+) -> np.ndarray:
     """Non-maximum suppression: (N, 4), (N,) -> (K,) int64, the boxes kept, in descending score.
 
     A box goes where a better one overlaps it by an IoU above (not equal to) iou_thresh, as in torchvision.
     Of two equal scores the earlier box wins. No boxes give an empty result.
+    sources: (N,) integers; those of one source, which have been through their own, leave each other alone.
     """
     order = np.argsort(-scores, kind="stable")
     kept = []
@@ -52,7 +55,10 @@ def nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> np.ndarray:
         best, rest = order[0], order[1:]
         kept.append(best)
         overlaps = iou(boxes[best : best + 1], boxes[rest])[0]
-        order = rest[overlaps <= np.float32(iou_thresh)]
+        stays = overlaps <= np.float32(iou_thresh)
+        if sources is not None:
+            stays |= sources[rest] == sources[best]
+        order = rest[stays]
     return np.array(kept, np.int64)
 
 

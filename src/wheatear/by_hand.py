@@ -4,6 +4,7 @@ In a field that a detector has not seen it finds too many heads or too few, all 
 which, and no boxes are wanted.
 """
 
+import math
 import os
 import unicodedata
 from collections import defaultdict
@@ -124,4 +125,5 @@ def threshold_for(scores: np.ndarray, heads: int, photos: int, own: float, floor
     candidates = thresholds_from(floor)
     found = (scores >= candidates[:, None].astype(np.float32)).sum(1)
     best = candidates[np.lexsort((abs(candidates - own), abs(found - heads)))[0]]
-    return round(float(own + (best - own) * photos / (photos + OWN_WORTH)), 2)
+    # Halves go up, as in the page's code, which must come to the same.
+    return math.floor(100 * float(own + (best - own) * photos / (photos + OWN_WORTH)) + 0.5) / 100

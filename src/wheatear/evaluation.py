@@ -102,7 +102,10 @@ def evaluate(
     detections are keyed by the photo's file name, with or without its ending and folders before it; a photo that has no
     key has no detections. Photos are grouped by session, or by source where the session is unknown; see above for ADA's
     groups. InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
+    ValueError for a threshold outside 0..1.
     """
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold must lie in 0..1, got {score_threshold}")
     found = by_photo(truth, detections)
     counts = tally(match_photos(truth, found), score_threshold)
     sessions = {}

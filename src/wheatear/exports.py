@@ -157,6 +157,9 @@ def _places(folder: Path, suffix: str) -> Callable[[str], Path]:
     taken: set[str] = set()
 
     def place(name: str) -> Path:
+        pure = PurePath(name)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise InputError(f"{name}: its file would lie outside {folder}; name it from a folder on")
         short = str(PurePath(name).with_suffix(suffix))
         chosen = f"{name}{suffix}" if short.casefold() in taken else short
         taken.add(chosen.casefold())

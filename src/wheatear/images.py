@@ -84,11 +84,21 @@ def is_turned(path: Path) -> bool:
     return False
 
 
+def is_turned_otherwise(path: Path) -> bool:
+    """Whether open_photo turns or mirrors a photo by what browsers do not obey: the EXIF of a WebP, or XMP alone."""
+    with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:
+        if _orientation(image) != 1:
+            exif = Image.Exif()
+            exif.load(image.info.get("exif") or b"")
+            return image.format == "WEBP" or ExifTags.Base.Orientation not in exif
+    return False
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
     try:
-        with _quiet_pillow(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with quiet_libraries(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(_too_large(path))
             yield image
@@ -149,8 +159,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns of large photos and odd tags; our own limit and checks say what a user needs to know.
+def quiet_libraries() -> Iterator[None]:
+    """Pillow warns of large photos and odd tags, rasterio of a TIFF without coordinates; our own limit and checks say
+    what a user needs to know.
 
     The first photo that is open at a time hushes it and the last lets it speak again, so that threads decode at once.
     """
@@ -159,6 +170,7 @@ def _quiet_pillow() -> Iterator[None]:
         if not _open_photos:
             _quiet.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.filterwarnings("ignore", message="Dataset has no geotransform")
         _open_photos += 1
     try:
         yield

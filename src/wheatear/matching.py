@@ -57,7 +57,7 @@ def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray)
     """
     # float32 on both sides, so that an overlap of exactly 11/20 reaches the threshold 0.55.
     thresholds = iou_thresholds.astype(np.float32)
-    overlaps = iou(detections.boxes, boxes)
+    overlaps = iou(detections.boxes, np.asarray(boxes, np.float32))
     free = np.ones((len(thresholds), len(boxes)), bool)
     taken = np.full((len(thresholds), len(detections)), -1)
     every = np.arange(len(thresholds))

@@ -1,7 +1,5 @@
 """GeoTIFFs and very large TIFFs, read window by window with rasterio (the extra `geo`)."""
 
-import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError
-from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo
+from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ LARGE = 50_000_000
 # GDAL keeps decoded blocks; its own default is a twentieth of the machine's memory. A row of windows of a striped file
 # 20,000 pixels wide is 77 MB.
 CACHE_BYTES = 256 * 1024**2
-
-_opening = threading.Lock()  # Python keeps its warning filters per process
 
 
 def open_pixels(path: str | Path) -> Pixels:
@@ -91,14 +87,13 @@ def _open(path: Path) -> "DatasetReader | None":
     if find_spec("rasterio") is None:
         return None
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+    from rasterio.errors import RasterioIOError
 
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
+    try:
+        with quiet_libraries():
             return rasterio.open(path, driver="GTiff")
-        except RasterioIOError:
-            return None  # open_photo says what is wrong with it
+    except RasterioIOError:
+        return None  # open_photo says what is wrong with it
 
 
 class Raster:

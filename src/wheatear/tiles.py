@@ -78,7 +78,9 @@ def detect_in_tiles(
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     if len(parts) > 1:
-        kept = _merge(boxes, scores, np.concatenate([part.depths for part in parts]), iou_thresh)
+        depths = np.concatenate([part.depths for part in parts])
+        sources = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
+        kept = _merge(boxes, scores, depths, sources, iou_thresh)
         boxes, scores = boxes[kept], scores[kept]
     return Detections(boxes, scores, pixels.height, pixels.width)
 
@@ -137,14 +139,15 @@ def _depths(boxes: np.ndarray, core: Window) -> np.ndarray:
     return depths
 
 
-def _merge(boxes: np.ndarray, scores: np.ndarray, depths: np.ndarray, iou_thresh: float) -> np.ndarray:
-    """The indices that non-maximum suppression over all tiles keeps, given that each tile has been through its own.
+def _merge(
+    boxes: np.ndarray, scores: np.ndarray, depths: np.ndarray, sources: np.ndarray, iou_thresh: float
+) -> np.ndarray:
+    """The indices that non-maximum suppression between the tiles keeps; sources (N,): the tile of each box.
 
     Boxes of two tiles overlap only where one of them leaves its core, and then no deeper in the other's core than
     it leaves its own. So only boxes near a core's border are compared: all of an orthomosaic's would take minutes.
-    (There two boxes of one tile that votes have moved onto each other become one, too.)
     """
     near = depths < max(0.0, -float(depths.min(initial=0.0)))
     compared = np.flatnonzero(near)
-    kept = compared[nms(boxes[compared], scores[compared], iou_thresh)]
+    kept = compared[nms(boxes[compared], scores[compared], iou_thresh, sources[compared])]
     return np.concatenate([np.flatnonzero(~near), kept])

@@ -29,7 +29,7 @@ from wheatear.errors import InputError
 from wheatear.folders import SHARED, student_95
 from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
 from wheatear.head_size import usual_px
-from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES
+from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES, is_turned_otherwise
 from wheatear.photo_names import PAGE_COLUMNS
 from wheatear.raster import opened_pixels
 from wheatear.sized import HeadPx, detect_sized
@@ -113,9 +113,10 @@ def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
 def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[str, Any]:
     """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
 
-    boxes: xyxy pixels of the photo after its EXIF turn, down to the score floor. scores: not rounded, as whoever counts
-    compares them. resized_by: the size of heads that it was resized by, None where it was not. area_m2: of the ground,
-    None unless the photo has coordinates. InputError where the photo cannot be read or run.
+    boxes: xyxy pixels of the photo after its turn, down to the score floor. scores: not rounded, as whoever counts
+    compares them. turned: by what browsers do not obey. resized_by: the size of heads that it was resized by, None
+    where it was not. pixels: how many are data. area_m2: of the ground, None unless the photo has coordinates.
+    InputError where the photo cannot be read or run.
     """
     card = detector.card
     with opened_pixels(photo) as pixels:
@@ -128,6 +129,8 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
         "boxes": np.round(heads.boxes.astype(float), 2).tolist(),
         "scores": heads.scores.astype(float).tolist(),
         "resized_by": sized.resized_by,
+        "turned": is_turned_otherwise(photo),
+        "pixels": ground.pixels,
         "area_m2": ground.area_m2,
         "warnings": [*ground.warnings, *size_warnings(sized._replace(heads=counted), card.head_px)],
     }

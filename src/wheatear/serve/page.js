@@ -13,7 +13,8 @@ const FIRST_SIDE = 0.07; // of the photo's width, of a box placed where there is
 const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
-// {file, state, error, width, height, boxes, scores, resized_by, area_m2, warnings, removed, added, checked, button};
+// {file, state, error, width, height, turned, boxes, scores, resized_by, pixels, area_m2, warnings, removed, added, checked,
+// button};
 // a state is waiting, busy, done, failed (try it again) or refused; checked is the threshold at which its boxes were
 // found right
 const photos = [];
@@ -26,7 +27,7 @@ let isPlacing = false; // whether `dragged` is moved by the keyboard
 let threshold = model.threshold;
 let fitted = null; // the threshold by checked photos
 let counting = false;
-let unsaved = false;
+const unsaved = new Set(); // of "boxes" that were mended, and "counts"
 
 const sorted = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
 const sides = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
@@ -59,7 +60,7 @@ const heads = (number) => `${number.toLocaleString("en")} ${plural(number, "head
 
 const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) || null;
 
-const area = (photo) => (metres() ? (metres() ** 2 * photo.height) / photo.width : photo.area_m2);
+const area = (photo) => (metres() ? (metres() ** 2 * photo.pixels) / photo.width ** 2 : photo.area_m2);
 
 // The boxes that are left, the surest first; those drawn by hand are as sure as can be.
 const boxesOf = (photo) => [
@@ -74,7 +75,7 @@ const mendable = (photo) => [
 ];
 
 // What counts are off by is known at the detector's own threshold, and is no more at one by photos of the field.
-const isErrorKnown = () => model.error && (isOwn() || threshold === fitted);
+const isErrorKnown = () => model.error && (isOwn() || (threshold === fitted && photos.some(isChecked)));
 const margin = (number) => model.error.margin * Math.max(1, number / model.error.mean_heads);
 const likely = (low, high, digits) => `likely ${low.toFixed(digits)} to ${high.toFixed(digits)}`;
 
@@ -105,7 +106,7 @@ const middle = (numbers) => [...numbers].sort((one, other) => one - other)[numbe
 function warningsOf(photo) {
   if (!area(photo) || count(photo) < model.enough_heads) return photo.warnings;
   const surfaces = boxesOf(photo).map(({ box }) => surface(box));
-  const side = Math.sqrt((middle(surfaces) * area(photo)) / (photo.width * photo.height));
+  const side = Math.sqrt((middle(surfaces) * area(photo)) / photo.pixels);
   const [shortest, longest] = model.head_metres;
   if (shortest <= side && side <= longest) return photo.warnings;
   const doubt = metres() ? "are the metres right?" : "is the photo's scale right?";
@@ -135,6 +136,7 @@ function add(files) {
   for (const file of files) {
     const namesake = photos.find((photo) => photo.state !== "refused" && stem(photo.file) === stem(file));
     if (namesake?.state === "failed") {
+      dropRefused(file);
       Object.assign(namesake, { file, state: "waiting" });
       if (namesake === photos[shown]) show(shown);
     } else if (!photos.some((photo) => isSame(photo.file, file))) {
@@ -149,6 +151,16 @@ function add(files) {
   countAll();
 }
 
+// The line of a file that was refused for its name, now that it takes the place of the photo that had it.
+function dropRefused(file) {
+  const i = photos.findIndex((photo) => photo.state === "refused" && isSame(photo.file, file));
+  if (i < 0) return;
+  const [photo] = photos.splice(i, 1);
+  photo.button.parentElement.remove();
+  if (shown === i) show(photos.findIndex((other) => stem(other.file) === stem(file)));
+  else if (shown > i) shown -= 1;
+}
+
 async function countAll() {
   if (counting) return;
   counting = true;
@@ -156,7 +168,7 @@ async function countAll() {
     photo.state = "busy";
     again();
     Object.assign(photo, await looked(photo.file));
-    unsaved ||= photo.state === "done" && photos.includes(photo);
+    if (photo.state === "done" && photos.includes(photo)) unsaved.add("counts");
     if (photo.state === "down") {
       photo.state = "waiting";
       break;
@@ -236,10 +248,9 @@ function leaveOut() {
     return countAll();
   }
   bitmap?.close();
-  shown = bitmap = null;
-  forget();
-  unsaved = false;
-  again();
+  shown = bitmap = fitted = null;
+  unsaved.clear();
+  setThreshold(model.threshold);
   $("files").focus();
 }
 
@@ -275,7 +286,8 @@ function draw() {
     $("canvas").hidden = true;
     return say("said", START);
   }
-  const isAsShown = bitmap && (!isDone || (bitmap.width === photo.width && bitmap.height === photo.height));
+  const isAsShown =
+    bitmap && (!isDone || (!photo.turned && bitmap.width === photo.width && bitmap.height === photo.height));
   const hint = isOpened && isDone && !isAsShown ? "This browser cannot show the photo; save it as JPEG to see its boxes." : "";
   say("said", [photo.file.name, isDone ? heads(count(photo)) : "", describe(photo), hint].filter(Boolean).join(" · "));
   $("canvas").hidden = $("picture").disabled = !isAsShown;
@@ -337,14 +349,14 @@ function toggleAt(photo, point) {
 }
 
 function toggle(photo, { box, i }) {
-  unsaved = true;
+  unsaved.add("boxes").add("counts");
   if (i === null) photo.added.splice(photo.added.indexOf(box), 1);
   else if (!photo.removed.delete(i)) photo.removed.add(i);
 }
 
 function addBox(photo, box) {
   photo.added.push(box.map((side) => +side.toFixed(2)));
-  unsaved = true;
+  unsaved.add("boxes").add("counts");
 }
 
 $("canvas").addEventListener("pointerdown", (event) => {
@@ -542,7 +554,8 @@ for (const [id, content, name, type] of [
 ])
   $(id).addEventListener("click", () => {
     save(content(), name, type);
-    unsaved = id === "counts" && done().some(isMended); // has no boxes
+    if (id !== "counts") unsaved.delete("boxes");
+    if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not say what is checked
   });
 $("picture").addEventListener("click", picture);
 
@@ -572,8 +585,8 @@ function fit() {
     const difference = off(limit) - off(least);
     return difference < 0 || (difference === 0 && far(limit) < far(least)) ? limit : least;
   });
-  const share = checked.length / (checked.length + model.own_worth);
-  fitted = +(model.threshold + (best - model.threshold) * share).toFixed(2);
+  const part = ((best - model.threshold) * checked.length) / (checked.length + model.own_worth);
+  fitted = Math.floor(100 * (model.threshold + part) + 0.5) / 100;
   setThreshold(fitted);
   const said = `${heads(wanted)} in ${checked.length} checked ${plural(checked.length, "photo")}, ${foundAt(fitted)} found now`;
   say("at", [said, sizeHint(checked)].filter(Boolean).join(". "));
@@ -596,7 +609,7 @@ $("own").addEventListener("click", () => setThreshold(model.threshold));
 $("fit").addEventListener("click", fit);
 $("checked").addEventListener("input", () => {
   photos[shown].checked = $("checked").checked ? threshold : null;
-  unsaved = true;
+  unsaved.add("counts");
   forget();
   again();
 });
@@ -630,7 +643,7 @@ for (const kind of ["dragover", "dragleave", "drop"])
     if (kind === "drop") add(event.dataTransfer.files);
   });
 addEventListener("beforeunload", (event) => {
-  if (unsaved || counting) event.preventDefault();
+  if (unsaved.size || counting) event.preventDefault();
 });
 $("threshold").value = threshold;
 $("files").disabled = false; // from here on somebody listens

@@ -327,6 +327,31 @@ def test_a_folder_that_another_training_writes_into(field_dir, tmp_path, trained
     assert not trained
 
 
+def test_a_second_training_leaves_the_first_ones_recipe(field_dir, tmp_path, trained):
+    assert command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run").exit_code == 0
+    before = (tmp_path / "run" / "recipe.json").read_text()
+    with alone_in(tmp_path / "run"):
+        message = complaint("train", field_dir, "--recipe", "seed", "--out", tmp_path / "run")
+    assert "another run is writing there" in message
+    assert (tmp_path / "run" / "recipe.json").read_text() == before
+
+
+def test_a_run_is_not_written_into_a_data_set(data, trained):
+    own = "image_id,split,remark\n"
+    (data / "images.csv").write_text(own)
+    message = complaint("train", data, "--recipe", TINY, "--out", data)
+    assert message == f"{data}: has an images.csv and no run; choose another folder"
+    assert (data / "images.csv").read_text() == own
+    assert command("train", data, "--recipe", TINY, "--out", "").exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "resnet18.pth"])
+def test_weights_of_no_detector_are_named(field_dir, tmp_path, trained, name):
+    options = ["--recipe", "adapt", "--weights", tmp_path / name, "--out", tmp_path / "run"]
+    assert f"{tmp_path / name}: holds no trained detector" in complaint("train", field_dir, *options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_there_is_refused(fake, field_dir, trained):
     message = complaint("train", field_dir, "--recipe", TINY, "--out", fake)
     assert message == f"{fake}: holds a run already; go on with it by --resume or choose another folder"

@@ -145,6 +145,12 @@ def test_a_file_that_is_no_text(tmp_path):
     assert "cannot be read" in complaint(tmp_path / "photo.toml")
 
 
+def test_a_file_with_a_byte_order_mark(tmp_path):
+    path = tiny_toml(tmp_path)
+    path.write_text(path.read_text("utf-8"), "utf-8-sig")
+    assert load_recipe(path) == load_recipe(TINY)
+
+
 def test_a_file_that_is_no_toml(tmp_path):
     path = tiny_toml(tmp_path, ("seed = 1", "seed 1"))
     assert "not TOML: " in complaint(path)

@@ -187,7 +187,7 @@ def _run(
     """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
     from wheatear.count_outputs import write_folders, write_formats, write_page
     from wheatear.count_settings import kept_settings
-    from wheatear.files import alone_in, make_folder, part_of
+    from wheatear.files import alone_in, part_of
     from wheatear.photo_names import COUNTS
 
     if by_hand:
@@ -195,7 +195,6 @@ def _run(
     detector, options = _load(model, tta, options)
     if by_hand:
         options = _fitted(detector, by_hand, photos, options)
-    make_folder(out)
     with alone_in(out):
         _prepare(out, photos, options, formats, report)
         try:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from wheatear.cli_errors import friendly_errors
+from wheatear.cli_options import named_path
 from wheatear.cli_train import need_torch
 from wheatear.errors import InputError, refuse_name
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 @friendly_errors()
 def explain_command(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo, labelled (--data) or not.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for pictures and page.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for pictures and page.", parser=named_path),
+    ],
     run: Annotated[
         Path | None, typer.Option(metavar="RUN", help="A finished run folder: shows every step.")
     ] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, ImagesOption
+from wheatear.cli_options import DatasetArgument, ImagesOption, named_path
 from wheatear.errors import InputError
 from wheatear.words import photos
 
@@ -45,7 +45,12 @@ def train_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="The run folder.", show_default="runs/ and the recipe's name"),
+        typer.Option(
+            metavar="RUN",
+            help="The run folder.",
+            show_default="runs/ and the recipe's name",
+            parser=named_path,
+        ),
     ] = None,
     stage: Annotated[
         str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
@@ -139,31 +144,32 @@ def train_command(
     machine = Machine(accelerator, devices, strategy, workers)
     if precision == "16-mixed" and not machine.has_gpu():
         raise InputError("--precision 16-mixed: is for GPUs; on a processor give bf16-mixed, or leave it out")
-    run = open_run(
-        out,
-        settings,
-        samples,
-        precision=precision,
-        resume=resume or stage is not None,
-        machine=machine,
-        weights=weights and start_file(weights),
-        more=added,
-        other_labels=other,
-    )
     say = typer.echo if first_process() else quiet
-    if machine.only_imitates(precision):
-        say(
-            f"--precision {precision}: this processor only imitates it, in ten times the time; leave it out",
-            err=True,
+    with alone_in(out) if first_process() else nullcontext():
+        run = open_run(
+            out,
+            settings,
+            samples,
+            precision=precision,
+            resume=resume or stage is not None,
+            machine=machine,
+            weights=weights and start_file(weights),
+            more=added,
+            other_labels=other,
         )
-    if run.left_out:
-        say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
-    if untold:
-        say(untold.capitalize())
-    if stage and finished(out, stage):
-        say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
-    with alone_in(out) if first_process() else nullcontext(), said_to_stop():
-        train_run(run, stage)
+        if machine.only_imitates(precision):
+            say(
+                f"--precision {precision}: this processor only imitates it, in ten times the time; leave it out",
+                err=True,
+            )
+        if run.left_out:
+            say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
+        if untold:
+            say(untold.capitalize())
+        if stage and finished(out, stage):
+            say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
+        with said_to_stop():
+            train_run(run, stage)
     if not divided:
         say(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
     left = [each.stage for each in settings.stages if not finished(out, each.stage)]
@@ -191,7 +197,7 @@ def average_command(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run folders whose stages are finished.")
     ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to make.", parser=named_path)],
 ) -> None:
     """Make one detector of several by the mean of their weights: often better than each, in the time of one.
 

@@ -16,10 +16,13 @@ LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # no names that a file of the 
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep a folder for this process until the block ends; InputError where another process has it.
 
-    The lock is the operating system's: it ends with the process, however that does.
+    It is made where it is not there, and goes again where nothing was put into it. The lock is the operating system's:
+    it ends with the process, however that does.
     """
     from filelock import FileLock, Timeout  # not loaded by `wheatear --help`
 
+    was_there = folder.exists()
+    make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -32,6 +35,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # on Windows the library itself removes it
             (folder / LOCK).unlink()
         lock.release()
+        if not was_there:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
+from wheatear.train.opening import refuse_data
 from wheatear.train.recipe import Recipe
 
 # Keys of a recipe that no weight tells, and without which it means nothing.
@@ -38,6 +39,9 @@ def average(runs: Sequence[Path], out: Path) -> Path:
         raise InputError("one run alone has no mean; give two or more")
     if (out / RECIPE).exists():
         raise InputError(f"{out}: holds a run already; choose another folder")
+    refuse_data(out)
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is given twice, and would count twice; give each once")
     for run in runs[1:]:
         if read_splits(run / IMAGES_CSV) != read_splits(runs[0] / IMAGES_CSV):
             raise InputError(

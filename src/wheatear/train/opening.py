@@ -94,7 +94,8 @@ def open_run(
     if other_labels and other_labels.both and not recipe.learns_of_both():
         raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
     if recipe.goes_on() and not (weights and is_trained(weights)):
-        raise InputError(f"recipe {recipe.name}: goes on from a trained detector; give one by --weights")
+        lacks = f"{weights}: holds no trained detector" if weights else "give one by --weights"
+        raise InputError(f"recipe {recipe.name}: goes on from a trained detector; {lacks}")
     refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices)
     recipe = as_started(recipe, weights)
     own = samples[: len(samples) - sum(each.photos for each in more)]
@@ -106,6 +107,8 @@ def open_run(
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
     kept = folder / RECIPE
+    if not kept.exists():
+        refuse_data(folder)
     if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, own, resume)
         refuse_another_start(folder, start, precision, machine.devices)
@@ -135,6 +138,12 @@ def open_run(
         again,
         left_out,
     )
+
+
+def refuse_data(folder: Path) -> None:
+    """Raises InputError for the folder of a data set, whose images.csv a run would write over."""
+    if (folder / IMAGES_CSV).exists():
+        raise InputError(f"{folder}: has an {IMAGES_CSV} and no run; choose another folder")
 
 
 def has_begun(folder: Path) -> bool:

@@ -23,5 +23,5 @@ def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
                 axes.plot(*zip(*points, strict=True), color=colour, label=part)
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.legend()
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     figure.savefig(path, dpi=120)

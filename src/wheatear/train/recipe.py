@@ -295,7 +295,7 @@ def load_recipe(name: str | Path) -> Recipe:
         text = resources.files("wheatear.recipes").joinpath(f"{name}.toml").read_text("utf-8")
     else:
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); give a recipe in TOML") from None
     try:

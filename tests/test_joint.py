@@ -212,10 +212,8 @@ def test_blend_alone_goes_on_from_a_trained_detector(tmp_path, samples, monkeypa
 
 def test_blend_alone_wants_a_trained_detector(tmp_path, samples):
     recipe, backbone = tiny_recipe({"stage": "blend", "share": 0.5}), tmp_path / "backbone.pth"
-    for weights in (None, backbone):
-        with pytest.raises(
-            InputError, match="recipe tiny: goes on from a trained detector; give one by --weights"
-        ):
+    for weights, says in ((None, "give one by --weights"), (backbone, "pth: holds no trained detector")):
+        with pytest.raises(InputError, match=f"recipe tiny: goes on from a trained detector; .*{says}"):
             open_run(tmp_path / "run", recipe, samples, machine=CPU, weights=weights)
     assert not (tmp_path / "run").exists()
 

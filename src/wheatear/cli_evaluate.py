@@ -161,17 +161,12 @@ def readable(samples: "Sequence[Sample]") -> "list[Sample]":
     """
     from wheatear.images import photo_size
 
-    there = []
-    for sample in samples:
-        try:
-            if not sample.width:
-                photo_size(sample.path)  # says what is wrong with the file
-            there.append(sample)
-        except InputError as error:
-            typer.echo(f"wheatear: {error}", err=True)
-    if samples and not there:
-        raise InputError("none of the photos can be read; nothing is written")
-    return there
+    def opened(sample: "Sample") -> "Sample":
+        if not sample.width:
+            photo_size(sample.path)  # says what is wrong with the file
+        return sample
+
+    return detect_in_each(samples, opened)
 
 
 def refuse_tables(out: Path, *read: Path | None) -> None:

@@ -64,7 +64,8 @@ def pseudo_command(
 
 def _photos(given: Sequence[Path], out: Path) -> list[Path]:
     """The photos to label; InputError where there are none, or two share the name that the layout knows them by."""
-    from wheatear.data.labels import by_name, is_listed
+    from wheatear.data.labels import by_name
+    from wheatear.images import is_found
     from wheatear.photo_names import name_photos
 
     found = by_name(photo.path for photo in name_photos(given, out))
@@ -74,7 +75,7 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
         )
     for photo in found.values():
         refuse_name(photo)
-        if not is_listed(photo):
+        if not is_found(photo.name):
             raise InputError(
                 f"{photo}: no data set could have a photo of this name; let it end like .jpg, without a dot in front"
             )

@@ -24,8 +24,8 @@ SPECK = 1 / 20
 # The second labelling has nothing above 10.8; the four boxes of the first above 12 all frame several heads.
 GIANT = 12
 # For photos with too few boxes to have a typical head. The largest real head there covers 0.12 of its photo.
-ROUNDING = 0.001  # pixels, to which the formats keep coordinates
 GIANT_SHARE = 0.5
+ROUNDING = 0.001  # pixels, to which the formats keep coordinates
 
 
 @dataclass(frozen=True)

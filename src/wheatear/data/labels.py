@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wheatear.errors import InputError
-from wheatear.images import PHOTO_SUFFIXES
+from wheatear.images import is_found
 from wheatear.photo_names import MAPS, PICTURES, are_results
 
 Box = tuple[float, float, float, float]
@@ -50,12 +50,7 @@ def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
     """The photos right in a folder by name; InputError where there is no such folder."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the photos that {needed_by} names belong there")
-    return by_name(filter(is_listed, sorted(folder.iterdir())))
-
-
-def is_listed(path: Path) -> bool:
-    """Whether a file's name is one by which `photos_in` takes it for a photo."""
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    return by_name(path for path in sorted(folder.iterdir()) if is_found(path.name))
 
 
 def by_name(paths: Iterable[Path]) -> dict[str, Path]:

@@ -273,13 +273,18 @@ def test_boxes_that_are_left_out_are_counted(data, tmp_path, trained):
 
 
 @pytest.mark.parametrize(
-    ("precision", "made_for_it", "said"),
-    [("bf16-mixed", False, True), ("bf16-mixed", True, False), ("32-true", False, False)],
+    ("precision", "has", "said"),
+    [
+        ("bf16-mixed", {"avx512_f": True, "avx512_vnni": True, "avx512_bf16": False}, True),
+        ("bf16-mixed", {"avx512_f": True, "avx512_bf16": True}, False),
+        ("bf16-mixed", {"neon": True, "bf16": True}, False),
+        ("32-true", {}, False),
+    ],
 )
 def test_a_processor_that_only_imitates_bfloat16(
-    field_dir, tmp_path, trained, monkeypatch, precision, made_for_it, said
+    field_dir, tmp_path, trained, monkeypatch, precision, has, said
 ):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: made_for_it)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     result = command(
         "train",
         field_dir,

@@ -159,7 +159,7 @@ def train_command(
         )
         if machine.only_imitates(precision):
             say(
-                f"--precision {precision}: this processor only imitates it, in ten times the time; leave it out",
+                f"--precision {precision}: this processor only imitates it, in two to ten times the time; leave it out",
                 err=True,
             )
         if run.left_out:

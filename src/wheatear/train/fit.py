@@ -28,6 +28,8 @@ from wheatear.train.checkpoint import HISTORY, NOT_LOADED
 
 CHECKPOINT = "last.ckpt"
 LOOKED_BACK = 3600.0  # seconds by whose steps the time left is told; in rich's own 30 there may be but one
+# instructions of x86 and of ARM, as torch.cpu.get_capabilities calls them; AVX-512 alone has none of them
+MULTIPLY_BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "sve_bf16")
 
 
 def first_process() -> bool:
@@ -54,11 +56,11 @@ class Machine:
         return self.accelerator != "cpu"
 
     def only_imitates(self, precision: str) -> bool:
-        """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes many times longer."""
+        """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes longer instead of less."""
         if precision != "bf16-mixed" or self.has_gpu():
             return False
-        there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        return bool(there and not torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        has = torch.cpu.get_capabilities()
+        return not any(has.get(name) for name in MULTIPLY_BFLOAT16)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,17 @@ def test_parts_come_back_and_the_others_stay(tmp_path):
     assert not torch.equal(before["rpn.head.conv.weight"], target.state_dict()["rpn.head.conv.weight"])
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_weights_for_which_the_disk_has_no_room(tmp_path):
+    path = tmp_path / WEIGHTS
+    path.with_name(f"{WEIGHTS}.part").symlink_to("/dev/full")
+    model = tiny_model()
+    with pytest.raises(OSError, match="No space") as raised:
+        save_parts(model, [model], path)
+    assert raised.value.filename == str(path)
+    assert not any(tmp_path.iterdir())
+
+
 def test_all_parts_make_the_whole_model(tmp_path):
     model, target = tiny_model(), other()
     parts = {"cnn": [model.backbone, model.snip_head], "rpn": [model.rpn], "rcnn": [model.roi_head]}

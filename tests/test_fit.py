@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import Tensor, nn
 
 from wheatear.errors import InputError
-from wheatear.train.fit import CHECKPOINT, AveragedWeights, fit, write_csv
+from wheatear.train.fit import CHECKPOINT, AveragedWeights, WholeCheckpoints, fit, write_csv
 from wheatear.train.order import epoch_seed, loader
 
 torch.set_num_threads(1)
@@ -191,6 +191,18 @@ def test_weights_that_the_last_step_spoilt_are_not_kept(tmp_path):
     with pytest.raises(InputError, match="the weights are not finite any more; lower the learning rate"):
         train(line, tmp_path, 2)
     assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+def test_a_checkpoint_for_which_the_disk_has_no_room(tmp_path):
+    path = tmp_path / CHECKPOINT
+    path.with_name(f"{CHECKPOINT}.part").symlink_to("/dev/full")
+    path.write_text("the last one")
+    with pytest.raises(OSError, match="No space") as raised:
+        WholeCheckpoints().save_checkpoint({"state_dict": {"a": torch.zeros(100_000)}}, path)
+    assert raised.value.filename == str(path)
+    assert path.read_text() == "the last one"
+    assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def test_write_csv(tmp_path):

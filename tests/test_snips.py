@@ -1,5 +1,6 @@
 """Snips: where they are cut, which are kept, and which are held out."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from wheatear.train.snips import (
     Window,
     background_corners,
     choose,
+    cut,
     head_corners,
     hold_out,
     hold_out_photos,
@@ -201,3 +203,13 @@ def test_snips_are_held_out_one_by_one_as_in_the_notes():
     held = hold_out(kept, samples, STAGE.model_copy(update={"val_by": "snip"}), rng())
     assert held.sum() == 15
     assert len({(w.photo, bool(val)) for w, val in zip(kept, held, strict=True)}) > 10
+
+
+def test_snips_for_which_the_disk_has_no_room(tmp_path, monkeypatch):
+    bytes_of_one = 3 * SIZE**2
+    free = shutil.disk_usage(tmp_path)._replace(free=2 * bytes_of_one - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with pytest.raises(OSError, match="No space") as raised:
+        cut([Window(0, 0, 0, 0), Window(0, 8, 8, 1)], [photo("one")], 64, SIZE, tmp_path / "snips.npy")
+    assert raised.value.filename == str(tmp_path / "snips.npy")
+    assert not any(tmp_path.iterdir())

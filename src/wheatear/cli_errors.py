@@ -7,10 +7,12 @@ import typer
 
 from wheatear.errors import InputError
 
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, of a GPU and of a CPU
+
 
 @contextmanager
 def friendly_errors() -> Iterator[None]:
-    """Print InputError and OSError (no permission, disk full, …) as one line on stderr, and exit with code 1.
+    """Print InputError, OSError (no permission, disk full, …) and a lack of memory as one line on stderr; exit code 1.
 
     To be used as `with friendly_errors():` or as the decorator `@friendly_errors()`. A pipe that was
     closed, as by `| head`, is nobody's mistake and passes through to typer, which exits without a word.
@@ -21,6 +23,12 @@ def friendly_errors() -> Iterator[None]:
         raise
     except (InputError, OSError) as error:
         typer.echo(f"wheatear: {_one_line(error)}", err=True)
+        raise typer.Exit(1) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(said in str(error) for said in OUT_OF_MEMORY):
+            raise
+        smaller = "give a training a smaller batch (--set stages.0.batch_size=4)"
+        typer.echo(f"wheatear: there is not enough memory; close other programs, or {smaller}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -16,7 +16,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from wheatear.errors import InputError, last_line
@@ -46,7 +46,7 @@ def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None
     wanted = {t.data_ptr() for part in parts for t in part.state_dict().values()}
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if v.data_ptr() in wanted}
     with whole(path) as part:
-        save_file(tensors, part)
+        part.write_bytes(save(tensors))  # save_file tells of a full disk by an error of its own
 
 
 def load_parts(model: nn.Module, path: Path) -> set[str]:

@@ -92,8 +92,15 @@ class WholeCheckpoints(TorchCheckpointIO):
         if not all(weights.isfinite().all() for state in states for weights in state.values()):
             raise InputError("the weights are not finite any more; lower the learning rate")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with whole(Path(path)) as part:
-            torch.save(checkpoint, part)
+        with whole(Path(path)) as part, part.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except (
+                RuntimeError
+            ) as error:  # torch's own, which hides that the file could not be written any further
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         try:

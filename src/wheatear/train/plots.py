@@ -4,6 +4,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from wheatear.files import whole
 from wheatear.palette import BLUE, VERMILLION
 
 
@@ -24,4 +25,5 @@ def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.legend()
     figure.suptitle(title, parse_math=False)
-    figure.savefig(path, dpi=120)
+    with whole(path) as part:
+        figure.savefig(part, format="png", dpi=120)

@@ -4,7 +4,10 @@ A snip set is a folder: snips.npy (N, S, S, 3) uint8, memory-mapped; labels.npy 
 bool; photos.npy (N,) index into photos.txt. `snips.json` is written last, so a folder without it is unfinished.
 """
 
+import errno
 import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +123,13 @@ def write_snips(
 
 
 def cut(kept: Sequence[Window], samples: Sequence[Sample], image_size: int, size: int, path: Path) -> None:
-    """Write the snips, sorted by photo, as one (N, size, size, 3) uint8 array, a photo at a time in memory."""
+    """Write the snips, sorted by photo, as one (N, size, size, 3) uint8 array, a photo at a time in memory.
+
+    Raises OSError where the disk has no room for it.
+    """
+    # Written into later, so a full disk would end the process.
+    if shutil.disk_usage(path.parent).free < len(kept) * size * size * 3:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     snips = np.lib.format.open_memmap(path, "w+", np.uint8, (len(kept), size, size, 3))
     photo, image = -1, np.zeros((0, 0, 3), np.uint8)
     for i, w in enumerate(kept):

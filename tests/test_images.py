@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wheatear.errors import InputError
-from wheatear.images import PHOTO_SUFFIXES, find_photos, left_out, open_photo, photo_size
+from wheatear.images import PHOTO_SUFFIXES, find_photos, left_out, open_photo, photo_size, refuse_damaged
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})]
 RNG = np.random.default_rng(0)
@@ -260,8 +260,15 @@ def test_not_an_image(tmp_path, data):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_photo_cut_short(tmp_path, kind):
     data = encoded(kind)
-    message = complaint(written(tmp_path / "photo", data[: len(data) * 3 // 4]))
-    assert message == "is damaged or cut short; copy it again"
+    path = written(tmp_path / "photo", data[: len(data) * 3 // 4])
+    assert complaint(path) == "is damaged or cut short; copy it again"
+    with pytest.raises(InputError, match="is damaged or cut short; copy it again"):
+        refuse_damaged(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_whole_photo_is_not_damaged(tmp_path, kind):
+    refuse_damaged(written(tmp_path / "photo", encoded(kind)))
 
 
 def bomb(kind: str) -> bytes:

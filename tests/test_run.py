@@ -167,12 +167,14 @@ def test_a_run_on_other_photos_is_not_gone_on_with(samples, copy):
     assert str(copy) in refusal(copy, tiny_recipe(), samples[:-1], resume=True)
 
 
-def test_a_photo_that_turns_out_to_be_damaged_is_named(field_dir, tmp_path):
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_photo_that_is_damaged_is_named_before_the_training(samples, field_dir, tmp_path, split):
     data = Path(shutil.copytree(field_dir, tmp_path / "data"))
-    photo = data / "train" / "field_00004.jpg"
+    photo = data / "train" / next(sample.path.name for sample in samples if sample.split == split)
     photo.write_bytes(photo.read_bytes()[:3000])  # its size can be read, its pixels cannot
-    with pytest.raises(InputError, match=r"field_00004\.jpg: is damaged or cut short"):
+    with pytest.raises(InputError, match=rf"{photo.name}: is damaged or cut short"):
         train_tiny(tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
 
 
 # what a run folder holds

@@ -53,6 +53,17 @@ def open_photo(path: str | Path) -> np.ndarray:
         return _rgb(image)
 
 
+def refuse_damaged(path: str | Path) -> None:
+    """InputError where open_photo would raise one; a JPEG is decoded to its end at an eighth of its sides, which takes
+    half of the time.
+    """
+    path = Path(path)
+    with opened(path) as image:
+        image.draft(None, (image.width // 8, image.height // 8))
+        image.load()
+        _refuse_unknown_pixels(path, image)
+
+
 def photo_size(path: str | Path) -> tuple[int, int]:
     """(width, height) of what open_photo would return, from the file's header; InputError likewise.
 

@@ -5,6 +5,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
 from wheatear.files import sha256
+from wheatear.images import refuse_damaged
 from wheatear.train.checkpoint import RECIPE, read_json, write_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
@@ -68,7 +70,8 @@ def open_run(
 ) -> Run:
     """Make a run folder, or go on with one, and write down what is about to be trained on what.
 
-    samples carry their split; unreadable photos are an error and boxes that cannot be heads are left out (`clean`).
+    samples carry their split; photos that are damaged are an error, and boxes that cannot be heads are left out
+    (`clean`).
     more: the record of those among them, at their end, that were added for training alone; images.csv leaves them out.
     other_labels are those of train photos; val photos are judged by their own.
     Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
@@ -122,6 +125,10 @@ def open_run(
     if not heads_of(by_split["train"]):
         raise InputError("no head is labelled in the train photos; there is nothing to learn")
     if first_process():
+        with ThreadPoolExecutor(
+            os.cpu_count()
+        ) as threads:  # one is found before the work of hours, not after it
+            list(threads.map(refuse_damaged, [s.path for chosen in by_split.values() for s in chosen]))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(own, folder / IMAGES_CSV)

@@ -25,5 +25,5 @@ def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.legend()
     figure.suptitle(title, parse_math=False)
-    with whole(path) as part:
-        figure.savefig(part, format="png", dpi=120)
+    with whole(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=120)

@@ -20,13 +20,13 @@ runner = CliRunner()
 
 @pytest.fixture
 def runs(field_dir: Path, tmp_path: Path) -> list[Path]:
-    """Three finished runs of one network, their weights 0, 1 and 5 above the first's."""
+    """Three finished runs of one network, their weights 1, 2 and 6 times the first's."""
     folders = [tmp_path / name for name in "abc"]
-    for folder, more in zip(folders, (0, 1, 5), strict=True):
+    for folder, factor in zip(folders, (1, 2, 6), strict=True):
         fake_run(folder, field_dir)
         for path in folder.glob(f"*/{WEIGHTS}"):
             tensors = load_file(path)
-            save_file({k: v + more if v.is_floating_point() else v for k, v in tensors.items()}, path)
+            save_file({k: v * factor if v.is_floating_point() else v for k, v in tensors.items()}, path)
     return folders
 
 
@@ -35,7 +35,7 @@ def test_it_is_the_mean_of_each_weight(runs, tmp_path):
     assert path == tmp_path / "mean" / "rcnn" / WEIGHTS
     first, mean = load_run(runs[0]).state_dict(), load_run(tmp_path / "mean").state_dict()
     for name, tensor in mean.items():
-        expected = first[name] + 2 if tensor.is_floating_point() else first[name]
+        expected = first[name] * 3 if tensor.is_floating_point() else first[name]
         torch.testing.assert_close(tensor, expected)
     assert load_file(path).keys() == mean.keys()  # so that a training can begin at this file
 
@@ -64,6 +64,15 @@ def test_what_has_no_mean(runs, field_dir, tmp_path):
     with pytest.raises(InputError, match="b: stage rcnn is not finished"):
         average(runs, tmp_path / "mean")
     write_json(runs[1] / "rcnn" / METRICS, {})
+    assert not (tmp_path / "mean").exists()
+
+
+def test_runs_that_began_apart_have_no_mean(runs, tmp_path):
+    for path in runs[1].glob(f"*/{WEIGHTS}"):
+        random = {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in load_file(path).items()}
+        save_file(random, path)
+    with pytest.raises(InputError, match=f"^{runs[1]}: did not begin where {runs[0]} began"):
+        average(runs[:2], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
 
 

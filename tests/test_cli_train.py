@@ -441,6 +441,15 @@ def test_an_export_to_another_place(fake, exported, tmp_path):
     assert not (fake / "model.onnx").exists()
 
 
+def test_an_export_does_not_write_over_what_is_no_card(fake, exported, tmp_path):
+    foreign = tmp_path / "mine.json"
+    foreign.write_text('{"plots": 12}')
+    message = complaint("export", fake, "--out", tmp_path / "mine.onnx")
+    assert message == f"{foreign}: is there already, and no model's card; name another file for --out"
+    assert foreign.read_text() == '{"plots": 12}'
+    assert not (tmp_path / "mine.onnx").exists()
+
+
 @pytest.mark.parametrize("apart", [(0.4, 0.0009, 0), (0.6, 0.0009, 7), (float("inf"), float("inf"), 8)])
 def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatch, apart):
     (data / "images.csv").write_text((fake / "images.csv").read_text())

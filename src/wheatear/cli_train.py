@@ -267,8 +267,9 @@ def export_command(
         samples = read_dataset(folder)
         return samples if again else divided_as(samples, run / IMAGES_CSV)
 
-    seen = photos_of(divided(int8), "train", int8) if int8 else []
     card = path.with_suffix(".json")
+    refuse_no_card(card)
+    seen = photos_of(divided(int8), "train", int8) if int8 else []
     had_thresholds = has_thresholds(card)
     export_detector(run, path, seen, settings)
     if had_thresholds and not has_thresholds(card):
@@ -288,6 +289,19 @@ def has_thresholds(card: Path) -> bool:
         return read_card(card).count_threshold is not None
     except InputError:
         return False
+
+
+def refuse_no_card(path: Path) -> None:
+    """InputError where a card is to be written and a file is there that is none."""
+    from wheatear.detector import read_card
+
+    if path.exists():
+        try:
+            read_card(path)
+        except InputError as error:
+            raise InputError(
+                f"{path}: is there already, and no model's card; name another file for --out"
+            ) from error
 
 
 def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:

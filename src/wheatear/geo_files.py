@@ -71,21 +71,21 @@ def write_density(density: Density, raster: Raster, folder: Path, name: str) -> 
         ) as file:  # fmt: skip
             file.write(density.heads_per_m2, 1)
             file.set_band_description(1, "heads per m2")
-        _put(memory.getbuffer(), folder / f"{name}{DENSITY_MAP}.tif")
+        _put(bytes(memory.getbuffer()), folder / f"{name}{DENSITY_MAP}.tif")
 
 
 def _write_geojson(path: Path, layer: str, shapes: np.ndarray, kind: str, fields: Fields) -> None:
     # 9 decimals of a degree are 0.1 mm; the driver's own 7 are 1 cm, the width of a head.
     options = {"RFC7946": "YES", "COORDINATE_PRECISION": "9"}
-    content = io.BytesIO()
+    memory = io.BytesIO()
     try:
-        _write_layer(content, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
+        _write_layer(memory, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
     except DataLayerError as error:  # in memory, so it is not the disk
         raise InputError(NO_PLACE) from error
-    _put(content.getbuffer(), path)
+    _put(memory.getvalue(), path)
 
 
-def _put(content: memoryview, path: Path) -> None:
+def _put(content: bytes, path: Path) -> None:
     """Written by us and not by GDAL, which leaves half of a GeoTIFF or GeoJSON on a full disk without a word."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:

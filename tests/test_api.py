@@ -24,7 +24,10 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_public_names():
-    assert set(wheatear.__all__) == {"load", "Detector", "Detections", "evaluate", "__version__"}
+    assert set(wheatear.__all__) == {
+        *("load", "Detector", "Detections", "InputError", "__version__"),
+        *("evaluate", "read_dataset", "write_dataset", "Sample"),
+    }
     assert set(dir(wheatear)) == set(wheatear.__all__)
     for name in wheatear.__all__:
         assert getattr(wheatear, name) is not None
@@ -72,6 +75,6 @@ def test_evaluate_is_the_function_however_it_is_imported(code):
 
 
 def test_the_example_in_the_docstring(tmp_path: Path):
-    heads = wheatear.load(write_tiny_model(tmp_path)).detect(red_cells([(0, 0)]))
+    heads = wheatear.load(write_tiny_model(tmp_path)).count(red_cells([(0, 0)]))
     assert isinstance(heads, wheatear.Detections)
     assert isinstance(heads.boxes, np.ndarray)

@@ -1,6 +1,7 @@
 """report.html of a count run: whole, without anything from elsewhere, and right."""
 
 import base64
+import errno
 import io
 import re
 from pathlib import Path
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import wheatear.count_report
 from html_checks import check_page
 from wheatear.count_report import MANY, SIDE, SMALL_SIDE, _binned, _text, write_report
 from wheatear.detector import Card
-from wheatear.errors import InputError
 from wheatear.page import thumbnail
 
 CARD = Card(
@@ -129,9 +130,22 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert "?.jpg" in check_page(tmp_path / "report.html")
 
 
-def test_a_page_that_breaks_off_is_not_left(pictures: dict[str, Path], tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_left_out(pictures: dict[str, Path], tmp_path: Path) -> None:
     pictures["a b.jpg"].write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"a b\.jpg: is not an image"):
+    write_report(tmp_path / "report.html", ROWS, pictures, CARD, {})
+    text = check_page(tmp_path / "report.html")
+    assert text.count("<img src=") == 1
+    assert "<strong>15 heads</strong>" in text
+
+
+def test_a_page_that_breaks_off_is_not_left(
+    pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wheatear.count_report, "opening", fail)
+    with pytest.raises(OSError, match="No space"):
         write_report(tmp_path / "report.html", ROWS, pictures, CARD, {})
     assert [path.name for path in tmp_path.iterdir()] == ["annotated"]
 

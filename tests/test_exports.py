@@ -89,6 +89,18 @@ def test_photos_that_differ_in_their_ending_have_files_of_their_own(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A.png.txt", "a.txt"]
 
 
+@pytest.mark.parametrize(
+    "names", [["0/a.png.jpg", "a.jpg", "a.png"], ["A.png.jpg", "a.jpg", "a.png", "a.tif"]]
+)
+def test_no_two_photos_share_a_place(tmp_path: Path, names: list[str]) -> None:
+    """Not even where the whole name of one is another's without its ending."""
+    write_yolo(tmp_path / "yolo", [(name, NONE) for name in names])
+    write_submission(tmp_path / "submission.csv", [(name, NONE) for name in names])
+    places = [path.name.casefold() for path in (tmp_path / "yolo").rglob("*.txt")]
+    rows = (tmp_path / "submission.csv").read_text().splitlines()[1:]
+    assert len(places) == len(rows) == len(set(rows)) == len(names)
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     for name in EXPORTS:
         with open_export(name, tmp_path) as add:

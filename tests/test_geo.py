@@ -130,12 +130,15 @@ def test_what_is_no_tiff_is_one_line(tmp_path, data):
         open_pixels(tmp_path / "a.tif")
 
 
-def test_pixels_of_unknown_range_are_refused(tmp_path):
+def test_pixels_of_unknown_range_are_refused_and_the_file_is_closed(tmp_path, monkeypatch):
     path = geotiff(tmp_path / "float.tif", image=PHOTO[..., 0].astype(np.float32))
+    opened, of_rasterio = [], rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda *a, **k: opened.append(of_rasterio(*a, **k)) or opened[-1])
     with pytest.raises(
         InputError, match=r"float\.tif: has pixels of kind float32, of no known range; save it as"
     ):
         open_pixels(path)
+    assert [dataset.closed for dataset in opened] == [True]
 
 
 def test_a_damaged_raster(tmp_path):
@@ -172,6 +175,7 @@ MERCATOR = 0.01 / math.cos(math.radians(50))  # what a centimetre is stretched t
         (UTM, Affine(0.006, 0.008, EAST, 0.008, -0.006, NORTH)),  # the same, turned
         (CRS.from_epsg(4326), Affine(0.01 * degrees_per_metre(50)[0], 0, 3, 0, -0.01 * degrees_per_metre(50)[1], 50)),
         (CRS.from_epsg(3857), Affine(MERCATOR, 0, 333958, 0, -MERCATOR, 6446276)),
+        (CRS.from_epsg(32660), Affine(0.01, 0, 819375.05, 0, -0.01, 1881652)),  # its middle at 180° east
         (CRS.from_epsg(2263), Affine(0.01 / 0.3048006, 0, 1e6, 0, -0.01 / 0.3048006, 2e5)),  # US feet
     ],
 )  # fmt: skip

@@ -248,6 +248,12 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     assert complaint(path) == "may not be read; change its permissions"
 
 
+def test_a_photo_larger_than_the_memory(tmp_path, monkeypatch):
+    path = save(tmp_path / "photo.png", COLOURS)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: (_ for _ in ()).throw(MemoryError))
+    assert complaint(path) == "takes more memory than there is; close other programs, or make it smaller"
+
+
 def test_an_empty_file(tmp_path):
     assert complaint(written(tmp_path / "photo.jpg", b"")) == "is empty (0 bytes); copy it again"
 

@@ -1,10 +1,13 @@
-from pathlib import Path
+import ntpath
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+import wheatear.photo_names
 from count_runs import draw
-from wheatear.photo_names import each_once, name_photos
+from wheatear.photo_names import common_folder, each_once, name_photos, way
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -72,6 +75,21 @@ def test_inputs_are_taken_once(tmp_path, monkeypatch):
     assert each_once([a, a, link, tmp_path / a]) == ([a], [a, link, tmp_path / a])
     assert each_once([b, sub, c]) == ([b, sub, c], [b, c])
     assert each_once([Path("none.jpg"), a]) == ([Path("none.jpg"), a], [])
+
+
+def test_photos_on_two_drives_of_windows(monkeypatch):
+    monkeypatch.setattr(wheatear.photo_names, "os", SimpleNamespace(path=ntpath))
+    monkeypatch.setattr(wheatear.photo_names, "PurePath", PureWindowsPath)
+    field, card, server = "C:\\field\\a.jpg", "D:\\card\\a.jpg", "\\\\nas\\photos\\a.jpg"
+    assert common_folder(map(ntpath.dirname, (field, "C:\\b.jpg"))) == "C:\\"
+    assert [way(path, "C:\\") for path in (field, "C:\\b.jpg")] == ["field/a.jpg", "b.jpg"]
+    for other in (card, server):
+        assert common_folder(map(ntpath.dirname, (field, other))) == ""
+    assert [way(path, "") for path in (field, card, server)] == [
+        "C/field/a.jpg",
+        "D/card/a.jpg",
+        "nas/photos/a.jpg",
+    ]
 
 
 def test_no_photos_have_no_names(tmp_path):

@@ -51,6 +51,19 @@ def test_what_a_photo_is_resized_by(tmp_path, used, pixels, asked, expected):
     assert (heads.height, heads.width) == pixels.image.shape[:2]
 
 
+@pytest.mark.parametrize(("pixels", "expected"), [(SMALL, None), (LARGE, 30.0)])
+def test_the_api_counts_as_the_command_does(tmp_path, used, pixels, expected):
+    detector = load(write_tiny_model(tmp_path))
+    threshold = detector.card.threshold_to_count()
+    Image.fromarray(pixels.image).save(tmp_path / "photo.png")
+    for photo in (tmp_path / "photo.png", pixels.image):
+        counted = detector.count(photo)
+        assert used[-1] == expected
+        assert counted.boxes.tolist() == detector.detect(pixels, threshold, expected).boxes.tolist()
+    detector.count(pixels, 50.0)
+    assert used[-1] == 50.0
+
+
 def test_a_file_that_is_cut_short_is_named(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no photo")
     detector = load(write_tiny_model(tmp_path))

@@ -1,11 +1,11 @@
 """Find and count wheat heads in field photos.
 
     from wheatear import load
-    heads = load().detect("photo.jpg")
+    heads = load().count("photo.jpg")
     print(len(heads), heads.boxes, heads.scores)
 
-The names below are the whole public API. Each is imported when it is first asked for, so that
-`import wheatear` costs nothing.
+The names below and the writers of wheatear.exports are the public API. Each is imported when it is first asked for, so
+that `import wheatear` costs nothing.
 """
 
 from importlib import import_module
@@ -13,19 +13,36 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wheatear.data.formats import read_dataset, write_dataset
+    from wheatear.data.sample import Sample
     from wheatear.detections import Detections
     from wheatear.detector import Detector, load
+    from wheatear.errors import InputError
     from wheatear.evaluation import evaluate
 
     __version__: str
 
-__all__ = ["Detections", "Detector", "__version__", "evaluate", "load"]
+__all__ = [
+    "Detections",
+    "Detector",
+    "InputError",
+    "Sample",
+    "__version__",
+    "evaluate",
+    "load",
+    "read_dataset",
+    "write_dataset",
+]
 
 _HOME = {
     "Detections": "wheatear.detections",
     "Detector": "wheatear.detector",
+    "InputError": "wheatear.errors",
+    "Sample": "wheatear.data.sample",
     "evaluate": "wheatear.evaluation",
     "load": "wheatear.detector",
+    "read_dataset": "wheatear.data.formats",
+    "write_dataset": "wheatear.data.formats",
 }
 
 

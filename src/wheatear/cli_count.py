@@ -202,10 +202,10 @@ def _run(
                 summary = _count(detector, photos, out, options)
             folders = write_folders(out, photos)
             write_formats(out, formats)
-            if report:
-                write_page(out, photos, detector.card, settings, summary.errors)
             if summary.first:
                 summary.show(folders)
+            if report:
+                write_page(out, photos, detector.card, settings, summary.errors)
         except KeyboardInterrupt:
             counts = out / COUNTS
             done = next(file for file in (part_of(counts), counts, out) if file.exists())
@@ -263,7 +263,7 @@ def _prepare(
 ) -> None:
     """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
     from wheatear.count import DETECTIONS, PLOTS
-    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_older, refuse_others
+    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_foreign_count, refuse_older
     from wheatear.exports import EXPORTS
     from wheatear.folders import FOLDERS
     from wheatear.photo_names import COUNTS, SETTINGS
@@ -272,7 +272,7 @@ def _prepare(
     files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
-    refuse_others(out, photos, options.pictures, files)
+    refuse_foreign_count(out, photos, options.pictures, files)
     if options.resume:
         return
     if done := _of_a_stopped_run(out):

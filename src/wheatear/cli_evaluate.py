@@ -112,7 +112,7 @@ def evaluate_command(
         )
     wanted = photos_of(known, split, folder)
     refuse_tables(out, detections, other_labels)
-    refuse_others(out, [DETECTIONS, *([REPORT] if report else [])])
+    refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if report else [])])
     make_folder(out)
     chosen = readable(wanted)
     unread = len(wanted) - len(chosen)
@@ -178,7 +178,7 @@ def refuse_tables(out: Path, *read: Path | None) -> None:
         raise InputError(f"{own}: would be written over; name another folder for --out")
 
 
-def refuse_others(out: Path, files: "Sequence[str]") -> None:
+def refuse_foreign_evaluation(out: Path, files: "Sequence[str]") -> None:
     """InputError where OUT has a file that is to be written, and no evaluation of ours: it is another's."""
     from wheatear.photo_names import holds
 

@@ -1,5 +1,6 @@
 """`wheatear serve`: photos counted in a browser."""
 
+import os
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,7 +56,10 @@ def run(app: "Starlette", port: int) -> None:
     from wheatear.serve.app import HOST
 
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if (
+            os.name == "posix"
+        ):  # so that it can begin anew at once; on Windows two programs would share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
             listener.listen()

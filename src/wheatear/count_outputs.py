@@ -39,7 +39,7 @@ REPORT = "report.html"
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
-def refuse_others(out: Path, photos: Sequence[Photo], drawn: bool, files: Sequence[str]) -> None:
+def refuse_foreign_count(out: Path, photos: Sequence[Photo], drawn: bool, files: Sequence[str]) -> None:
     """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
 
     So is a table that the page in a browser saved. drawn: whether the run draws pictures. files: what else it writes.

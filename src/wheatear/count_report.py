@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from wheatear.errors import InputError
 from wheatear.images import opened
 from wheatear.page import END_OF_TABLE, SCROLL, Write, cell, figure, header, open_page, opening, thumbnail
 from wheatear.palette import BLUE
@@ -182,8 +183,11 @@ def _cells(row: Row, columns: Mapping[str, bool]) -> str:
 def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: int) -> str:
     if picture is None or not picture.is_file():
         return ""
-    with opened(picture) as image:
-        data = thumbnail(image, side)
+    try:
+        with opened(picture) as image:
+            data = thumbnail(image, side)
+    except InputError:  # the count is no less true without it
+        return ""
     near = picture.resolve().is_relative_to(folder.resolve())
     link = quote(os.fsencode(picture.resolve().relative_to(folder.resolve()).as_posix())) if near else ""
     return opening(data, f"{name}: {_text(row['heads'])} heads", link)

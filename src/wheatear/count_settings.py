@@ -39,7 +39,7 @@ def kept_settings(
     begun = _begun(out)
     if options.resume and begun.exists():
         before = _read(begun)
-        _refuse_others(begun, before, settings)
+        _refuse_changed(begun, before, settings)
         known = before.get(PHOTOS) or {}
         done = {name: known[name] for name in counted_before(out) if name in known}
         if not _were_moved(out, done, places):
@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, Any]:
     return before
 
 
-def _refuse_others(path: Path, before: Mapping[str, Any], settings: Settings) -> None:
+def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -> None:
     for name, value in settings.items():
         if before.get(name) != value:
             was = before.get(name)

@@ -15,6 +15,7 @@ from wheatear.errors import InputError, first_line
 from wheatear.head_size import LARGEST_HEAD, SMALLEST_HEAD, HeadSize, measure_heads
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import opened_pixels
+from wheatear.sized import HeadPx, detect_sized
 from wheatear.tiles import NMS_THRESH, detect_in_tiles
 from wheatear.tta import FUSION_IOU, ONCE, VIEWS, Augmentation, run_views
 
@@ -144,6 +145,20 @@ class Detector:
         return detect_in_tiles(
             partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
         )
+
+    def count(self, photo: str | Path | np.ndarray | Pixels, head_px: HeadPx = None) -> Detections:
+        """The heads of one photo that `wheatear count` counts, best first; their number is the count.
+
+        Other than by detect, they are those of the card's threshold to count by, and in a photo of a side of 1,600
+        pixels or more they are found at their size, which is measured first.
+        head_px: their size in this photo, in pixels; "auto" measures it in smaller photos, too.
+
+        photo and errors: as in detect.
+        """
+        if isinstance(photo, str | Path):
+            with opened_pixels(photo) as opened:
+                return self.count(opened, head_px)
+        return detect_sized(self, _pixels(photo), self.card.threshold_to_count(), head_px).heads
 
     def scale_for(self, head_px: float) -> float:
         """By how much a photo with heads of this size, in pixels, is resized. ValueError for no such size."""

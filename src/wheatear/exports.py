@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path, PurePath
 
 from wheatear.data import coco, voc, yolo
@@ -95,8 +95,7 @@ def open_submission(path: str | Path) -> Iterator[Add]:
             heads = [
                 [f"{one['score']:.4f}", *map(decimal, one["bbox"])] for one in detections.to_coco()
             ]  # COCO's xywh is Kaggle's too
-            image_id = name if PurePath(name).stem in taken else PurePath(name).stem
-            taken.add(image_id)
+            image_id = _take(PurePath(name).stem, name, taken)
             writer.writerow((image_id, " ".join(word for head in heads for word in head)))
 
         yield add
@@ -160,11 +159,16 @@ def _places(folder: Path, suffix: str) -> Callable[[str], Path]:
         pure = PurePath(name)
         if pure.is_absolute() or ".." in pure.parts:
             raise InputError(f"{name}: its file would lie outside {folder}; name it from a folder on")
-        short = str(PurePath(name).with_suffix(suffix))
-        chosen = f"{name}{suffix}" if short.casefold() in taken else short
-        taken.add(chosen.casefold())
-        path = folder / chosen
+        path = folder / f"{_take(str(pure.with_suffix('')), name, taken, str.casefold)}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     return place
+
+
+def _take(short: str, name: str, taken: set[str], key: Callable[[str], str] = str) -> str:
+    """The first whose key is not taken, and it is then: the short name, the whole one, that with a number."""
+    names = chain((short, name), (f"{name}_{number}" for number in count(2)))
+    free = next(each for each in names if key(each) not in taken)
+    taken.add(key(free))
+    return free

@@ -81,7 +81,7 @@ def make_folder(folder: Path) -> None:
     trial = folder / TRIAL
     try:
         trial.touch()
-        trial.unlink()
+        trial.unlink(missing_ok=True)  # another run may try at the same time
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from wheatear.area import NORMAL_95, Interval
+from wheatear.photo_names import common_folder, way
 from wheatear.tables import Row
 
 FOLDERS = "folders.csv"
@@ -136,8 +137,8 @@ def folder_rows(folders: Mapping[str, Folder]) -> list[Row]:
 def _short_names(holders: set[Path]) -> dict[Path, str]:
     if len(holders) < 2:
         return {holder: holder.name or str(holder) for holder in holders}
-    common = os.path.commonpath(holders)
-    return {holder: PurePath(os.path.relpath(holder, common)).as_posix() for holder in holders}
+    common = common_folder(map(str, holders))
+    return {holder: way(str(holder), common) for holder in holders}
 
 
 def _three(sums: Sums) -> list[str | float]:

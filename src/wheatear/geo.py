@@ -55,7 +55,7 @@ def pixel_area(raster: Raster) -> float | None:
         return None
     latitude = math.radians(float(latitudes.mean()))
     curve = 1 - WGS84_E2 * math.sin(latitude) ** 2
-    east = np.radians(longitudes) * WGS84_AXIS * math.cos(latitude) / curve**0.5
+    east = np.unwrap(np.radians(longitudes)) * WGS84_AXIS * math.cos(latitude) / curve**0.5
     north = np.radians(latitudes) * WGS84_AXIS * (1 - WGS84_E2) / curve**1.5
     across, down = ((axis[1] - axis[0], axis[3] - axis[2]) for axis in (east, north))
     area = abs(across[0] * down[1] - across[1] * down[0]) / (2 * PROBE) ** 2

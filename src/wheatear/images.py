@@ -203,6 +203,8 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
         return "is a folder, not a photo; give one of the photos in it"
     if isinstance(error, PermissionError):
         return "may not be read; change its permissions"
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is; close other programs, or make it smaller"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror}); copy it again"
     if path.stat().st_size == 0:

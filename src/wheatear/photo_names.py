@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -75,11 +75,24 @@ def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
     """
     paths = [os.path.abspath(photo) for photo in photos]
     folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    common = common_folder(map(os.path.dirname, paths))
     short_names = [_short_name(path, folders) for path in paths]
-    names = _distinct(short_names, [_relative(path, common) for path in paths])
+    names = _distinct(short_names, [way(path, common) for path in paths])
     places = _places([str(PurePath(name).with_suffix("")) for name in names], names)
     return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
+
+
+def common_folder(folders: Iterable[str]) -> str:
+    """The folder in which all these absolute paths lie; "" where there is none, as Windows may have two drives."""
+    with suppress(ValueError):
+        return os.path.commonpath(list(folders))
+    return ""
+
+
+def way(path: str, folder: str) -> str:
+    """An absolute path from a folder on, as common_folder gives one; from its drive on where that is ""."""
+    from_there = os.path.relpath(path, folder) if folder else path.replace(":", "", 1).lstrip("\\/")
+    return PurePath(from_there).as_posix()
 
 
 def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> bool:
@@ -135,11 +148,7 @@ def _clashing(names: list[str], ending: str = "") -> set[str]:
 
 def _short_name(path: str, folders: list[str]) -> str:
     holders = [folder for folder in folders if _is_below(path, folder)]
-    return _relative(path, holders[0] if holders else os.path.dirname(path))
-
-
-def _relative(path: str, folder: str) -> str:
-    return PurePath(os.path.relpath(path, folder)).as_posix()
+    return way(path, holders[0] if holders else os.path.dirname(path))
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -102,13 +102,17 @@ class Raster:
     Colours are the bands that the file calls red, green and blue, else its first three; one band is grey. 16-bit
     values keep their upper 8 bits, as in open_photo. Where the file's mask, no-data value or alpha says so, there
     is no data. InputError for a palette and for pixels of other types, whose range is not known; reading a damaged
-    file raises one that does not name it.
+    file raises one that does not name it. The dataset is the Raster's own, and closed with it or by that error.
     """
 
     def __init__(self, path: Path, dataset: "DatasetReader") -> None:
         self.path = path
         self._dataset = dataset
-        self._bands = _colour_bands(path, dataset)
+        try:
+            self._bands = _colour_bands(path, dataset)
+        except InputError:
+            dataset.close()
+            raise
         self._alpha = _alpha_band(dataset)
         self._all_valid = _has_no_mask(dataset)
 

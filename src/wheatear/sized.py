@@ -1,13 +1,15 @@
 """Photos detected at the size of their heads, as the user tells it or as the detector itself measures it."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from wheatear.detections import Detections
-from wheatear.detector import Detector
 from wheatear.head_size import HeadSize
 from wheatear.pixels import Pixels
 from wheatear.raster import opened_pixels
+
+if TYPE_CHECKING:
+    from wheatear.detector import Detector
 
 # Pixels of the longer side. The photos that detectors learn from are tiles of 1024, of fields seen from afar; a
 # camera's own, taken nearer, may have heads four times as large.
@@ -25,7 +27,9 @@ class Sized(NamedTuple):
     measured: HeadSize | None
 
 
-def detect_sized(detector: Detector, pixels: Pixels, score_threshold: float | None, head_px: HeadPx) -> Sized:
+def detect_sized(
+    detector: "Detector", pixels: Pixels, score_threshold: float | None, head_px: HeadPx
+) -> Sized:
     """Detector.detect, after measuring the heads where head_px wants it; errors as there."""
     if head_px == "auto" or (head_px is None and is_large(pixels.width, pixels.height)):
         measured = detector.measure_heads(pixels)
@@ -34,7 +38,7 @@ def detect_sized(detector: Detector, pixels: Pixels, score_threshold: float | No
     return Sized(detector.detect(pixels, score_threshold, head_px), head_px, None)
 
 
-def detect_in_file(detector: Detector, path: Path, score_threshold: float | None, head_px: HeadPx) -> Sized:
+def detect_in_file(detector: "Detector", path: Path, score_threshold: float | None, head_px: HeadPx) -> Sized:
     """detect_sized of a file's photo; InputError names it."""
     with opened_pixels(path) as pixels:
         return detect_sized(detector, pixels, score_threshold, head_px)

@@ -58,7 +58,7 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return _refusal(403, "is from another page")
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 photo = Path(folder, f"photo{_suffix(request.query_params.get('name', ''))}")
                 if not await _received(request.stream(), photo):
                     return _refusal(413, f"is larger than {LARGEST // 1024**2} MB")

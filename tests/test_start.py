@@ -23,7 +23,14 @@ from wheatear.train.opening import open_run
 from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
-from wheatear.train.start import as_started, load_start, start_card, start_file, start_thresholds
+from wheatear.train.start import (
+    as_started,
+    load_start,
+    start_card,
+    start_file,
+    start_thresholds,
+    with_network_of,
+)
 from wheatear.tta import ONCE
 
 torch.set_num_threads(1)
@@ -153,6 +160,17 @@ def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Pa
     assert as_started(onward, own) == onward  # that of an unknown recipe is taken to be as this one
     write_json(tmp_path / "recipe.json", recipe.model_dump(mode="json"))
     assert as_started(onward, own) == recipe
+
+
+def test_a_recipe_that_goes_on_takes_the_network_of_its_detector(tmp_path: Path):
+    adapt, tiny = load_recipe("adapt"), load_recipe("tiny")
+    onward = with_network_of(adapt, start_file(Path("tiny")))
+    assert (onward.backbone.name, onward.image_size, onward.roi) == ("resnet18", 640, tiny.roi)
+    assert (onward.name, onward.stages) == (adapt.name, adapt.stages)
+    for same in ("small", "medium"):  # it is theirs, but for the size of the photo
+        assert with_network_of(adapt, start_file(Path(same))) == adapt
+    assert with_network_of(tiny, start_file(Path("small"))) == tiny  # its first stage begins with a backbone
+    assert with_network_of(adapt, tmp_path / "unknown.safetensors") == adapt
 
 
 def test_the_notes_detector_is_gone_on_with_without_its_snip_classifier():

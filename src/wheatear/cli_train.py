@@ -119,9 +119,11 @@ def train_command(
     from wheatear.train.recipe_changes import with_options
     from wheatear.train.relabelled import Relabelled
     from wheatear.train.run import train_run
-    from wheatear.train.start import start_file
+    from wheatear.train.start import start_file, with_network_of
 
-    loaded = load_recipe(recipe)
+    start = weights and start_file(weights)
+    asked = load_recipe(recipe)
+    loaded = with_network_of(asked, start) if start else asked
     settings = with_options(loaded, set_ or ())
     out = out or Path("runs") / settings.name
     if both and not labels:
@@ -153,10 +155,12 @@ def train_command(
             precision=precision,
             resume=resume or stage is not None,
             machine=machine,
-            weights=weights and start_file(weights),
+            weights=start,
             more=added,
             other_labels=other,
         )
+        if loaded != asked:
+            say(f"The network is that of {weights}, not the recipe's: {settings.image_size} px")
         if machine.only_imitates(precision):
             say(
                 f"--precision {precision}: this processor only imitates it, in two to ten times the time; leave it out",

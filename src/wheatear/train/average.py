@@ -8,7 +8,6 @@ did not. Unlike an ensemble it takes the time of one.
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,19 +18,11 @@ from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
 from wheatear.train.opening import refuse_data
-from wheatear.train.recipe import Recipe
+from wheatear.train.start import meaning
 
 # What begins at random in a training from ImageNet, and the least cosine of its weights in two runs that have a mean:
 # those of small and medium, which was trained further into it, have 0.998, those of two trainings from ImageNet none.
 AT_RANDOM, RELATED = ("rpn.", "roi_head."), 0.5
-
-# Keys of a recipe that no weight tells, and without which it means nothing.
-MEANING: dict[str, Any] = {
-    "backbone": {"name", "channels", "mean", "std", "stride_in_1x1", "last_blocks"},
-    "pyramid": True,
-    "rpn": {"strides", "scales", "ratios"},
-    "roi": {"strides", "cells", "pool", "size", "quality", "box_weights"},
-}
 
 
 def average(runs: Sequence[Path], out: Path) -> Path:
@@ -82,11 +73,6 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     write_json(last / METRICS, {"runs": len(runs)})
     write_json(out / RECIPE, model.recipe.model_dump(mode="json"))
     return last / WEIGHTS
-
-
-def meaning(recipe: Recipe) -> dict[str, Any]:
-    """What a detector's weights mean something by: its backbone, anchors, regions and the scale of deltas."""
-    return recipe.model_dump(include=MEANING)
 
 
 def cosine(weights: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

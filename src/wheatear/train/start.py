@@ -14,10 +14,19 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
-from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe
+from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe, validated
 
 EXPORTED = ".onnx"
 MEASURED = 16  # photos
+# Tables and keys of a recipe that are its detector's, and not how it is trained.
+NETWORK = {"image_size", "backbone", "pyramid", "rpn", "roi", "detection"}
+# Keys of a recipe that no weight tells, and without which it means nothing.
+MEANING: dict[str, Any] = {
+    "backbone": {"name", "channels", "mean", "std", "stride_in_1x1", "last_blocks"},
+    "pyramid": True,
+    "rpn": {"strides", "scales", "ratios"},
+    "roi": {"strides", "cells", "pool", "size", "quality", "box_weights"},
+}
 THRESHOLDS = {"score_threshold": True, "count_threshold": True}  # of a card
 
 
@@ -62,22 +71,49 @@ def as_started(recipe: Recipe, weights: Path | None) -> Recipe:
     A file of weights that does not lie in its run folder is taken to be as the recipe says. Raises InputError as
     `start_thresholds`.
     """
-    if (
-        weights is None
-        or not isinstance(recipe.backbone, PretrainedBackboneRecipe)
-        or not is_trained(weights)
-    ):
+    if weights is None or not isinstance(recipe.backbone, PretrainedBackboneRecipe):
         return recipe
-    if weights.suffix == EXPORTED:
-        before: Any = read_card(find(weights)[1]).recipe
-    else:
-        kept = weights.absolute().parent.parent / RECIPE
-        before = read_json(kept) if kept.exists() else {}
-    backbone = before.get("backbone")
+    backbone = _recipe_of(weights).get("backbone")
     if not isinstance(backbone, dict) or backbone.get("name") != recipe.backbone.name:
         return recipe  # what does not fit is told of where it is loaded
     strides = {"stride_in_1x1": bool(backbone.get("stride_in_1x1"))}
     return recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=strides)})
+
+
+def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
+    """A recipe that goes on from a trained detector, with that one's network, photo size and detection.
+
+    As it is where its own network is the same, or where nothing is known of the detector's. Raises InputError as
+    `start_thresholds`, and where its stages do not suit that network.
+    """
+    if not recipe.goes_on() or not (before := _recipe_of(weights)):
+        return recipe
+    other = validated(before, weights)
+    if _network(other) == _network(recipe):
+        return recipe
+    return validated(recipe.model_dump() | other.model_dump(include=NETWORK), recipe.name)
+
+
+def _network(recipe: Recipe) -> dict[str, Any]:
+    found = meaning(recipe)
+    found["backbone"].pop("stride_in_1x1", None)  # `as_started` sees to it
+    return found
+
+
+def meaning(recipe: Recipe) -> dict[str, Any]:
+    """What a detector's weights mean something by: its backbone, anchors, regions and the scale of deltas."""
+    return recipe.model_dump(include=MEANING)
+
+
+def _recipe_of(weights: Path) -> dict[str, Any]:
+    """The recipe of a trained detector, from its card or its run folder; {} where there is none."""
+    if not is_trained(weights):
+        return {}
+    if weights.suffix == EXPORTED:
+        return read_card(find(weights)[1]).recipe
+    kept = weights.absolute().parent.parent / RECIPE
+    before = read_json(kept) if kept.exists() else {}
+    return before if isinstance(before, dict) else {}
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:

@@ -52,7 +52,10 @@ def evaluate_command(
     tta: TTAOption = None,
     detections: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Judge these (image,xmin,ymin,xmax,ymax,score) instead of a model."),
+        typer.Option(
+            metavar="CSV|JSON",
+            help="Judge these instead of a model: image,xmin,ymin,xmax,ymax,score, or COCO's results.",
+        ),
     ] = None,
     other_labels: Annotated[
         Path | None,
@@ -118,7 +121,7 @@ def evaluate_command(
     unread = len(wanted) - len(chosen)
     thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
-        found = read_detections(detections, known, chosen)
+        found = read_detections(detections, folder, known, chosen)
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
@@ -233,13 +236,17 @@ def run_model(
 
 
 def read_detections(
-    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+    file: Path, folder: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
 ) -> "dict[str, Detections]":
-    """The detections of the chosen photos from a CSV that may have those of all that are known."""
+    """The detections of the chosen photos from a CSV or COCO's JSON that may have those of all that are known."""
+    from wheatear.data.coco_results import names_of_ids, read_results
     from wheatear.detections import read_csv
     from wheatear.evaluation import select
 
-    found = read_csv(file)
+    if file.suffix.lower() == ".json":
+        found = read_results(file, names_of_ids(folder, {sample.name for sample in chosen}))
+    else:
+        found = read_csv(file)
     try:
         return select(found, known, chosen)
     except InputError as error:

@@ -34,7 +34,7 @@ def train_command(
     folder: DatasetArgument,
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
-    ] = "seed",
+    ] = "tiny",
     set_: Annotated[
         list[str] | None,
         typer.Option(

@@ -42,7 +42,9 @@ LARGEST_ROW = 2**63  # of a Sample's rows, int64; ids made of a UUID are beyond 
 Coordinate = Annotated[float, Field(gt=-BEYOND, lt=BEYOND)]  # so no nan either
 
 
-class _Image(BaseModel):
+class Image(BaseModel):
+    """An entry of `images`."""
+
     id: int | str
     file_name: str
     width: object = 0
@@ -58,7 +60,7 @@ class _Annotation(BaseModel):
 
 
 class _File(BaseModel):
-    images: list[_Image]
+    images: list[Image]
     annotations: list[_Annotation]
 
 
@@ -79,6 +81,11 @@ def read(folder: Path) -> Labelled:
         classes |= {f"category_id {one.category_id}" for one in content.annotations}
     refuse_classes(folder, classes)
     return found
+
+
+def images_of(folder: Path) -> list[Image]:
+    """The photos that the label files of a folder list, with the ids that they give them; [] in other layouts."""
+    return [image for file in _label_files(folder) for image in _parse(file).images]
 
 
 def place(sample: Sample) -> PurePath:
@@ -124,15 +131,15 @@ def _parse(file: Path) -> _File:
 
 
 def _labels(file: Path, content: _File) -> dict[str, Labels]:
-    names = {each.id: PurePath(each.file_name).stem for each in content.images}
-    _refuse_repeats(file, "image id", [each.id for each in content.images])
+    names = {str(each.id): PurePath(each.file_name).stem for each in content.images}  # 7 and "7" are the same
+    _refuse_repeats(file, "image id", [str(each.id) for each in content.images])
     _refuse_repeats(file, "file_name", names.values())
     labels = {
-        names[each.id]: Labels(split=_split(file), size=parse_size(str(each.width), str(each.height)))
+        names[str(each.id)]: Labels(split=_split(file), size=parse_size(str(each.width), str(each.height)))
         for each in content.images
     }
     for number, one in enumerate(content.annotations):
-        if one.image_id not in names:
+        if str(one.image_id) not in names:
             raise InputError(
                 f"{file.name}, annotations.{number}: no image has the id {one.image_id}; list or drop it"
             )
@@ -141,7 +148,7 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
                 f"{file.name}, annotations.{number}: iscrowd is set, so it frames many heads; box each, or drop it"
             )
         x, y, width, height = one.bbox
-        mine = labels[names[one.image_id]]
+        mine = labels[names[str(one.image_id)]]
         mine.boxes.append((x, y, x + width, y + height))
         mine.rows.append(one.id if isinstance(one.id, int) and abs(one.id) < LARGEST_ROW else number)
     return labels

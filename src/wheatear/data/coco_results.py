@@ -1,0 +1,91 @@
+"""What a detector found, in COCO's results format (cocodataset.org, "Results Format"), as Detectron2, MMDetection and
+Ultralytics write it: a list of image_id, category_id, bbox [x, y, width, height] and score.
+
+Read as well are COCO's instances with scores, as `wheatear count --format coco` writes them.
+"""
+
+from codecs import BOM_UTF8
+from collections import defaultdict
+from collections.abc import Container, Mapping
+from pathlib import Path, PurePath
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from wheatear.data import coco
+from wheatear.data.labels import BEYOND, refuse_classes
+from wheatear.detections import Detections
+from wheatear.errors import InputError
+
+Id = int | str  # 7 and "7" are the same
+Side = Annotated[float, Field(ge=0, lt=BEYOND)]
+
+
+class _Result(BaseModel):
+    image_id: Id
+    category_id: int = coco.CATEGORY
+    bbox: tuple[coco.Coordinate, coco.Coordinate, Side, Side]
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Image(BaseModel):
+    id: Id
+    file_name: str
+
+
+class _Instances(BaseModel):
+    images: list[_Image]
+    annotations: list[_Result]
+
+
+_FILE: TypeAdapter[list[_Result] | _Instances] = TypeAdapter(list[_Result] | _Instances)
+
+
+def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
+    """Detections by the names of photos. Photo sizes are unknown, so height and width are 0.
+
+    names: what the ids of photos mean, as `names_of_ids` has them; any other id is taken for a name itself.
+    Raises InputError, naming the file and the entry, for what is none of both formats, and for several classes.
+    """
+    try:
+        content = _FILE.validate_json(path.read_bytes().removeprefix(BOM_UTF8))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a file of detections") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first(error)}; write COCO's results format") from None
+    if isinstance(content, _Instances):
+        names = {str(image.id): image.file_name for image in content.images}
+        content = content.annotations
+    refuse_classes(path, {f"category_id {one.category_id}" for one in content})
+    found = defaultdict[str, list[_Result]](list)
+    for one in content:
+        found[names.get(str(one.image_id), str(one.image_id))].append(one)
+    return {name: _detections(some) for name, some in found.items()}
+
+
+def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:
+    """The names of the chosen photos (a file's without its ending) by their ids in a data set in COCO's layout.
+
+    {} in any other layout. Raises InputError where two of its label files give an id to different photos.
+    """
+    names: dict[str, str] = {}
+    for each in coco.images_of(folder):
+        number, name = str(each.id), PurePath(each.file_name).stem
+        if name in chosen and names.setdefault(number, name) != name:
+            both = f"that of {names[number]} and of {name}"
+            raise InputError(f"{folder}: the id {number} is {both}; judge one split by --split")
+    return names
+
+
+def _detections(some: list[_Result]) -> Detections:
+    x, y, width, height = np.array([one.bbox for one in some]).T
+    boxes = np.stack([x, y, x + width, y + height], axis=1)
+    return Detections(boxes, np.array([one.score for one in some]))
+
+
+def _first(error: ValidationError) -> str:
+    """Where a file is wrong, and how; of two formats that it could have, by the one that comes further."""
+    first = max(error.errors(), key=lambda each: len(each["loc"]))
+    where = ".".join(str(part) for part in first["loc"][1:]) or "the whole file"
+    return f"{where}: {first['msg']}"

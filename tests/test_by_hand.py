@@ -52,6 +52,21 @@ def test_photos_go_by_their_names_or_their_files(photos, tmp_path):
     }
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_what_spreadsheets_and_people_write(photos, tmp_path, mark):
+    """Semicolons or tabs for commas, a name in other capitals, or without its ending."""
+    lines = ["image,heads", "A.PNG,3", "b,2", "EAST/c,7"]
+    file = tmp_path / "hand.csv"
+    file.write_text("\n".join(line.replace(",", mark) for line in lines))
+    assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {
+        "a.png": 3,
+        "b.png": 2,
+        "east/c.png": 7,
+    }
+    with pytest.raises(InputError, match="line 2: 'C': several photos have that name"):
+        read_by_hand(by_hand(tmp_path, "C,3"), photos)
+
+
 def test_accents_are_the_same_however_they_are_written(tmp_path):
     """A Mac writes letter and accent apart."""
     photo = tmp_path / unicodedata.normalize("NFD", "süd.png")
@@ -121,16 +136,26 @@ def test_halves_go_up():
 
 def test_the_command(model, photos, tmp_path):
     draw(tmp_path / "p" / "d.png", [(0, 0)])
-    file = by_hand(tmp_path, *(f"{photo.name},1" for photo in photos))
+    file = by_hand(tmp_path, "a.png,3", *(f"{photo.name},2" for photo in photos[1:]))
     result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file)
     assert result.exit_code == 0
     assert lines_of(result) == [
-        f"wheatear: {file}: 4 heads in 4 photos; 8 are found at 0.5, 8 at 0.53, which is taken"
+        f"wheatear: {file}: 9 heads in 4 photos; 8 are found at 0.5, 8 at 0.5, which is taken"
     ]
-    assert json.loads((tmp_path / "out" / "settings.json").read_text())["threshold"] == 0.53
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["threshold"] == 0.5
     assert counted(tmp_path / "out") == {photo.name: 2 for photo in photos} | {"d.png": 1}
     ends = {row[0]: row[2:4] for row in table(tmp_path / "out" / "counts.csv")}
     assert ends["d.png"] == ["0.0", "2.0"]  # by the error at the detector's own threshold
+
+
+def test_counts_that_are_still_far_off_have_no_intervals(model, photos, tmp_path):
+    file = by_hand(tmp_path, *(f"{photo.name},1" for photo in photos))
+    result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file)
+    taken, off = lines_of(result)
+    assert taken.endswith("4 heads in 4 photos; 8 are found at 0.5, 8 at 0.53, which is taken")
+    assert off.startswith(f"wheatear: {file}: that is still 100% above them, so there are no intervals; ")
+    _, *rows = table(tmp_path / "out" / "counts.csv")
+    assert {tuple(row[2:4]) for row in rows} == {("", "")}
 
 
 def test_numbers_are_not_written_over(model, photos, tmp_path):
@@ -149,9 +174,9 @@ def test_a_run_goes_on_with_what_it_began_with(model, photos, tmp_path):
     assert count(model, tmp_path / "out", tmp_path / "p", "--by-hand", same, "--resume").exit_code == 0
     refused = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", other, "--resume")
     assert refused.exit_code == 1
-    assert "by_hand was hand.csv, now other.csv" in refused.stderr
+    assert "--by-hand was hand.csv, now other.csv" in refused.stderr
     found = count(model, tmp_path / "out", tmp_path / "p", "--threshold", "0.51", "--resume")
-    assert "by_hand was hand.csv, now None" in found.stderr  # without it there would be no intervals
+    assert "--by-hand was hand.csv, now not given" in found.stderr  # without it there would be no intervals
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import re
 import zlib
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from count_runs import count, counted, draw, lines_of, table
 from tiny_model import red_cells
@@ -47,6 +47,40 @@ def test_the_summary(model, photos, tmp_path):
     ):
         assert re.search(row, shown), row
     assert "more in counts.csv" not in shown
+
+
+def test_a_sum_of_photos_that_have_no_ground_in_part_has_no_density(model, tmp_path):
+    draw(tmp_path / "photos" / "a.jpg", [(0, 0)])
+    with Image.open(draw(tmp_path / "photos" / "b.jpg", [(0, 0)])) as image:
+        exif = Image.Exif()
+        exif[ExifTags.IFD.Exif] = {ExifTags.Base.FocalLengthIn35mmFilm: 28}
+        image.save(tmp_path / "photos" / "b.jpg", exif=exif)
+    shown = count(model, tmp_path / "out", tmp_path / "photos", "--height", "2").stdout
+    assert re.search(r"b\.jpg +1 +\d", shown)
+    assert re.search(r"Total of 2 photos +2 *$", shown, re.MULTILINE)
+
+
+def test_a_warning_that_many_photos_have_is_said_twice(model, tmp_path):
+    for name in "abc":
+        draw(tmp_path / "photos" / f"{name}.png", [(0, 0)])
+    result = count(model, tmp_path / "out", tmp_path / "photos", "--height", "2", "--no-pictures")
+    first, rest = lines_of(result)
+    assert first.startswith("wheatear: a.png: its EXIF does not tell focal length")
+    assert rest.startswith("wheatear: so of 2 photos more, which counts.csv has: its EXIF does not tell")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_frame_over_photos_that_lie_either_way_is_said(model, tmp_path, asked):
+    for name, size in (("a", (120, 80)), ("b", (80, 120)), ("c", (80, 120)), ("d", (60, 90))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.new("RGB", size, "white").save(tmp_path / "photos" / f"{name}.png")
+    options = ["--frame", "1.2"] if asked else []
+    said = lines_of(count(model, tmp_path / "out", tmp_path / "photos", *options))
+    line = (
+        "wheatear: photos of 80 × 120 px: 2, and 1 that lie on their side; "
+        "--frame was taken across the width of each as it lies"
+    )
+    assert said == [line] * asked
 
 
 def test_the_summary_of_many_photos_is_short(model, tmp_path):
@@ -120,8 +154,8 @@ def test_no_photos_found(model, tmp_path, monkeypatch, given_paths):
     (tmp_path / "notes.txt").touch()
     result = count(model, tmp_path / "out", *given_paths)
     assert result.exit_code == 2
-    names = ", ".join(given_paths)
-    assert lines_of(result) == [f"wheatear: no photos found in {names}; give JPEG, PNG, TIFF or WebP files"]
+    wrong = "no such file or folder: missing.jpg" if "missing.jpg" in given_paths else "no photos found in ."
+    assert lines_of(result) == [f"wheatear: {wrong}; give JPEG, PNG, TIFF or WebP files"]
     assert not (tmp_path / "out").exists()
 
 

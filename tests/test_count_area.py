@@ -117,10 +117,10 @@ def test_a_photo_that_is_almost_black_is_doubted(model, tmp_path, bits, is_dark)
     [
         (60, 60.0, ""),
         (90, 60.0, ""),
-        (100, 60.0, "heads are 100 px, far from the 60 px looked for; try --head-px 100"),
-        (35, 60.0, "heads are 35 px, far from the 60 px looked for; try --head-px 35"),
+        (100, 60.0, "heads are 100 px, far from the 60 px looked for; try --head-px auto"),
+        (35, 60.0, "heads are 35 px, far from the 60 px looked for; try --head-px auto"),
         (100, 110.0, ""),
-        (60, 110.0, "heads are 60 px, far from the 110 px looked for; try --head-px 60"),
+        (60, 110.0, "heads are 60 px, far from the 110 px looked for; try --head-px auto"),
     ],
 )
 def test_heads_of_another_size_than_was_looked_for_are_doubted(side, sought, says):

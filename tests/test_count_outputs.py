@@ -209,6 +209,15 @@ def test_the_page(model, photos, tmp_path):
     assert "Detector <strong>tiny</strong>" in page
 
 
+def test_the_page_says_what_was_left_out(model, photos, tmp_path):
+    for name in ("a.HEIC", "b.heic", "c.dng"):
+        (photos / name).write_bytes(b"raw")
+    assert count(model, tmp_path / "out", photos, "--report").exit_code == 0
+    page = check_page(tmp_path / "out" / "report.html")
+    left_out = "<p>Left out, as they are of kinds that are not read (.heic, .dng): 3; save them as JPEG.</p>"
+    assert left_out in page
+
+
 def test_the_page_without_pictures(model, photos, tmp_path):
     assert count(model, tmp_path / "out", photos, "--report", "--no-pictures").exit_code == 0
     page = check_page(tmp_path / "out" / "report.html")

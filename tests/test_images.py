@@ -254,6 +254,11 @@ def test_a_photo_larger_than_the_memory(tmp_path, monkeypatch):
     assert complaint(path) == "takes more memory than there is; close other programs, or make it smaller"
 
 
+def test_a_phones_photo_that_was_renamed(tmp_path):
+    path = written(tmp_path / "photo.jpg", b"\0\0\0\x18ftypheic" + bytes(64))
+    assert complaint(path) == "is HEIC or AVIF, whatever its name says, which is not read; save it as JPEG"
+
+
 def test_an_empty_file(tmp_path):
     assert complaint(written(tmp_path / "photo.jpg", b"")) == "is empty (0 bytes); copy it again"
 

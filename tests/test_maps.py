@@ -54,7 +54,9 @@ def test_a_geotiff_gives_maps(model, tmp_path):
 def test_plots_are_counted(model, tmp_path):
     image = geotiff(tmp_path / "a.tif", image=FIELD)
     plots = plots_file(tmp_path / "p.geojson", A1=(0, 0, 3, 4), A2=(3, 0, 7, 4), B1=(100, 0, 110, 4))
-    assert count(model, tmp_path / "out", image, "--plots", plots, "--cell", "2").exit_code == 0
+    result = count(model, tmp_path / "out", image, "--plots", plots, "--cell", "2")
+    assert result.exit_code == 0
+    assert lines_of(result) == [f"wheatear: {plots}: 1 of 3 plots lie on no image: B1"]
     first, second = rows_of(tmp_path / "out" / "plots.csv")
     assert [first[name] for name in ("image", "plot", "heads", "warnings")] == ["a.tif", "A1", "1", ""]
     assert float(first["area_m2"]) == pytest.approx(12, rel=1e-2)

@@ -114,7 +114,9 @@ def test_a_run_is_not_resumed_with_other_settings(model, photos, tmp_path):
     assert count(model, out, photos).exit_code == 0
     result = count(model, out, photos, "--resume", "--threshold", "0.9")
     assert result.exit_code == 1
-    said = f"wheatear: {out}/settings.json: threshold was 0.4, now 0.9; give the same, or leave out --resume"
+    said = (
+        f"wheatear: {out}/settings.json: --threshold was 0.4, now 0.9; give the same, or leave out --resume"
+    )
     assert lines_of(result) == [said]
 
 
@@ -157,7 +159,7 @@ def test_a_second_run_that_is_stopped_leaves_the_first_ones_results(model, photo
     assert {name: (out / name).read_text() for name in before} == before
     other = count(model, out, photos, "--resume")
     assert lines_of(other)[0].startswith(
-        f"wheatear: {out / 'settings.json.part'}: threshold was 0.9, now 0.4"
+        f"wheatear: {out / 'settings.json.part'}: --threshold was 0.9, now 0.4"
     )
     assert count(model, out, photos, "--threshold", "0.9", "--resume").exit_code == 0
     assert json.loads((out / "settings.json").read_text())["threshold"] == 0.9
@@ -171,7 +173,7 @@ def test_settings_that_no_table_was_begun_with_do_not_pass_for_those_of_the_tabl
     settings = json.loads((out / "settings.json").read_text()) | {"threshold": 0.9}
     (out / "settings.json.part").write_text(json.dumps(settings))
     result = count(model, out, photos, "--threshold", "0.9", "--resume")
-    assert lines_of(result)[0].startswith(f"wheatear: {out / 'settings.json'}: threshold was 0.4, now 0.9")
+    assert lines_of(result)[0].startswith(f"wheatear: {out / 'settings.json'}: --threshold was 0.4, now 0.9")
 
 
 def test_what_a_stopped_run_counted_is_not_thrown_away(model, photos, tmp_path, monkeypatch):

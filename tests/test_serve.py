@@ -72,7 +72,7 @@ def test_the_page_learns_how_the_detector_counts(page):
         "trained_px": 75.0,
         "usual_px": pytest.approx([63.07, 106.07], abs=0.01),
         "enough_heads": 10,
-        "head_metres": [0.005, 0.4],
+        "head_metres": [0.005, 0.2],
         "counts_header": [*COUNTS_HEADER, "removed", "added", "checked"],
         "heads_header": ["image", "xmin", "ymin", "xmax", "ymax", "score"],
         "categories": [{"id": 1, "name": "wheat head", "supercategory": ""}],

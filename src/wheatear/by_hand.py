@@ -8,7 +8,7 @@ import math
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from wheatear.data.tables import read_table, require
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.evaluation import SCORE_THRESHOLDS
+from wheatear.images import is_found
 from wheatear.photo_names import Photo
 from wheatear.sized import HeadPx, detect_in_file
 
@@ -41,22 +42,25 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     """The heads of the photos that a csv has rows of, whose columns are COLUMNS and any others.
 
     image: a photo's name in the tables of a count, or the end of its path, from the file's name alone on, where no
-    other has it. Rows with "no" in a column "checked", as the page in a browser writes it, are left out. InputError,
-    with the row, for one that is no photo of these, is there twice, or whose heads are no whole number; and for none
-    at all.
+    other has it; if there is none, in whatever capitals, and with or without its ending. Rows with "no" in a column
+    "checked", as the page in a browser writes it, are left out.
+    InputError, with the row, for one that is no photo of these, is there twice, or whose heads are no whole number; and
+    for none at all.
     """
     header, rows = read_table(file)
     require(file, header, *COLUMNS)
     names = {_composed(photo.name): photo for photo in photos}
-    files: dict[str, list[Photo]] = defaultdict(list)
+    files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:
         files[_composed(photo.path.name)].append(photo)
+        loosely[_loose(photo.path.name)].append(photo)
     counted: dict[Photo, int] = {}
     for line, row in rows:
         if row.get("checked") == "no":
             continue
         place, image = f"{file}, line {line}", _composed(row["image"])
-        known = [names[image]] if image in names else _ending_in(PurePosixPath(image), files)
+        known = [names[image]] if image in names else _ending_in(image, files, _composed)
+        known = known or _ending_in(image, loosely, _loose)
         if len(known) != 1:
             problem = (
                 "several photos have that name; give"
@@ -83,13 +87,19 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _ending_in(image: PurePosixPath, files: Mapping[str, Sequence[Photo]]) -> list[Photo]:
-    """The photos whose paths end like this; files: all of them, by the names of their files."""
-    parts = image.parts
+def _loose(name: str) -> str:
+    """A name without the ending of a photo and its capitals."""
+    composed = _composed(name)
+    return (PurePosixPath(composed).stem if is_found(composed) else composed).casefold()
+
+
+def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[[str], str]) -> list[Photo]:
+    """The photos whose paths end like this; files: all of them, by their files' names, these as `like` has them."""
+    parts = [like(part) for part in PurePosixPath(image).parts]
     return [
         photo
-        for photo in files.get(image.name, ())
-        if tuple(map(_composed, Path(os.path.abspath(photo.path)).parts[-len(parts) :])) == parts
+        for photo in files.get(parts[-1] if parts else "", ())
+        if [like(part) for part in Path(os.path.abspath(photo.path)).parts[-len(parts) :]] == parts
     ]
 
 

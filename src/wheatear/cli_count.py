@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is some
     from wheatear.outputs import Maps
     from wheatear.photo_names import Photo
 
+STILL_OFF = 0.15  # of the heads counted by hand, by which the fitted count misses them, for a warning
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
 
 
@@ -121,11 +123,16 @@ def count_command(
         todo = named(found, photos)
         if drawn:
             typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)
-        for line in left_out(photos):
+        unread = left_out(photos)
+        for line in unread:
             typer.echo(f"wheatear: {line}", err=True)
         if not any(os.path.exists(photo.path) for photo in todo):  # Path.exists raises where it may not look
-            given = ", ".join(map(str, photos))
-            typer.echo(f"wheatear: no photos found in {given}; give JPEG, PNG, TIFF or WebP files", err=True)
+            missing = [str(path) for path in photos if not os.path.lexists(path)]
+            given, mend = ", ".join(map(str, photos)), "give JPEG, PNG, TIFF or WebP files"
+            wrong = (
+                f"no such file or folder: {', '.join(missing)}" if missing else f"no photos found in {given}"
+            )
+            typer.echo(f"wheatear: {wrong}; {mend}", err=True)
             raise typer.Exit(2)
         if again:
             more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
@@ -135,7 +142,7 @@ def count_command(
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
-        failed = _run(todo, out, model, tta, by_hand, options, formats or [], report)
+        failed = _run(todo, out, model, tta, by_hand, options, formats or [], report, unread)
     if failed:
         raise typer.Exit(1)
 
@@ -183,9 +190,13 @@ def _run(
     options: "Options",
     formats: Sequence[Format],
     report: bool,
+    unread: Sequence[str],
 ) -> int:
-    """Count, print the summary, write what is made of the tables; -> the number of photos that failed."""
-    from wheatear.count_outputs import write_folders, write_formats, write_page
+    """Count, print the summary, write what is made of the tables; -> the number of photos that failed.
+
+    unread: lines on photos of kinds that are not read, for the report.
+    """
+    from wheatear.count_outputs import remarks, write_folders, write_formats, write_page
     from wheatear.count_settings import kept_settings
     from wheatear.files import alone_in, part_of
     from wheatear.photo_names import COUNTS
@@ -205,7 +216,9 @@ def _run(
             if summary.first:
                 summary.show(folders)
             if report:
-                write_page(out, photos, detector.card, settings, summary.errors)
+                write_page(out, photos, detector.card, settings, summary.errors, unread)
+            for line in remarks(out, options.maps.plots, options.scale.frame_m):
+                typer.echo(f"wheatear: {line}", err=True)
         except KeyboardInterrupt:
             counts = out / COUNTS
             done = next(file for file in (part_of(counts), counts, out) if file.exists())
@@ -246,6 +259,12 @@ def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options:
     found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
     typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
     error = counting_error_of(detector, own)
+    off = fit.found_now / fit.heads - 1 if fit.heads else 0.0
+    if abs(off) > STILL_OFF:
+        side = f"{abs(off):.0%} {'below' if off < 0 else 'above'} them"
+        why = "are the heads of another size? try --head-px auto, and count more photos"
+        typer.echo(f"wheatear: {by_hand}: that is still {side}, so there are no intervals; {why}", err=True)
+        error = None
     return replace(options, threshold=fit.threshold, error=error, by_hand=by_hand.name)
 
 
@@ -316,7 +335,7 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
                 f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
                 err=True,
             )
-    summary = Summary(before)
+    summary, said = Summary(before), Counter[str]()
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):
         if before:
@@ -326,8 +345,14 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
         for count in counts:
             summary.add(count)
             step()
-            for line in (
-                [count.error] if count.error else [f"{count.name}: {what}" for what in count.warnings]
-            ):
-                say(f"wheatear: {line}")
+            if count.error:
+                say(f"wheatear: {count.error}")
+            for what in count.warnings:
+                if not said[what]:
+                    say(f"wheatear: {count.name}: {what}")
+                said[what] += 1
+    for what, times in said.items():
+        if times > 1:
+            more = f"so of {words.photos(times - 1)} more, which counts.csv has: {what}"
+            typer.echo(f"wheatear: {more}", err=True)
     return summary

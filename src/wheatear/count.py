@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
 PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
 Write = Callable[[Iterable[Row]], None]
+OWN: Literal["own"] = "own"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Options:
     """threshold, head_px: as in detect_sized.
     scale: what is known of the ground. maps: for georeferenced images.
     pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables.
-    error: of the counts, where it is not the card's at this threshold.
+    error: of the counts; OWN for the card's at this threshold, None where it is not known.
     by_hand: the name of the file of numbers by which threshold was chosen, None where it was not."""
 
     threshold: float | None = None
@@ -51,7 +52,7 @@ class Options:
     pictures: bool = True
     jobs: int = 1
     resume: bool = False
-    error: CountingError | None = None
+    error: CountingError | Literal["own"] | None = OWN
     by_hand: str | None = None
 
 
@@ -80,7 +81,8 @@ def count_photos(
     done = counted_before(out) if options.resume else set()
     todo = [photo for photo in photos if photo.name not in done]
     with _tables(out, options, done) as write, closing(_results(detector, todo, out, options)) as results:
-        error = options.error or counting_error_of(detector, options.threshold)
+        own = counting_error_of(detector, options.threshold)
+        error = own if options.error == OWN else options.error
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)

@@ -4,11 +4,13 @@ Made from the tables and not from the run, so that a resumed run's files hold ev
 be asked for them with --resume, without counting again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from itertools import islice
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,7 +37,11 @@ from wheatear.photo_names import (
 )
 from wheatear.tables import rows_so_far, table
 
+if TYPE_CHECKING:  # it needs the extra `geo`
+    from wheatear.plots import Plots
+
 REPORT = "report.html"
+NAMED = 5  # plots in a message
 MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
@@ -150,7 +156,12 @@ def _detections(row: Mapping[str, str], heads: Iterator[Sequence[str]]) -> Detec
 
 
 def write_page(
-    out: Path, photos: Sequence[Photo], card: Card, settings: Settings, errors: Sequence[str]
+    out: Path,
+    photos: Sequence[Photo],
+    card: Card,
+    settings: Settings,
+    errors: Sequence[str],
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write OUT/report.html of all photos in OUT's tables; those of an earlier run elsewhere have no picture."""
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
@@ -160,7 +171,28 @@ def write_page(
     plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
     folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
-    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots)
+    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, left_out)
+
+
+def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str]:
+    """What the tables in OUT show that no photo alone does, a line each.
+
+    plots: those that lie on no image. frame_m: given where photos of the same sides lie some upright, some on a side.
+    """
+    lines = []
+    if plots is not None:
+        seen = {row["plot"] for row in _rows(out / PLOTS, PLOTS_HEADER)}
+        if 0 < (lacking := sum(name not in seen for name in plots.names)) < len(plots.names):
+            some = [name for name in plots.names if name not in seen][:NAMED]
+            named = ", ".join(some) + (", …" if lacking > NAMED else "")
+            lines.append(f"{plots.path}: {lacking:,} of {len(plots.names):,} plots lie on no image: {named}")
+    if frame_m is not None:
+        sizes = Counter((row["width"], row["height"]) for row in _rows(out / COUNTS, COUNTS_HEADER))
+        for (width, height), upright in sizes.items():
+            if int(width) < int(height) and (flat := sizes[height, width]):
+                sides = f"{width} × {height} px: {upright:,}, and {flat:,} that lie on their side"
+                lines.append(f"photos of {sides}; --frame was taken across the width of each as it lies")
+    return lines
 
 
 def _rows(path: Path, header: Sequence[str]) -> Iterator[dict[str, str]]:

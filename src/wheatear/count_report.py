@@ -55,19 +55,22 @@ def write_report(
     errors: Sequence[str] = (),
     folders: Sequence[Row] = (),
     plots: Sequence[Row] = (),
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write one HTML page that needs nothing else.
 
     rows: a photo each, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
     pictures: the annotated picture by image name; a photo may have none. They are read one at a time and put
     into the file as they come, so memory grows with the rows alone. settings: what the run was asked for.
-    errors: a line for each photo that is not among the rows because it could not be counted.
+    errors: a line for each photo that is not among the rows because it could not be counted. left_out: lines on files
+    that are photos of kinds that are not read.
     folders, plots: one each, with the columns of folders.csv and plots.csv, in tables of their own. A column without
     anything in it is left out. No rows give a page that says so. OSError where the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
         write(_summary(rows))
         write(_not_counted(errors))
+        write("".join(f"<p>{escape(line[:1].upper() + line[1:])}.</p>\n" for line in left_out))
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)

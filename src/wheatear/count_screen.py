@@ -29,7 +29,7 @@ class Summary:
     counted: int = 0
     errors: list[str] = field(default_factory=list)  # a line for each photo that was not counted
     heads: int = 0
-    measured_heads: int = 0  # on photos of known area
+    measured: int = 0  # of those counted, photos of known area
     area_m2: float = 0.0
 
     def add(self, count: Count) -> None:
@@ -39,7 +39,7 @@ class Summary:
         self.counted += count.heads is not None
         self.heads += count.heads or 0
         if count.area_m2:
-            self.measured_heads += count.heads or 0
+            self.measured += 1
             self.area_m2 += count.area_m2
 
     def show(self, folders: Mapping[str, Folder]) -> None:
@@ -54,7 +54,10 @@ class Summary:
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
         total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
-        table.add_row(total, f"{self.heads:,}", _density(self.measured_heads, self.area_m2), style="bold")
+        area_m2 = (
+            self.area_m2 if self.measured == self.counted else None
+        )  # of a part it would be another mean
+        table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
         for name, folder in islice(folders.items(), SHOWN):
             mean = f"ean of {photos(folder.per_photo.photos)}"
             title = Text(f"M{mean}") if len(folders) == 1 else _printable(name) + f": m{mean}"

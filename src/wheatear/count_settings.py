@@ -17,6 +17,11 @@ from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
 MEND = "give the folders that were given before, or leave out --resume"
+# What the keys of the settings are given by.
+OPTIONS = {
+    "tta": "--tta", "by_hand": "--by-hand", "threshold": "--threshold", "head_px": "--head-px",
+    "gsd_mm": "--gsd", "frame_m": "--frame", "height_m": "--height", "plots": "--plots", "cell_m": "--cell",
+}  # fmt: skip
 PHOTOS = "photos"  # the key of where each photo lies, from OUT on
 
 Settings = dict[str, str | float | None]
@@ -120,8 +125,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -> None:
     for name, value in settings.items():
         if before.get(name) != value:
-            was = before.get(name)
-            raise InputError(f"{path}: {name} was {was}, now {value}; give the same, or leave out --resume")
+            was, now = ("not given" if each is None else each for each in (before.get(name), value))
+            option = OPTIONS.get(name, name)
+            raise InputError(f"{path}: {option} was {was}, now {now}; give the same, or leave out --resume")
 
 
 def _refuse_other_names(done: Mapping[str, str], now: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from wheatear.raster import Raster
 from wheatear.sized import Sized
 
 ENOUGH_HEADS = 10  # for their median size to say something of the photo
-SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.4  # metres, the root of a box's area; real ones have 0.03 to 0.1
+SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the root of a box's area; real ones have 0.03 to 0.1
 ALIKE = 1.1  # areas of a pixel as given and by coordinates that differ by more contradict each other
 DARK = 64  # of 255; 14 bits of 16 reach 63
 SAMPLE = 2048  # pixels a side
@@ -105,7 +105,8 @@ def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> 
     median = float(np.median(np.sqrt(area(heads.boxes))))
     if 1 / FAR_OFF < median / sought_px < FAR_OFF:
         return None
-    advice = "measure some by hand and give --head-px" if measured else f"try --head-px {median:.0f}"
+    # Of heads smaller than those looked for the larger ones are found first, so their median is no measure.
+    advice = "measure some by hand and give --head-px" if measured else "try --head-px auto"
     return f"heads are {median:.0f} px, far from the {sought_px:.0f} px looked for; {advice}"
 
 

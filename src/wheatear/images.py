@@ -211,9 +211,16 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
         return "is empty (0 bytes); copy it again"
     if path.suffix.lower() in OTHER_SUFFIXES:
         return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
+    if isinstance(error, UnidentifiedImageError) and _is_heif(path):
+        return "is HEIC or AVIF, whatever its name says, which is not read; save it as JPEG"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, or cut short; give a whole JPEG, PNG, TIFF or WebP file"
     return "is damaged or cut short; copy it again"
+
+
+def _is_heif(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"  # ISO/IEC 14496-12
 
 
 def _refuse_unknown_pixels(path: Path, image: Image.Image) -> None:

@@ -15,10 +15,16 @@ Table = list[tuple[int, dict[str, str]]]
 
 
 def read_table(file: Path) -> tuple[list[str], Table]:
-    """The column names of a csv, and its rows as (line number, value by column)."""
+    """The column names of a csv, and its rows as (line number, value by column).
+
+    Values are divided by commas; by semicolons or tabs, as some spreadsheets save them, where its first line has none.
+    """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.DictReader(text)
+            first = text.readline()
+            text.seek(0)
+            other = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
+            reader = csv.DictReader(text, delimiter=other)
             header = list(reader.fieldnames or [])
             table = [(reader.line_num, row) for row in reader]
     except FileNotFoundError:
@@ -35,8 +41,7 @@ def require(file: Path, header: Sequence[str], *columns: str) -> None:
     """InputError where a column is missing."""
     if missing := [column for column in columns if column not in header]:
         there = ", ".join(header) or "none"
-        mend = "; save it with commas between the columns" if ";" in there or "\t" in there else ""
-        raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}{mend}")
+        raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}")
 
 
 def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:

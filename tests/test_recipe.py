@@ -52,7 +52,7 @@ def test_the_guide_says_how_many_photos_a_recipe_wants():
         for name in ("small", "tiny", "medium", "polish")
     )
     guide = (Path(__file__).parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
-    says = f"Small wants {small} train photos or more, tiny {tiny}, medium {medium} and `polish` {polish}"
+    says = f"Tiny wants {tiny} train photos or more, small {small}, medium {medium} and `polish` {polish}"
     assert says in " ".join(guide.split())
 
 

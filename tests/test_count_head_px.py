@@ -10,7 +10,7 @@ from wheatear.count_settings import settings_of
 from wheatear.detector import Detector, load
 from wheatear.head_size import HeadSize
 from wheatear.photo_names import name_photos
-from wheatear.sized import LARGE_PHOTO
+from wheatear.sized import LARGE_PHOTO, SMALL_PHOTO, TINY_PHOTO
 
 
 @pytest.fixture
@@ -30,6 +30,10 @@ def measured(monkeypatch) -> list[tuple[int, int]]:
     ("asked", "size", "is_measured"),
     [
         (None, (100, LARGE_PHOTO - 1), False),
+        (None, (100, SMALL_PHOTO + 1), False),
+        (None, (SMALL_PHOTO, 100), True),
+        (None, (100, TINY_PHOTO), True),
+        (None, (100, TINY_PHOTO - 1), False),
         (None, (100, LARGE_PHOTO), True),
         (None, (LARGE_PHOTO, 100), True),
         ("auto", (100, 80), True),
@@ -37,7 +41,9 @@ def measured(monkeypatch) -> list[tuple[int, int]]:
         (37.5, (100, LARGE_PHOTO), False),
     ],
 )
-def test_large_photos_are_measured_unless_the_size_is_given(tmp_path, measured, asked, size, is_measured):
+def test_small_and_large_photos_are_measured_unless_the_size_is_given(
+    tmp_path, measured, asked, size, is_measured
+):
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((*size, 3), 255, np.uint8)).save(photo)
     options = Options(head_px=asked, pictures=False)
@@ -46,6 +52,17 @@ def test_large_photos_are_measured_unless_the_size_is_given(tmp_path, measured, 
     assert measured == [size] * is_measured
     assert list(count.warnings) == ["resized, as its heads seem to be 38 px"] * is_measured
     assert settings_of(detector, options)["head_px"] == asked
+
+
+@pytest.mark.parametrize("side", [SMALL_PHOTO, LARGE_PHOTO])
+def test_a_small_photo_whose_heads_cannot_be_measured_is_a_crop(tmp_path, measured, side):
+    """It is as good as any, so nothing is said of it, as it is of a large one."""
+    photo = tmp_path / "a.png"
+    Image.fromarray(np.full((side, side, 3), 255, np.uint8)).save(photo)
+    detector, options = load(write_tiny_model(tmp_path), 1), Options(pictures=False)
+    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    assert measured == [(side, side)]
+    assert len(count.warnings) == (side == LARGE_PHOTO)
 
 
 def test_a_size_that_cannot_be_measured_is_told(tmp_path, measured):

@@ -17,14 +17,23 @@ shapely = pytest.importorskip("shapely")
 from affine import Affine  # noqa: E402
 from pyogrio.errors import CRSError, DataSourceError, FeatureError  # noqa: E402
 
+import wheatear.sized  # noqa: E402
 from count_runs import count, lines_of, table  # noqa: E402
 from test_geo import EAST, NORTH, UTM, geotiff, plots_file  # noqa: E402
 from tiny_model import red_cells  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
 from wheatear.plots import read_plots  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("as_they_are")
+
 # 6 × 4 m at 1 cm, in a grid of 4 × 4: heads of 1.5 × 1 m with their middles at (0.75, 0.5) and (5.25, 3.5).
 FIELD = red_cells([(0, 0), (3, 3)], 400, 600)
+
+
+@pytest.fixture
+def as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heads of these fields, which are small as photos, are not measured."""
+    monkeypatch.setattr(wheatear.sized, "SMALL_PHOTO", 0)
 
 
 def rows_of(path) -> list[dict[str, str]]:

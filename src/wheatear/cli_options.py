@@ -51,7 +51,7 @@ HeadPxOption = Annotated[
         "--head-px",
         metavar="PIXELS|auto",
         help="Size of the heads in these photos; they are resized to what the model knows.",
-        show_default="auto for photos with a side of 1600 px or more, else as they are",
+        show_default="auto for photos whose longer side has 1600 px or more, or 200 to 768, else as they are",
     ),
 ]
 

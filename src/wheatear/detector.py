@@ -149,8 +149,8 @@ class Detector:
     def count(self, photo: str | Path | np.ndarray | Pixels, head_px: HeadPx = None) -> Detections:
         """The heads of one photo that `wheatear count` counts, best first; their number is the count.
 
-        Other than by detect, they are those of the card's threshold to count by, and in a photo of a side of 1,600
-        pixels or more they are found at their size, which is measured first.
+        Other than by detect, they are those of the card's threshold to count by, and in a photo whose longer side has
+        1,600 pixels or more, or 200 to 768, they are found at their size, which is measured first.
         head_px: their size in this photo, in pixels; "auto" measures it in smaller photos, too.
 
         photo and errors: as in detect.

@@ -13,7 +13,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Detector
 from wheatear.images import open_photo, photo_size
-from wheatear.sized import is_large
+from wheatear.sized import is_measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class ExportedModel:
 def caveat(sample: Sample, views: str | None = None) -> str:
     """What `wheatear count` does to a photo and one run of the network does not. views: the detector's usual ones."""
     more = []
-    if is_large(sample.width, sample.height):
+    if is_measured(sample.width, sample.height):
         more.append("resizes a photo of this size where its heads call for it")
     if views:
         more.append(f"fuses several views of it (--tta {views})")

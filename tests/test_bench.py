@@ -1,17 +1,22 @@
 """What the scripts of bench/ promise beside times and figures of real photos."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import levers
 import pseudo
+import second_labels
 import shared_error
 import unseen
 from wheatear.area import CountingError
+from wheatear.data.formats import read_dataset
+from wheatear.data.kaggle import write_labels
 from wheatear.data.sample import Sample
 from wheatear.data.tables import read_table
 from wheatear.detections import Detections, write_csv
@@ -128,6 +133,25 @@ def test_pseudo_labels_take_the_place_of_true_ones() -> None:
         "none": ["test", "test", "train", "val"],
     }
     assert [len(photo.boxes) for photo in pseudo.learned("more", [*photos, *known], own)] == [1, 0, 1, 1]
+
+
+def test_a_second_labelling_is_found_by_the_photos(field_dir: Path, tmp_path: Path) -> None:
+    """They have other names, another order and were saved anew; one is not there, one is of another photo."""
+    samples = read_dataset(field_dir)
+    others = []
+    for number, each in enumerate(reversed(samples[1:])):
+        path = tmp_path / f"{number}.jpg"
+        with Image.open(each.path) as image:
+            image.save(path, quality=50)
+        others.append(replace(each, path=path, boxes=each.boxes + 1))
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "bare.png")
+    others.append(Sample(tmp_path / "bare.png", squares(0), 64, 64))
+    found = second_labels.second_labels(samples, others)
+    assert [sample.name for sample in found] == [sample.name for sample in samples[1:]]
+    write_labels(found, tmp_path / "second.csv")
+    again = {sample.name: sample.boxes for sample in read_dataset(field_dir, tmp_path / "second.csv")}
+    assert np.array_equal(again[samples[0].name], samples[0].boxes)
+    assert all(np.allclose(again[sample.name], sample.boxes + 1, atol=1e-3) for sample in samples[1:])
 
 
 def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@
 
 GWHD 2021 has photos of Kaggle's Global Wheat Detection again, with revised boxes and under new names. A photo of OTHER
 is one of DIR where each is the other's nearest by a picture of 16 × 16 grey cells, and these correlate by 0.98 or more,
-as two savings of a photo do (of 1,260 different photos of the Kaggle data no two do by more than 0.90). --out has OTHER's
-boxes under DIR's names, in Kaggle's columns, for `wheatear train DIR --labels second.csv --both`. Photos that OTHER has
-in another size are left out.
+as two savings of a photo do (of 1,260 different photos of the Kaggle data no two do by more than 0.90). --out has
+OTHER's boxes under DIR's names, in Kaggle's columns, for `wheatear train DIR --labels second.csv --both`. Photos that
+OTHER has in another size are left out.
 """
 
 import argparse

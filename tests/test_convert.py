@@ -258,6 +258,13 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
             coco_text([1, 1, [0] * 4], [2, 7, [0] * 4]),
             "2 classes of boxes .category_id 1, c",
         ),
+        (
+            "annotations/x.json",
+            coco_text([1, 1, [0] * 4], [2, 7, [0] * 4]).replace(
+                "[]}", '[{"id": 1, "name": "head"}, {"id": 7, "name": "leaf"}]}'
+            ),
+            "2 classes of boxes .head, leaf.",
+        ),
         ("labels/a.txt", "0 0.5 0.5 0.1\n", r"labels/a.txt, line 1: '0.5 0.5 0.1' is no box"),
         ("labels/a.txt", "0 .5 .5 .1 .1\n\n0 0.5 0.5 0.1 nan\n", r"labels/a.txt, line 3: .* is no box"),
         (

@@ -59,9 +59,15 @@ class _Annotation(BaseModel):
     iscrowd: int = 0
 
 
+class _Category(BaseModel):
+    id: int | str
+    name: str = ""
+
+
 class _File(BaseModel):
     images: list[Image]
     annotations: list[_Annotation]
+    categories: list[_Category] = []
 
 
 def is_here(folder: Path) -> bool:
@@ -78,7 +84,9 @@ def read(folder: Path) -> Labelled:
         if twice := labels.keys() & found.labels.keys():
             raise InputError(f"{file.name}: {min(twice)} is in another label file too; keep it in one")
         found.labels.update(labels)
-        classes |= {f"category_id {one.category_id}" for one in content.annotations}
+        called = {str(category.id): category.name for category in content.categories}
+        used = {str(one.category_id) for one in content.annotations}
+        classes |= {called.get(number) or f"category_id {number}" for number in used}
     refuse_classes(folder, classes)
     return found
 

@@ -37,7 +37,7 @@ def test_json_comes_back(tmp_path):
     assert (tmp_path / "a.json").read_text("utf-8").endswith("}\n")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff\xfe"])
 def test_json_that_cannot_be_read_is_named(tmp_path, content):
     path = tmp_path / "a.json"
     if content is not None:

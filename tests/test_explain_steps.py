@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 
 from untrained_run import tiny_recipe, write_untrained_run
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.explain.anchors import anchor_boxes, middle_cell
 from wheatear.explain.architecture import layers
 from wheatear.explain.channels import feature_maps, strongest_channels
 from wheatear.explain.classifier import class_map, cut_snips, head_probability, slide, snips
 from wheatear.explain.drawing import caption_of
-from wheatear.explain.history import curves
+from wheatear.explain.history import curves, read_history
 from wheatear.explain.labels import label_anchors, labelling, training_samples
 from wheatear.explain.look import TrainedRun
 from wheatear.explain.proposals import before_nms, best_of_cells, best_regions, recall_by_number
@@ -236,3 +237,11 @@ def test_a_photo_without_heads(step, run: TrainedRun, bare_sample: Sample):
     figure.canvas.draw()
     assert caption_of(figure)
     assert len(label_anchors(run.look(bare_sample)).fg_idx) == 0
+
+
+@pytest.mark.parametrize("content", ["", "epoch,train_loss\n", "epoch,train_loss\n1,none\n"])
+def test_a_history_that_is_none_is_named(tmp_path, content):
+    path = tmp_path / "metrics.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"metrics\.csv: .*; train the stage again"):
+        read_history(path)

@@ -319,7 +319,7 @@ def test_a_run_is_gone_on_with_on_as_many_devices(samples, copy):
 
 def test_facts_that_are_damaged(samples, copy):
     (copy / "run.json").write_text("[]")
-    with pytest.raises(InputError, match=r"run\.json: is damaged"):
+    with pytest.raises(InputError, match=r"run\.json: cannot be read \(not an object of JSON\)"):
         open_run(copy, tiny_recipe(), samples, resume=True)
 
 

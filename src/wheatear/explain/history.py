@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.explain.colours import IGNORED, INK
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import TrainedRun
@@ -36,9 +37,20 @@ def curves(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a stage's metrics.csv, an epoch each; what was not measured in an epoch is not in its row."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    """The rows of a stage's metrics.csv, an epoch each; what was not measured in an epoch is not in its row.
+
+    Raises InputError where there are none.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    except (ValueError, csv.Error) as error:
+        raise InputError(
+            f"{path}: holds something other than numbers ({error}); train the stage again"
+        ) from None
+    if not rows:
+        raise InputError(f"{path}: has no rows; train the stage again")
+    return rows
 
 
 def metric_names(rows: list[dict[str, float]]) -> list[str]:

@@ -33,12 +33,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Raises InputError where the file is missing or no JSON."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises InputError where the file is missing or no object in JSON."""
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("not an object of JSON")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); is this a run folder?") from None
+    return content
 
 
 def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None:

@@ -190,8 +190,6 @@ def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str,
     Of other devices there are more steps or fewer in an epoch, which the learning rate and the averages go by.
     """
     before = read_json(folder / FACTS) if (folder / FACTS).exists() else start
-    if not isinstance(before, dict):
-        raise InputError(f"{folder / FACTS}: is damaged; choose another folder")
     was, now = before.get("weights") or {}, start["weights"] or {}
     if was.get("sha256") != now.get("sha256"):
         began = f"--weights {was['file']}" if was else "no --weights"

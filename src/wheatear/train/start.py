@@ -112,8 +112,7 @@ def _recipe_of(weights: Path) -> dict[str, Any]:
     if weights.suffix == EXPORTED:
         return read_card(find(weights)[1]).recipe
     kept = weights.absolute().parent.parent / RECIPE
-    before = read_json(kept) if kept.exists() else {}
-    return before if isinstance(before, dict) else {}
+    return read_json(kept) if kept.exists() else {}
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:

@@ -8,6 +8,8 @@ from PIL import ExifTags, Image
 from count_runs import count, counted, draw, lines_of, table
 from tiny_model import red_cells
 from wheatear.detections import HEADER
+from wheatear.detector import Detector
+from wheatear.head_size import HeadSize
 from wheatear.images import open_photo
 
 
@@ -58,6 +60,18 @@ def test_a_sum_of_photos_that_have_no_ground_in_part_has_no_density(model, tmp_p
     shown = count(model, tmp_path / "out", tmp_path / "photos", "--height", "2").stdout
     assert re.search(r"b\.jpg +1 +\d", shown)
     assert re.search(r"Total of 2 photos +2 *$", shown, re.MULTILINE)
+
+
+def test_warnings_that_differ_in_numbers_are_summed_up(model, tmp_path, monkeypatch):
+    sizes = iter((300.0, 310.5, 320.0))
+    monkeypatch.setattr(Detector, "measure_heads", lambda self, _: HeadSize(next(sizes), self.card.head_px))
+    for name in "abc":
+        draw(tmp_path / "photos" / f"{name}.png", [(0, 0)])
+    result = count(model, tmp_path / "out", tmp_path / "photos", "--head-px", "auto", "--no-pictures")
+    assert lines_of(result) == [
+        "wheatear: a.png: resized, as its heads seem to be 300 px",
+        "wheatear: so of 2 photos more, which counts.csv has: resized, as its heads seem to be … px",
+    ]
 
 
 def test_a_warning_that_many_photos_have_is_said_twice(model, tmp_path):

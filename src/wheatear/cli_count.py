@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
@@ -348,9 +349,10 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
             if count.error:
                 say(f"wheatear: {count.error}")
             for what in count.warnings:
-                if not said[what]:
+                like = re.sub(r"\d[\d.,]*", "…", what)
+                if not said[like]:
                     say(f"wheatear: {count.name}: {what}")
-                said[what] += 1
+                said[like] += 1
     for what, times in said.items():
         if times > 1:
             more = f"so of {words.photos(times - 1)} more, which counts.csv has: {what}"

@@ -149,11 +149,11 @@ def test_the_command(model, photos, tmp_path):
 
 
 def test_counts_that_are_still_far_off_have_no_intervals(model, photos, tmp_path):
-    file = by_hand(tmp_path, *(f"{photo.name},1" for photo in photos))
+    file = by_hand(tmp_path, *(f"{photo.name},6" for photo in photos))
     result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file)
     taken, off = lines_of(result)
-    assert taken.endswith("4 heads in 4 photos; 8 are found at 0.5, 8 at 0.53, which is taken")
-    assert off.startswith(f"wheatear: {file}: that is still 100% above them, so there are no intervals; ")
+    assert taken.endswith("24 heads in 4 photos; 8 are found at 0.5, 8 at 0.3, which is taken")
+    assert off.startswith(f"wheatear: {file}: that is still 16 below them, so there are no intervals; ")
     _, *rows = table(tmp_path / "out" / "counts.csv")
     assert {tuple(row[2:4]) for row in rows} == {("", "")}
 

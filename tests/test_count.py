@@ -70,7 +70,7 @@ def test_warnings_that_differ_in_numbers_are_summed_up(model, tmp_path, monkeypa
     result = count(model, tmp_path / "out", tmp_path / "photos", "--head-px", "auto", "--no-pictures")
     assert lines_of(result) == [
         "wheatear: a.png: resized, as its heads seem to be 300 px",
-        "wheatear: so of 2 photos more, which counts.csv has: resized, as its heads seem to be … px",
+        "wheatear: 2 more photos, named in counts.csv: resized, as its heads seem to be … px",
     ]
 
 
@@ -80,7 +80,7 @@ def test_a_warning_that_many_photos_have_is_said_twice(model, tmp_path):
     result = count(model, tmp_path / "out", tmp_path / "photos", "--height", "2", "--no-pictures")
     first, rest = lines_of(result)
     assert first.startswith("wheatear: a.png: its EXIF does not tell focal length")
-    assert rest.startswith("wheatear: so of 2 photos more, which counts.csv has: its EXIF does not tell")
+    assert rest.startswith("wheatear: 2 more photos, named in counts.csv: its EXIF does not tell")
 
 
 @pytest.mark.parametrize("asked", [True, False])

@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is some
     from wheatear.outputs import Maps
     from wheatear.photo_names import Photo
 
-STILL_OFF = 0.15  # of the heads counted by hand, by which the fitted count misses them, for a warning
+# By how much a count that was fitted to numbers by hand must miss them for a warning: of the heads, and heads a photo.
+STILL_OFF, STILL_OFF_HEADS = 0.15, 2
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
 
 
@@ -260,9 +261,9 @@ def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options:
     found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
     typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
     error = counting_error_of(detector, own)
-    off = fit.found_now / fit.heads - 1 if fit.heads else 0.0
-    if abs(off) > STILL_OFF:
-        side = f"{abs(off):.0%} {'below' if off < 0 else 'above'} them"
+    off = fit.found_now - fit.heads
+    if abs(off) > max(STILL_OFF * fit.heads, STILL_OFF_HEADS * fit.photos):
+        side = f"{abs(off):,} {'below' if off < 0 else 'above'} them"
         why = "are the heads of another size? try --head-px auto, and count more photos"
         typer.echo(f"wheatear: {by_hand}: that is still {side}, so there are no intervals; {why}", err=True)
         error = None
@@ -354,7 +355,7 @@ def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Opt
                     say(f"wheatear: {count.name}: {what}")
                 said[like] += 1
     for what, times in said.items():
-        if times > 1:
-            more = f"so of {words.photos(times - 1)} more, which counts.csv has: {what}"
-            typer.echo(f"wheatear: {more}", err=True)
+        if more := times - 1:
+            whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"
+            typer.echo(f"wheatear: {whose}: {what}", err=True)
     return summary

@@ -54,9 +54,8 @@ class Summary:
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
         table.add_section()
         total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
-        area_m2 = (
-            self.area_m2 if self.measured == self.counted else None
-        )  # of a part it would be another mean
+        # Of a part of the photos it would be another mean than that of the heads beside it.
+        area_m2 = self.area_m2 if self.measured == self.counted else None
         table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
         for name, folder in islice(folders.items(), SHOWN):
             mean = f"ean of {photos(folder.per_photo.photos)}"

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 # (In one of less than TINY_PHOTO there is next to nothing to measure.)
 TINY_PHOTO, SMALL_PHOTO, LARGE_PHOTO = 200, 768, 1600
 
-HeadPx = (
-    float | Literal["auto"] | None
-)  # "auto": measured photo by photo; None: in small and large photos alone
+# "auto": measured photo by photo; None: in small and large photos alone
+HeadPx = float | Literal["auto"] | None
 
 
 class Sized(NamedTuple):
@@ -38,7 +37,7 @@ def detect_sized(
         measured = detector.measure_heads(pixels)
         size = measured.to_resize
         # A crop of a few heads is small, too, and nothing is amiss with it.
-        told = head_px == "auto" or measured.px or not is_small(pixels.width, pixels.height)
+        told = head_px == "auto" or measured.px is not None or not is_small(pixels.width, pixels.height)
         return Sized(detector.detect(pixels, score_threshold, size), size, measured if told else None)
     return Sized(detector.detect(pixels, score_threshold, head_px), head_px, None)
 

@@ -169,6 +169,8 @@ def test_a_recipe_that_goes_on_takes_the_network_of_its_detector(tmp_path: Path)
     assert (onward.name, onward.stages) == (adapt.name, adapt.stages)
     for same in ("small", "medium"):  # it is theirs, but for the size of the photo
         assert with_network_of(adapt, start_file(Path(same))) == adapt
+    wider = adapt.model_copy(update={"roi": adapt.roi.model_copy(update={"channels": 1024})})
+    assert with_network_of(wider, start_file(Path("small"))).roi == load_recipe("small").roi
     assert with_network_of(tiny, start_file(Path("small"))) == tiny  # its first stage begins with a backbone
     assert with_network_of(adapt, tmp_path / "unknown.safetensors") == adapt
 

@@ -95,9 +95,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         with whole(Path(path)) as part, part.open("wb") as file:
             try:
                 torch.save(checkpoint, file)
-            except (
-                RuntimeError
-            ) as error:  # torch's own, which hides that the file could not be written any further
+            except RuntimeError as error:
+                # It hides that the file could not be written any further.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise

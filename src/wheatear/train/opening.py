@@ -125,9 +125,8 @@ def open_run(
     if not heads_of(by_split["train"]):
         raise InputError("no head is labelled in the train photos; there is nothing to learn")
     if first_process():
-        with ThreadPoolExecutor(
-            os.cpu_count()
-        ) as threads:  # one is found before the work of hours, not after it
+        # A damaged photo is found before the work of hours, and not after it.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(refuse_damaged, [s.path for chosen in by_split.values() for s in chosen]))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))

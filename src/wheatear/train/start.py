@@ -95,8 +95,9 @@ def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
 
 
 def _network(recipe: Recipe) -> dict[str, Any]:
-    found = meaning(recipe)
-    found["backbone"].pop("stride_in_1x1", None)  # `as_started` sees to it
+    """What two recipes of one network have in common, but for the strides, to which `as_started` sees."""
+    found = meaning(recipe) | {"channels": (recipe.rpn.channels, recipe.roi.channels)}
+    found["backbone"].pop("stride_in_1x1", None)
     return found
 
 

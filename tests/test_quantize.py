@@ -1,5 +1,6 @@
 """A detector of 8 bits: which layers are rounded and how far, and that it finds what the one in float32 finds."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from wheatear.data.formats import read_dataset
 from wheatear.detector import Card, Detector, load
 from wheatear.images import open_photo
 from wheatear.train import quantize
-from wheatear.train.export import export_onnx
+from wheatear.train.export import export_onnx, graph_of, write_graph
 from wheatear.train.from_onnx import stored_tensors
 
 torch.set_num_threads(1)
@@ -37,8 +38,9 @@ def paths(field_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     model, folder = tiny_model(recipe), tmp_path_factory.mktemp("int8")
     card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"))
     files = {name: folder / f"{name}.onnx" for name in ("float32", "int8")}
+    graph = graph_of(model)
     for (name, path), seen in zip(files.items(), ([], read_dataset(field_dir)), strict=True):
-        export_onnx(model, path, seen)
+        write_graph(copy.deepcopy(graph), path, seen)
         path.with_suffix(".json").write_text(card.model_copy(update={"arithmetic": name}).model_dump_json())
     return files
 

@@ -164,10 +164,23 @@ def export_detector(
 
 
 def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> None:
-    """Write the model as ONNX with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,).
+    """Write the model as ONNX; see `graph_of` and `write_graph`."""
+    write_graph(graph_of(model), path, seen)
+
+
+def write_graph(plain: onnx.ModelProto, path: Path, seen: Sequence[Sample] = ()) -> None:
+    """Write a graph, which may be changed by it.
 
     seen: photos to quantize it by; without them its weights are stored as float16, and computed with as float32.
     """
+    if seen:
+        quantize(plain, seen, path)
+    else:
+        onnx.save(shrink(plain), path)
+
+
+def graph_of(model: FasterRCNN) -> onnx.ModelProto:
+    """The model in float32 as a graph with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
     # A map of one cell would be traced as something special; the graph runs on it nonetheless.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
     example = torch.zeros(max(256, two_cells), max(320, two_cells + 64), 3, dtype=torch.uint8)
@@ -185,11 +198,7 @@ def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> N
             program, input_names=["image"], output_names=["boxes", "scores"], verbose=False
         )
     assert exported is not None
-    plain = without_notes(exported.model_proto)
-    if seen:
-        quantize(plain, seen, path)
-    else:
-        onnx.save(shrink(plain), path)
+    return without_notes(exported.model_proto)
 
 
 def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -151,7 +151,7 @@ class Detector:
 
         Other than by detect, they are those of the card's threshold to count by, and in a photo whose longer side has
         1,600 pixels or more, or 200 to 768, they are found at their size, which is measured first.
-        head_px: their size in this photo, in pixels; "auto" measures it in smaller photos, too.
+        head_px: their size in this photo, in pixels; "auto" measures it in all others, too.
 
         photo and errors: as in detect.
         """

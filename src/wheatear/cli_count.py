@@ -1,10 +1,7 @@
-"""`wheatear count`: the options, and what the user is told."""
+"""`wheatear count`: the options."""
 
 import math
 import os
-import re
-from collections import Counter
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,18 +11,13 @@ import typer
 from wheatear import words
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, parse_head_px
-from wheatear.cli_tta import TTAOption, say_unchosen
+from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
     from wheatear.count import Options
-    from wheatear.count_screen import Summary
-    from wheatear.detector import Detector
     from wheatear.outputs import Maps
-    from wheatear.photo_names import Photo
 
-# By how much a count that was fitted to numbers by hand must miss them for a warning: of the heads, and heads a photo.
-STILL_OFF, STILL_OFF_HEADS = 0.15, 2
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
 
 
@@ -144,7 +136,9 @@ def count_command(
         options = _options(
             threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
         )
-        failed = _run(todo, out, model, tta, by_hand, options, formats or [], report, unread)
+        from wheatear.cli_count_run import run_count
+
+        failed = run_count(todo, out, model, tta, by_hand, options, formats or [], report, unread)
     if failed:
         raise typer.Exit(1)
 
@@ -181,181 +175,3 @@ def _maps(plots: Path | None, cell: float) -> "Maps":
     if known.note:
         typer.echo(f"wheatear: {plots}: {known.note}", err=True)
     return Maps(known, cell)
-
-
-def _run(
-    photos: list["Photo"],
-    out: Path,
-    model: str | None,
-    tta: str | None,
-    by_hand: Path | None,
-    options: "Options",
-    formats: Sequence[Format],
-    report: bool,
-    unread: Sequence[str],
-) -> int:
-    """Count, print the summary, write what is made of the tables; -> the number of photos that failed.
-
-    unread: lines on photos of kinds that are not read, for the report.
-    """
-    from wheatear.count_outputs import remarks, write_folders, write_formats, write_page
-    from wheatear.count_settings import kept_settings
-    from wheatear.files import alone_in, part_of
-    from wheatear.photo_names import COUNTS
-
-    if by_hand:
-        _refuse_written_over(by_hand, out)
-    detector, options = _load(model, tta, options)
-    if by_hand:
-        options = _fitted(detector, by_hand, photos, options)
-    with alone_in(out):
-        _prepare(out, photos, options, formats, report)
-        try:
-            with kept_settings(out, detector, options, photos) as settings:
-                summary = _count(detector, photos, out, options)
-            folders = write_folders(out, photos)
-            write_formats(out, formats)
-            if summary.first:
-                summary.show(folders)
-            if report:
-                write_page(out, photos, detector.card, settings, summary.errors, unread)
-            for line in remarks(out, options.maps.plots, options.scale.frame_m):
-                typer.echo(f"wheatear: {line}", err=True)
-        except KeyboardInterrupt:
-            counts = out / COUNTS
-            done = next(file for file in (part_of(counts), counts, out) if file.exists())
-            typer.echo(
-                f"wheatear: stopped; go on with --resume; the photos done so far are in {done}", err=True
-            )
-            raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
-    typer.echo(f"Results in {out}")
-    return len(summary.errors)
-
-
-def _load(model: str | None, tta: str | None, options: "Options") -> tuple["Detector", "Options"]:
-    """The detector, and the options with a threshold."""
-    from dataclasses import replace
-
-    from wheatear.detector import DEFAULT_MODEL, load
-
-    threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
-    detector = load(model or DEFAULT_MODEL, threads, tta)
-    if options.threshold is None:
-        say_unchosen(detector)
-        options = replace(options, threshold=detector.card.threshold_to_count())
-    return detector, options
-
-
-def _fitted(detector: "Detector", by_hand: Path, photos: list["Photo"], options: "Options") -> "Options":
-    """The options with a threshold by the photos counted by hand.
-
-    The error stays the detector's own: with such a threshold it is no larger (docs/results.md).
-    """
-    from dataclasses import replace
-
-    from wheatear.by_hand import fit_threshold, read_by_hand
-    from wheatear.count import counting_error_of
-
-    own = detector.card.threshold_to_count()
-    fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
-    found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
-    typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
-    error = counting_error_of(detector, own)
-    off = fit.found_now - fit.heads
-    if abs(off) > max(STILL_OFF * fit.heads, STILL_OFF_HEADS * fit.photos):
-        side = f"{abs(off):,} {'below' if off < 0 else 'above'} them"
-        why = "are the heads of another size? try --head-px auto, and count more photos"
-        typer.echo(f"wheatear: {by_hand}: that is still {side}, so there are no intervals; {why}", err=True)
-        error = None
-    return replace(options, threshold=fit.threshold, error=error, by_hand=by_hand.name)
-
-
-def _refuse_written_over(by_hand: Path, out: Path) -> None:
-    """InputError where the numbers by hand are in a file that the run writes."""
-    from wheatear.count import PLOTS
-    from wheatear.photo_names import COUNTS
-
-    if by_hand.resolve() in [(out / name).resolve() for name in (COUNTS, PLOTS)]:
-        raise InputError(f"{by_hand}: would be written over; name another folder for --out")
-
-
-def _prepare(
-    out: Path, photos: list["Photo"], options: "Options", formats: Sequence[Format], report: bool
-) -> None:
-    """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
-    from wheatear.count import DETECTIONS, PLOTS
-    from wheatear.count_outputs import REPORT, older_files, older_pictures, refuse_foreign_count, refuse_older
-    from wheatear.exports import EXPORTS
-    from wheatear.folders import FOLDERS
-    from wheatear.photo_names import COUNTS, SETTINGS
-
-    # With --resume the tables say themselves that they do not fit.
-    files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
-    files += [EXPORTS[name][0] for name in formats]
-    files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
-    refuse_foreign_count(out, photos, options.pictures, files)
-    if options.resume:
-        return
-    if done := _of_a_stopped_run(out):
-        stopped = f"holds {words.photos(done)} of a run that was stopped"
-        raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
-    refuse_older(out, formats)
-    older = older_files(out, formats, options.maps.plots is not None, report)
-    if older := older + older_pictures(out, photos, options.pictures):
-        typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
-
-
-def _of_a_stopped_run(out: Path) -> int:
-    """The number of photos in a table that is not whole, and could be gone on with."""
-    from contextlib import suppress
-
-    from wheatear.count import counted_before
-    from wheatear.files import part_of
-    from wheatear.photo_names import COUNTS
-
-    with suppress(InputError):  # a table of other columns is of no use
-        return len(counted_before(out)) if part_of(out / COUNTS).is_file() else 0
-    return 0
-
-
-def _count(detector: "Detector", photos: list["Photo"], out: Path, options: "Options") -> "Summary":
-    """Count with a progress bar."""
-    from contextlib import closing
-
-    from wheatear.count import count_photos, counted_before
-    from wheatear.count_screen import Summary, progress_bar
-    from wheatear.count_settings import places_of
-
-    known = counted_before(out) if options.resume else set()
-    names = {photo.name for photo in photos}
-    before = len(known & names)
-    if known - names:
-        places = places_of(out)
-        gone = [name for name in known - names if name in places and not places[name].exists()]
-        if gone:
-            typer.echo(
-                f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
-                err=True,
-            )
-    summary, said = Summary(before), Counter[str]()
-    counts = count_photos(detector, photos, out, options)
-    with progress_bar(len(photos) - before) as (say, step), closing(counts):
-        if before:
-            say(
-                f"wheatear: {before:,} of {len(photos):,} photos were counted before; going on with the others"
-            )
-        for count in counts:
-            summary.add(count)
-            step()
-            if count.error:
-                say(f"wheatear: {count.error}")
-            for what in count.warnings:
-                like = re.sub(r"\d[\d.,]*", "…", what)
-                if not said[like]:
-                    say(f"wheatear: {count.name}: {what}")
-                said[like] += 1
-    for what, times in said.items():
-        if more := times - 1:
-            whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"
-            typer.echo(f"wheatear: {whose}: {what}", err=True)
-    return summary

@@ -272,9 +272,8 @@ def export_command(
         return samples if again else divided_as(samples, run / IMAGES_CSV)
 
     card = path.with_suffix(".json")
-    refuse_no_card(card)
-    seen = photos_of(divided(int8), "train", int8) if int8 else []
     had_thresholds = has_thresholds(card)
+    seen = photos_of(divided(int8), "train", int8) if int8 else []
     export_detector(run, path, seen, settings)
     if had_thresholds and not has_thresholds(card):
         chosen_anew = f"wheatear evaluate DIR --model {path} --choose-threshold"
@@ -286,26 +285,15 @@ def export_command(
 
 
 def has_thresholds(card: Path) -> bool:
-    """Whether a card is there, and thresholds were chosen for its model."""
+    """Whether a card is there, and thresholds were chosen for its model. InputError where the file is no card."""
     from wheatear.detector import read_card
 
     try:
-        return read_card(card).count_threshold is not None
-    except InputError:
-        return False
-
-
-def refuse_no_card(path: Path) -> None:
-    """InputError where a card is to be written and a file is there that is none."""
-    from wheatear.detector import read_card
-
-    if path.exists():
-        try:
-            read_card(path)
-        except InputError as error:
-            raise InputError(
-                f"{path}: is there already, and no model's card; name another file for --out"
-            ) from error
+        return card.exists() and read_card(card).count_threshold is not None
+    except InputError as error:
+        raise InputError(
+            f"{card}: is there already, and no model's card; name another file for --out"
+        ) from error
 
 
 def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:

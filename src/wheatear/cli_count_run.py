@@ -1,0 +1,186 @@
+"""`wheatear count` once its options are known: the run, and what the user is told of it."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from wheatear import words
+from wheatear.by_hand import fit_threshold, read_by_hand
+from wheatear.cli_tta import say_unchosen
+from wheatear.count import DETECTIONS, PLOTS, Options, count_photos, counted_before, counting_error_of
+from wheatear.count_outputs import (
+    REPORT,
+    older_files,
+    older_pictures,
+    refuse_foreign_count,
+    refuse_older,
+    remarks,
+    write_folders,
+    write_formats,
+    write_page,
+)
+from wheatear.count_screen import Summary, progress_bar
+from wheatear.count_settings import kept_settings, places_of
+from wheatear.detector import DEFAULT_MODEL, Detector, load
+from wheatear.errors import InputError
+from wheatear.exports import EXPORTS
+from wheatear.files import alone_in, part_of
+from wheatear.folders import FOLDERS
+from wheatear.photo_names import COUNTS, SETTINGS, Photo
+
+if TYPE_CHECKING:
+    from wheatear.cli_count import Format
+
+# By how much a count that was fitted to numbers by hand must miss them for a warning: of the heads, and heads a photo.
+STILL_OFF, STILL_OFF_HEADS = 0.15, 2
+
+
+def run_count(
+    photos: list[Photo],
+    out: Path,
+    model: str | None,
+    tta: str | None,
+    by_hand: Path | None,
+    options: Options,
+    formats: "Sequence[Format]",
+    report: bool,
+    unread: Sequence[str],
+) -> int:
+    """Count, print the summary, write what is made of the tables; -> the number of photos that failed.
+
+    unread: lines on photos of kinds that are not read, for the report.
+    """
+    if by_hand:
+        _refuse_written_over(by_hand, out)
+    detector, options = _load(model, tta, options)
+    if by_hand:
+        options = _fitted(detector, by_hand, photos, options)
+    with alone_in(out):
+        _prepare(out, photos, options, formats, report)
+        try:
+            with kept_settings(out, detector, options, photos) as settings:
+                summary = _count(detector, photos, out, options)
+            folders = write_folders(out, photos)
+            write_formats(out, formats)
+            if summary.first:
+                summary.show(folders)
+            if report:
+                write_page(out, photos, detector.card, settings, summary.errors, unread)
+            for line in remarks(out, options.maps.plots, options.scale.frame_m):
+                typer.echo(f"wheatear: {line}", err=True)
+        except KeyboardInterrupt:
+            counts = out / COUNTS
+            done = next(file for file in (part_of(counts), counts, out) if file.exists())
+            typer.echo(
+                f"wheatear: stopped; go on with --resume; the photos done so far are in {done}", err=True
+            )
+            raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+    typer.echo(f"Results in {out}")
+    return len(summary.errors)
+
+
+def _load(model: str | None, tta: str | None, options: Options) -> tuple[Detector, Options]:
+    """The detector, and the options with a threshold."""
+    threads = max(1, (os.cpu_count() or 1) // options.jobs) if options.jobs > 1 else 0
+    detector = load(model or DEFAULT_MODEL, threads, tta)
+    if options.threshold is None:
+        say_unchosen(detector)
+        options = replace(options, threshold=detector.card.threshold_to_count())
+    return detector, options
+
+
+def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Options) -> Options:
+    """The options with a threshold by the photos counted by hand.
+
+    The error stays the detector's own: with such a threshold it is no larger (docs/results.md). Where these photos are
+    still counted far off, it is not known.
+    """
+    own = detector.card.threshold_to_count()
+    fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
+    found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
+    typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
+    error = counting_error_of(detector, own)
+    off = fit.found_now - fit.heads
+    if abs(off) > max(STILL_OFF * fit.heads, STILL_OFF_HEADS * fit.photos):
+        side = f"{abs(off):,} {'below' if off < 0 else 'above'} them"
+        why = "are the heads of another size? try --head-px auto, and count more photos"
+        typer.echo(f"wheatear: {by_hand}: that is still {side}, so there are no intervals; {why}", err=True)
+        error = None
+    return replace(options, threshold=fit.threshold, error=error, by_hand=by_hand.name)
+
+
+def _refuse_written_over(by_hand: Path, out: Path) -> None:
+    """InputError where the numbers by hand are in a file that the run writes."""
+    if by_hand.resolve() in [(out / name).resolve() for name in (COUNTS, PLOTS)]:
+        raise InputError(f"{by_hand}: would be written over; name another folder for --out")
+
+
+def _prepare(
+    out: Path, photos: list[Photo], options: Options, formats: "Sequence[Format]", report: bool
+) -> None:
+    """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
+    # With --resume the tables say themselves that they do not fit.
+    files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
+    files += [EXPORTS[name][0] for name in formats]
+    files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
+    refuse_foreign_count(out, photos, options.pictures, files)
+    if options.resume:
+        return
+    if done := _of_a_stopped_run(out):
+        stopped = f"holds {words.photos(done)} of a run that was stopped"
+        raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
+    refuse_older(out, formats)
+    older = older_files(out, formats, options.maps.plots is not None, report)
+    if older := older + older_pictures(out, photos, options.pictures):
+        typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
+
+
+def _of_a_stopped_run(out: Path) -> int:
+    """The number of photos in a table that is not whole, and could be gone on with."""
+    with suppress(InputError):  # a table of other columns is of no use
+        return len(counted_before(out)) if part_of(out / COUNTS).is_file() else 0
+    return 0
+
+
+def _count(detector: Detector, photos: list[Photo], out: Path, options: Options) -> Summary:
+    """Count with a progress bar."""
+    known = counted_before(out) if options.resume else set()
+    names = {photo.name for photo in photos}
+    before = len(known & names)
+    if known - names:
+        places = places_of(out)
+        gone = [name for name in known - names if name in places and not places[name].exists()]
+        if gone:
+            typer.echo(
+                f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
+                err=True,
+            )
+    summary, said = Summary(before), Counter[str]()
+    counts = count_photos(detector, photos, out, options)
+    with progress_bar(len(photos) - before) as (say, step), closing(counts):
+        if before:
+            say(
+                f"wheatear: {before:,} of {len(photos):,} photos were counted before; going on with the others"
+            )
+        for count in counts:
+            summary.add(count)
+            step()
+            if count.error:
+                say(f"wheatear: {count.error}")
+            for what in count.warnings:
+                like = re.sub(r"\d[\d.,]*", "…", what)
+                if not said[like]:
+                    say(f"wheatear: {count.name}: {what}")
+                said[like] += 1
+    for what, times in said.items():
+        if more := times - 1:
+            whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"
+            typer.echo(f"wheatear: {whose}: {what}", err=True)
+    return summary

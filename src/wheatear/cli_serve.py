@@ -56,9 +56,8 @@ def run(app: "Starlette", port: int) -> None:
     from wheatear.serve.app import HOST
 
     with socket.socket() as listener:
-        if (
-            os.name == "posix"
-        ):  # so that it can begin anew at once; on Windows two programs would share a port
+        # So that it can begin anew at once; on Windows two programs would share a port.
+        if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))

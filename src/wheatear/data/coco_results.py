@@ -18,24 +18,18 @@ from wheatear.data.labels import BEYOND, refuse_classes
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 
-Id = int | str  # 7 and "7" are the same
 Side = Annotated[float, Field(ge=0, lt=BEYOND)]
 
 
 class _Result(BaseModel):
-    image_id: Id
+    image_id: int | str  # 7 and "7" are the same
     category_id: int = coco.CATEGORY
     bbox: tuple[coco.Coordinate, coco.Coordinate, Side, Side]
     score: Annotated[float, Field(ge=0, le=1)]
 
 
-class _Image(BaseModel):
-    id: Id
-    file_name: str
-
-
 class _Instances(BaseModel):
-    images: list[_Image]
+    images: list[coco.Image]
     annotations: list[_Result]
 
 

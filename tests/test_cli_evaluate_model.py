@@ -349,6 +349,17 @@ def test_a_split_that_names_some_of_the_photos_is_not_taken(folder, model, tmp_p
     assert "divided by" not in evaluate(folder, "--model", model).stdout
 
 
+def test_photos_that_a_model_was_trained_on_are_told_of(folder, model, tmp_path):
+    """A data set may be divided otherwise than its run was."""
+    names = [line.split(",")[0] for line in (folder / "images.csv").read_text().splitlines()[1:]]
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "images.csv").write_text(f"image_id,split\n{names[0]},train\n{names[1]},val\n")
+    warning = f"1 of {len(names)} photos have names of photos that the model was trained on"
+    assert warning in evaluate(folder, "--model", model, "--split", "all").stderr
+    (tmp_path / "run.json").unlink()
+    assert "was trained on" not in evaluate(folder, "--model", model, "--split", "all").stderr
+
+
 def test_thresholds_of_resized_photos_are_in_no_card(folder, model):
     result = runner.invoke(
         app, ["evaluate", "cells", "--model", str(model), "--head-px", "40", "--choose-threshold"]

@@ -130,6 +130,15 @@ def test_photos_that_are_divided_stay_so(data, tmp_path, trained):
     assert [sample.name for sample in trained[0][0].val] == [names[i] for i in (2, 5, 6)]
 
 
+def test_photos_without_a_split_among_others_are_told_of(data, tmp_path, trained):
+    names = [sample.name for sample in read_dataset(data)]
+    (tmp_path / "list.csv").write_text(f"image_id,split\n{names[0]},val\n")
+    options = ["--images", tmp_path / "list.csv", "--recipe", TINY, "--out", tmp_path / "run"]
+    result = command("train", data, *options)
+    assert "7 photos in no split yet, so divided into train and val" in result.stdout
+    assert names[0] in [sample.name for sample in trained[0][0].val]
+
+
 def test_the_options_reach_the_run(field_dir, tmp_path, trained):
     (tmp_path / "other.csv").write_text('image_id,bbox\nfield_00001,"[10, 10, 30, 20]"\n')
     options = [

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import wheatear.cli_data
+import wheatear.cli_pseudo
 from count_runs import draw
 from one_line import complaint_of
 from tiny_model import write_tiny_model
@@ -65,6 +67,17 @@ def test_photos_get_the_heads_that_are_found(photos, model, tmp_path):
 def test_photos_may_be_linked(photos, model, tmp_path):
     pseudo(photos / "a.png", "--out", tmp_path / "out", "--model", model, "--link")
     assert (tmp_path / "out" / "train" / "a.png").readlink() == photos / "a.png"
+
+
+def test_a_disk_without_room_for_the_photos_is_told_of_before_they_are_looked_at(
+    photos, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
+    with monkeypatch.context() as unseen:
+        unseen.setattr(wheatear.cli_pseudo, "detect_in_each", lambda *arguments: pytest.fail("looked"))
+        message = complaint(photos, "--out", tmp_path / "new" / "out", "--model", model)
+    assert "and 0 MB are free; give --link, or name a folder on another disk" in message
+    assert pseudo(photos, "--out", tmp_path / "out", "--model", model, "--link").exit_code == 0
 
 
 @pytest.mark.parametrize(("options", "heads"), [([], 0), (["--min-score", "0.3"], 16)])

@@ -114,6 +114,8 @@ def evaluate_command(
             err=True,
         )
     wanted = photos_of(known, split, folder)
+    if model and is_file_name(model) and split != "train":
+        tell_learned(wanted, Path(model).parent)
     refuse_tables(out, detections, other_labels)
     refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if report else [])])
     make_folder(out)
@@ -196,12 +198,12 @@ def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
     InputError where it knows a part: of the others nobody has said what they are, and names of cameras are often alike.
     """
     from wheatear.data.formats import IMAGES_CSV
-    from wheatear.data.splits import divided_as, read_splits
+    from wheatear.data.splits import divided_as
 
     images = run / IMAGES_CSV
-    if not (run / "run.json").is_file() or not images.is_file():
+    named, names = splits_of_run(run).keys(), {sample.name for sample in samples}
+    if not named:
         return list(samples)
-    named, names = read_splits(images).keys(), {sample.name for sample in samples}
     there = len(named & names)
     if 0 < there < len(samples):
         mend = "give --split all to judge by all of them"
@@ -210,6 +212,26 @@ def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
     if there:
         typer.echo(f"The photos are divided by {images}")
     return divided_as(samples, images)
+
+
+def tell_learned(samples: "Sequence[Sample]", run: Path) -> None:
+    """Say how many of the photos have names of those that the model in this run folder was trained on."""
+    splits = splits_of_run(run)
+    if learned := sum(splits.get(sample.name) == "train" for sample in samples):
+        typer.echo(
+            f"wheatear: {learned:,} of {photos(len(samples))} have names of photos that the model was trained on; "
+            "where they are the same photos, the figures are too good",
+            err=True,
+        )
+
+
+def splits_of_run(run: Path) -> dict[str, str]:
+    """The split of each photo of a run folder, by name; empty where it is none."""
+    from wheatear.data.formats import IMAGES_CSV
+    from wheatear.data.splits import read_splits
+
+    images = run / IMAGES_CSV
+    return read_splits(images) if (run / "run.json").is_file() and images.is_file() else {}
 
 
 def run_model(

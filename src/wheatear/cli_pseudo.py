@@ -36,7 +36,7 @@ def pseudo_command(
     It is for `wheatear train DIR --more OUT`: every photo is in the split train. A photo that cannot be read is named
     and left out; the exit code is then 1.
     """
-    from wheatear.data.formats import refuse_filled, write_dataset
+    from wheatear.data.formats import refuse_filled, refuse_full, write_dataset
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.files import make_folder
     from wheatear.pseudo import pseudo_label
@@ -44,6 +44,8 @@ def pseudo_command(
     size = parse_head_px(head_px)
     refuse_filled(out)
     todo = _photos(photos, out)
+    if not link:
+        refuse_full(out, todo)  # now, and not after all photos were looked at
     detector = load(model or DEFAULT_MODEL, tta=tta)
     make_folder(out if out.exists() else out.parent)
     if min_score is None:

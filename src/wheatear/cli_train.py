@@ -135,7 +135,8 @@ def train_command(
     if any(way in strategy for way in ("spawn", "fork", "notebook")):
         raise InputError(f"--strategy {strategy}: processes that Python starts cannot train here; give ddp")
     samples = read_dataset(folder, images=images)
-    divided = all(sample.split for sample in samples)
+    undivided = sum(not sample.split for sample in samples)
+    divided, in_part = not undivided, 0 < undivided < len(samples)
     untold = None if divided else too_short(samples)
     if not divided:
         samples = split(samples, seed=loaded.seed)  # the recipe's own, so that runs of other seeds compare
@@ -168,6 +169,8 @@ def train_command(
             )
         if run.left_out:
             say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
+        if in_part:
+            say(f"{photos(undivided)} in no split yet, so divided into train and val")
         if untold:
             say(untold.capitalize())
         if stage and finished(out, stage):

@@ -97,11 +97,13 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
     Coordinates are kept to 0.001 pixel. Source, session, photo and split go into the format's own place, where
     it has one, and into images.csv, where any is known. link: photos become symbolic links, not copies.
 
-    InputError where the folder is not empty, a photo cannot be read or two share a name.
+    InputError where the folder is not empty, a photo cannot be read, two share a name or the disk has no room for them.
     """
     folder = Path(folder)
     refuse_filled(folder)
     _refuse_unwritable(samples)
+    if not link:
+        refuse_full(folder, [sample.path for sample in samples])
     for sample in samples:
         _bring(sample.path, folder / FORMATS[to].place(sample), link)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,6 +116,20 @@ def refuse_filled(folder: Path) -> None:
     """InputError where the folder is neither new nor empty."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; name a new or an empty folder")
+
+
+def refuse_full(folder: Path, photos: Sequence[Path]) -> None:
+    """InputError where copies of these photos have no room on the disk that the folder is or will be on."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    needed, free = (
+        sum(photo.stat().st_size for photo in photos if photo.is_file()),
+        shutil.disk_usage(there).free,
+    )
+    if needed >= free:
+        raise InputError(
+            f"{folder}: copies of the photos take {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free; "
+            "give --link, or name a folder on another disk"
+        )
 
 
 def _format_of(folder: Path) -> Format:

@@ -78,7 +78,7 @@ class AugmentRecipe(Part):
     keep_area: a head stays a head when this share of its box is left to see; and min_side pixels of each side.
     """
 
-    crop: Annotated[int, Field(ge=32, multiple_of=32)]
+    crop: Annotated[int, Field(ge=64, multiple_of=32)]
     scale: tuple[Positive, Positive] = (1.0, 1.0)
     turn: bool = True
     mirror: Fraction = 0.0

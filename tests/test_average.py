@@ -1,5 +1,6 @@
 """Means of weights."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+import wheatear.train.average
 from one_line import complaint_of
 from tiny_run import fake_run, tiny_recipe
 from wheatear.cli import app
@@ -65,6 +67,18 @@ def test_what_has_no_mean(runs, field_dir, tmp_path):
         average(runs, tmp_path / "mean")
     write_json(runs[1] / "rcnn" / METRICS, {})
     assert not (tmp_path / "mean").exists()
+
+
+def test_a_mean_that_was_not_finished_is_not_in_the_way(runs, tmp_path, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as late:
+        late.setattr(wheatear.train.average, "write_json", full)
+        with pytest.raises(OSError, match="No space left"):
+            average(runs, tmp_path / "new" / "mean")
+    assert average(runs, tmp_path / "new" / "mean").is_file()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mean"]
 
 
 def test_runs_that_began_apart_have_no_mean(runs, tmp_path):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import wheatear.boxes
 from wheatear.boxes import area, clip, iou, nms
 
 EMPTY = np.zeros((0, 4), np.float32)
@@ -31,10 +32,11 @@ def slow_iou(a: np.ndarray, b: np.ndarray) -> float:
     return len(pixels[0] & pixels[1]) / union if union else 0.0
 
 
-def slow_nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> list[int]:
+def slow_nms(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float, sources: np.ndarray) -> list[int]:
     kept: list[int] = []
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
-        if all(np.float32(slow_iou(boxes[i], boxes[j])) <= np.float32(iou_thresh) for j in kept):
+        others = [j for j in kept if sources[j] != sources[i]]
+        if all(np.float32(slow_iou(boxes[i], boxes[j])) <= np.float32(iou_thresh) for j in others):
             kept.append(i)
     return kept
 
@@ -92,10 +94,19 @@ def test_iou_counts_pixels(a, b):
 
 
 @settings(deadline=None)
-@given(whole_boxes, st.sampled_from([0.0, 0.25, 0.5, 0.7]), st.randoms(use_true_random=False))
-def test_nms_is_the_slow_one(boxes, iou_thresh, random):
+@given(
+    whole_boxes,
+    st.sampled_from([0.0, 0.25, 0.5, 0.7]),
+    st.sampled_from([1, 7, wheatear.boxes.PAIRS]),
+    st.randoms(use_true_random=False),
+)
+def test_nms_is_the_slow_one(boxes, iou_thresh, pairs_at_a_time, random):
     scores = np.array([random.choice([0.1, 0.5, 0.9]) for _ in boxes], np.float32)
-    assert nms(boxes, scores, iou_thresh).tolist() == slow_nms(boxes, scores, iou_thresh)
+    each, some = np.arange(len(boxes)), np.array([random.choice([0, 1]) for _ in boxes], int)
+    with pytest.MonkeyPatch.context() as parts:
+        parts.setattr(wheatear.boxes, "PAIRS", pairs_at_a_time)
+        assert nms(boxes, scores, iou_thresh).tolist() == slow_nms(boxes, scores, iou_thresh, each)
+        assert nms(boxes, scores, iou_thresh, some).tolist() == slow_nms(boxes, scores, iou_thresh, some)
 
 
 def test_an_overlap_of_exactly_the_threshold_stays_in_single_precision():

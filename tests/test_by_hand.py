@@ -67,6 +67,31 @@ def test_what_spreadsheets_and_people_write(photos, tmp_path, mark):
         read_by_hand(by_hand(tmp_path, "C,3"), photos)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Image,Heads", "a.png,3", "b.png,2"],
+        ["sep=,", "image, heads", "a.png,3", "b.png,2", ",", ""],
+        ["sep=;", "image;heads", "a.png;3,0", "b.png;2,00"],
+        ["image,heads", "a.png,3.0", "p\\b.png,2"],
+    ],
+)
+def test_what_else_spreadsheets_write(photos, tmp_path, lines):
+    file = tmp_path / "hand.csv"
+    file.write_text("\n".join(lines))
+    assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {
+        "a.png": 3,
+        "b.png": 2,
+    }
+
+
+def test_lines_are_told_as_an_editor_numbers_them(photos, tmp_path):
+    file = tmp_path / "hand.csv"
+    file.write_text("sep=;\nimage;heads\na.png;3\n;\nd.png;4\n")
+    with pytest.raises(InputError, match=r"line 5: 'd\.png': is no photo"):
+        read_by_hand(file, photos)
+
+
 def test_accents_are_the_same_however_they_are_written(tmp_path):
     """A Mac writes letter and accent apart."""
     photo = tmp_path / unicodedata.normalize("NFD", "süd.png")
@@ -96,6 +121,7 @@ def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path)
         (["a.png,"], "line 2: '' is no number of heads"),
         (["a.png,-3"], "line 2: '-3' is no number of heads"),
         (["a.png,3.5"], "line 2: '3.5' is no number of heads"),
+        (["a.png,1.000"], "line 2: '1.000' is no number of heads"),  # of a thousand, or of one
         (["a.png"], "line 2: not as many values as columns"),
         ([], "has no rows"),
     ],

@@ -315,7 +315,9 @@ def test_photos_added_for_training_are_of_gwhd_too(field_dir, tmp_path):
     fake_run(tmp_path / "run", field_dir)
     facts = read_json(tmp_path / "run" / "run.json")
     recipe = tiny_recipe()
-    for sources, licensed in ((["myfield"], False), (["usask_1"], True), (["Arvalis_5"], True)):
+    known = [["usask_1"], ["Arvalis_5"], ["myfield", "ULiège-GxABT_1"]]
+    own = [["myfield"], ["INRAE_Dijon_2025"], ["ETHZ"], ["myfield_1"]]
+    for sources, licensed in [(each, True) for each in known] + [(each, False) for each in own]:
         more = [{"folder": "more", "photos": 1, "heads": 1, "sources": sources}]
         write_json(tmp_path / "run" / "run.json", facts | {"more": more})
         assert bool(describe_run(tmp_path / "run", recipe).licence) == licensed

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from wheatear.ground import brightest  # noqa: E402
 from wheatear.images import open_photo  # noqa: E402
 from wheatear.pixels import InMemory, Window, valid_pixels  # noqa: E402
 from wheatear.plots import Plots, count_plots, read_plots  # noqa: E402
-from wheatear.raster import Raster, open_pixels  # noqa: E402
+from wheatear.raster import GEO, Raster, open_pixels  # noqa: E402
 
 UTM = CRS.from_epsg(32631)
 EAST, NORTH = 500_000.0, 5_538_630.0  # 3° E, 50° N
@@ -457,6 +458,23 @@ def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path
     with pytest.raises(
         InputError, match=r"a\.tif: is too large to be read whole; install wheatear's extra `geo`"
     ):
+        open_pixels(path)
+
+
+@pytest.mark.parametrize("missing", GEO)
+def test_of_half_of_the_extra_nothing_is_taken(tmp_path, monkeypatch, missing):
+    """Maps that cannot be written would be noticed after a day of counting."""
+    path = geotiff(tmp_path / "a.tif")
+    monkeypatch.setattr(wheatear.raster, "find_spec", lambda package: package != missing)
+    assert not isinstance(open_pixels(path), Raster)
+
+
+def test_a_tiff_whose_name_gdal_cannot_take(tmp_path):
+    try:
+        path = geotiff(tmp_path / "a.tif").rename(tmp_path / os.fsdecode(b"f\xfcr.tif"))
+    except OSError:
+        pytest.skip("this disk has names in UTF-8 alone")
+    with pytest.raises(InputError, match="its name is not in UTF-8; rename it"):
         open_pixels(path)
 
 

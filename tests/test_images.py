@@ -12,10 +12,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from wheatear.errors import InputError
-from wheatear.images import PHOTO_SUFFIXES, find_photos, left_out, open_photo, photo_size, refuse_damaged
+from wheatear.images import (
+    PHOTO_SUFFIXES,
+    find_photos,
+    is_turned,
+    is_turned_otherwise,
+    left_out,
+    open_photo,
+    photo_size,
+    refuse_damaged,
+)
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("WEBP", {"lossless": True})]
 RNG = np.random.default_rng(0)
@@ -280,6 +289,20 @@ def test_a_photo_cut_short(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_a_whole_photo_is_not_damaged(tmp_path, kind):
     refuse_damaged(written(tmp_path / "photo", encoded(kind)))
+
+
+def test_a_photo_of_a_few_pixels_is_not_damaged(tmp_path):
+    refuse_damaged(save(tmp_path / "photo.jpg", COLOURS[:5]))
+
+
+def test_an_orientation_of_none_is_no_turn(tmp_path):
+    """Some cameras write 0."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 0
+    for kind in ("tif", "webp"):
+        path = save(tmp_path / f"photo.{kind}", COLOURS, exif=exif)
+        assert not is_turned(path)
+        assert not is_turned_otherwise(path)
 
 
 def bomb(kind: str) -> bytes:

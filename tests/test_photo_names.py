@@ -40,6 +40,15 @@ def test_photos_of_one_name_in_two_folders_are_told_apart(tmp_path):
     assert named([tmp_path / "east" / "a.jpg", tmp_path / "west"], tmp_path / "out") == names
 
 
+def test_a_photo_in_several_of_the_folders_is_named_from_the_first_of_them(tmp_path):
+    touch(tmp_path, "a/b/c.jpg", "a/d.jpg")
+    assert named([tmp_path / "a" / "b", tmp_path / "a"], tmp_path / "out") == {
+        "c.jpg": "c.jpg",
+        "d.jpg": "d.jpg",
+    }
+    assert named([tmp_path / "a", tmp_path / "a" / "b"], tmp_path / "out").keys() == {"b/c.jpg", "d.jpg"}
+
+
 def test_photos_that_differ_in_their_ending_have_pictures_of_their_own(tmp_path):
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
     assert named([tmp_path], tmp_path / "out") == {

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from wheatear.boxes import nms
@@ -251,36 +251,6 @@ def test_boxes_of_one_window_are_left_alone_whatever_else_is_found(far_off):
     image = np.zeros((1000, 2000, 3), np.uint8)
     image[:, : left.window.right] = 255
     assert len(detect_in_tiles(find, InMemory(image), iou_thresh=0.5)) == 2 + len(far_off)
-
-
-near_the_seam = st.tuples(
-    st.booleans(),  # in the window to the right
-    st.integers(-120, 120),  # the centre from the seam on
-    st.integers(4, 130),  # half of the width
-    st.integers(0, 40),
-    st.integers(4, 40),
-)
-
-
-@given(st.lists(near_the_seam, max_size=12))
-@example([(False, 15, 20, 20, 20), (True, 27, 9, 20, 20)])
-def test_of_two_windows_the_same_are_left_as_if_all_boxes_were_compared(found):
-    """Those far from a seam are not, as they could take away none of another window."""
-    left, right = tiles(400, 2000)
-    seam = left.core.right
-    boxes = np.array([[seam + x - w, 200 + y - h, seam + x + w, 200 + y + h] for _, x, w, y, h in found])
-    boxes = boxes.reshape(-1, 4).astype(np.float32)
-    scores = np.linspace(1, 0.5, len(found), dtype=np.float32)
-    is_right = np.array([each[0] for each in found], bool)
-
-    def find(window: np.ndarray) -> Detections:
-        tile, its = (left, ~is_right) if window.shape[1] == SIZE else (right, is_right)
-        return Detections(boxes[its] - [tile.window.left, 0] * 2, scores[its])
-
-    seen = detect_in_tiles(find, InMemory(np.zeros((400, 2000, 3), np.uint8)), iou_thresh=0.4)
-    own = np.where(is_right, keep_core(boxes, right.core), keep_core(boxes, left.core))
-    kept = nms(boxes[own], scores[own], 0.4, is_right[own].astype(np.int64))
-    assert as_set(seen) == as_set(Detections(boxes[own][kept], scores[own][kept]))
 
 
 def test_the_core_rule_from_top_to_bottom():

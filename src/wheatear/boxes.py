@@ -1,20 +1,21 @@
 """Geometry of boxes in numpy: float32 xyxy pixels, half-open, so a box's width is xmax - xmin.
 
-Shape letters: N, M boxes; K boxes kept; V views of one photo.
+Shape letters: N, M boxes; K boxes kept; P pairs; V views of one photo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 _LOW_NEGATED = np.array([-1, -1, 1, 1], np.float32)
+PAIRS = 1_000_000  # of boxes whose overlaps are computed at a time
 _LITTLE = np.finfo(np.float32).tiny  # above 0, and nothing beside any area or score
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Areas in square pixels: (N, 4) -> (N,) float32. A box turned inside out has area 0."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).clip(min=0)
-    areas: np.ndarray = sides[:, 0] * sides[:, 1]
+    sides = (boxes[..., 2:] - boxes[..., :2]).clip(min=0)
+    areas: np.ndarray = sides[..., 0] * sides[..., 1]
     return areas
 
 
@@ -23,11 +24,14 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     A pair whose union is empty has 0, so a box of no area overlaps nothing, not even itself.
     """
-    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
-    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = (bottom_right - top_left).clip(min=0)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = area(a)[:, None] + area(b)[None, :] - intersection
+    return _iou(a[:, None], b[None, :])
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The same of boxes (..., 4) beside each other -> (...)."""
+    top_left, bottom_right = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
+    intersection = area(np.concatenate([top_left, bottom_right], axis=-1))
+    union = area(a) + area(b) - intersection
     overlaps: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
     return overlaps
 
@@ -49,17 +53,41 @@ def nms(
     sources: (N,) integers; those of one source, which have been through their own, leave each other alone.
     """
     order = np.argsort(-scores, kind="stable")
-    kept = []
-    # One row of the IoU matrix at a time: the whole would be 40 GB for the 100,000 boxes of an orthomosaic.
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        overlaps = iou(boxes[best : best + 1], boxes[rest])[0]
-        stays = overlaps <= np.float32(iou_thresh)
-        if sources is not None:
-            stays |= sources[rest] == sources[best]
-        order = rest[stays]
-    return np.array(kept, np.int64)
+    ranked, rivals = boxes[order], [np.zeros((0, 2), np.int64)]
+    for pairs in _near_pairs(ranked):
+        overlaps = _iou(ranked[pairs[:, 0]], ranked[pairs[:, 1]])
+        rivals.append(np.sort(pairs[overlaps > np.float32(iou_thresh)], axis=1))
+    pairs = np.concatenate(rivals)
+    if sources is not None:
+        pairs = pairs[sources[order[pairs[:, 0]]] != sources[order[pairs[:, 1]]]]
+    stays = np.ones(len(order), bool)
+    for better, worse in sorted(pairs.tolist()):
+        if stays[better]:
+            stays[worse] = False
+    kept: np.ndarray = order[stays]
+    return kept
+
+
+def _near_pairs(boxes: np.ndarray) -> Iterator[np.ndarray]:
+    """Every pair of boxes (N, 4) that may overlap, once: (P, 2) indices, PAIRS and what one box adds at a time.
+
+    They are those whose extents meet along x, or along y where fewer do: all the pairs of an orthomosaic are too many.
+    """
+    order, numbers = min(
+        (_meeting(boxes, axis) for axis in (0, 1)), key=lambda meeting: int(meeting[1].sum())
+    )
+    parts = np.unique(numbers.cumsum() // PAIRS, return_index=True)[1]
+    for part in np.split(np.arange(len(boxes)), parts[1:]):
+        first, begins = np.repeat(part, numbers[part]), numbers[part].cumsum() - numbers[part]
+        after = np.arange(len(first)) - np.repeat(begins, numbers[part])
+        yield order[np.stack([first, first + 1 + after], axis=1)]
+
+
+def _meeting(boxes: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes (N, 4) by where they begin along an axis, (N,), and with how many that follow each one meets, (N,)."""
+    order = np.argsort(boxes[:, axis], kind="stable")
+    begins, ends = boxes[order, axis], boxes[order, axis + 2]
+    return order, (np.searchsorted(begins, ends) - np.arange(1, len(boxes) + 1)).clip(min=0)
 
 
 def weighted_box_fusion(

@@ -39,16 +39,17 @@ class ByHand(NamedTuple):
 
 
 def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
-    """The heads of the photos that a csv has rows of, whose columns are COLUMNS and any others.
+    """The heads of the photos that a csv has rows of, whose columns are COLUMNS, in whatever capitals, and any others.
 
     image: a photo's name in the tables of a count, or the end of its path, from the file's name alone on, where no
-    other has it; if there is none, in whatever capitals, and with or without its ending. Rows with "no" in a column
-    "checked", as the page in a browser writes it, are left out.
+    other has it; if there is none, in whatever capitals, with or without its ending, and with Windows' \\ for /. Rows
+    with "no" in a column "checked", as the page in a browser writes it, are left out.
     InputError, with the row, for one that is no photo of these, is there twice, or whose heads are no whole number; and
     for none at all.
     """
-    header, rows = read_table(file)
-    require(file, header, *COLUMNS)
+    header, table = read_table(file)
+    require(file, [name.lower() for name in header], *COLUMNS)
+    rows = [(line, {name.lower(): value for name, value in row.items()}) for line, row in table]
     names = {_composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:
@@ -60,7 +61,7 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
             continue
         place, image = f"{file}, line {line}", _composed(row["image"])
         known = [names[image]] if image in names else _ending_in(image, files, _composed)
-        known = known or _ending_in(image, loosely, _loose)
+        known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:
             problem = (
                 "several photos have that name; give"
@@ -71,11 +72,12 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         (photo,) = known
         if photo in counted:
             raise InputError(f"{place}: '{image}' is there twice; keep one row")
-        if not _is_a_count(row["heads"].strip()):
+        heads = _count(row["heads"])
+        if heads is None:
             raise InputError(
                 f"{place}: '{row['heads']}' is no number of heads; count them, or take the row out"
             )
-        counted[photo] = int(row["heads"])
+        counted[photo] = heads
     if not counted:
         what = "no photo is checked in it" if rows else "has no rows"
         raise InputError(f"{file}: {what}; count the heads of some of the photos, best of five or more")
@@ -103,8 +105,10 @@ def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[
     ]
 
 
-def _is_a_count(text: str) -> bool:
-    return text.isdecimal() and len(text) <= DIGITS
+def _count(text: str) -> int | None:
+    """A whole number, which spreadsheets may write with a point or comma and zeros; None for anything else."""
+    whole, _, rest = text.strip().replace(",", ".").partition(".")
+    return int(whole) if whole.isdecimal() and len(whole) <= DIGITS and rest in ("", "0", "00") else None
 
 
 def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:

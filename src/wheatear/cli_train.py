@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,10 @@ def need_torch() -> None:
     try:
         import lightning  # noqa: F401
         import torchvision  # noqa: F401
+
+        for package in ("onnx", "onnxscript", "safetensors", "tensorboard"):  # which take seconds to load
+            if not find_spec(package):
+                raise ImportError(f"No module named '{package}'")
     except ImportError as error:
         raise InputError(
             f"training needs more packages ({error}); run pip install '.[train]' in wheatear's folder"

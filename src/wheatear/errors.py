@@ -14,7 +14,7 @@ def refuse_line_break(photo: Path, name: str) -> None:
 
 
 def refuse_name(photo: Path) -> None:
-    """InputError for a photo whose name no table of a data set, which are in UTF-8, could have in a line."""
+    """InputError for a photo whose name could not stand in a line of UTF-8, as in tables of data sets and for GDAL."""
     refuse_line_break(photo, photo.name)
     try:
         photo.name.encode("utf-8")

@@ -28,7 +28,9 @@ MIN_SHARE = (
 )
 
 SMALLEST_PIXEL = 1e-12  # m², a thousandth of a millimetre squared: less is a slip in a file's transform
-LARGEST_CELL = 2**31  # pixels; what is larger than any image is one cell anyway
+# pixels: a cell of less than a head tells nothing, and cells of a pixel would take more memory than the image; what is
+# larger than any image is one cell anyway
+SMALLEST_CELL, LARGEST_CELL = 10, 2**31
 NO_PLACE = "its coordinates have no place in its CRS"
 
 
@@ -122,9 +124,10 @@ def corners(heads: Detections) -> np.ndarray:
 def density(heads: Detections, pixels: Pixels, area: float, cell_m: float) -> Density:
     """Heads per square metre in square cells of about cell_m metres, from the upper left corner on.
 
-    area: m² a pixel. A head belongs to the cell that holds its box's centre; only pixels with data count as area.
+    area: m² a pixel. A cell has at least SMALLEST_CELL pixels a side. A head belongs to the cell that holds its box's
+    centre; only pixels with data count as area.
     """
-    k = max(1, round(min(cell_m / math.sqrt(area), LARGEST_CELL)))
+    k = max(SMALLEST_CELL, round(min(cell_m / math.sqrt(area), LARGEST_CELL)))
     shape = math.ceil(pixels.height / k), math.ceil(pixels.width / k)
     columns, rows = (centres(heads) // k).astype(np.int64).T
     number = np.zeros(shape)

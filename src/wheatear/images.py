@@ -24,7 +24,10 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES = 256, 257, 258, 262, 284  # TIFF 6.0, section 8
 _WHITE_IS_ZERO = 0
-_TURNED_SIDEWAYS = (5, 6, 7, 8)
+_TURNED, _TURNED_SIDEWAYS = (
+    (2, 3, 4, 5, 6, 7, 8),
+    (5, 6, 7, 8),
+)  # Exif's orientations; some cameras write 0 for 1
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 # Python keeps its warning filters per process, so only one thread at a time may swap them.
@@ -59,7 +62,7 @@ def refuse_damaged(path: str | Path) -> None:
     """
     path = Path(path)
     with opened(path) as image:
-        image.draft(None, (image.width // 8, image.height // 8))
+        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
         _refuse_unknown_pixels(path, image)
 
@@ -91,14 +94,14 @@ def is_too_large(path: Path) -> bool:
 def is_turned(path: Path) -> bool:
     """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
     with suppress(InputError), opened(path) as image:
-        return _orientation(image) != 1
+        return _orientation(image) in _TURNED
     return False
 
 
 def is_turned_otherwise(path: Path) -> bool:
     """Whether open_photo turns or mirrors a photo by what browsers do not obey: the EXIF of a WebP, or XMP alone."""
     with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:
-        if _orientation(image) != 1:
+        if _orientation(image) in _TURNED:
             exif = Image.Exif()
             exif.load(image.info.get("exif") or b"")
             return image.format == "WEBP" or ExifTags.Base.Orientation not in exif

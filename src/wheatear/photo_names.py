@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -74,7 +74,9 @@ def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
     folder. If two photos would share a name, all are named relative to the folder that holds all of them.
     """
     paths = [os.path.abspath(photo) for photo in photos]
-    folders = [os.path.abspath(path) for path in inputs if path.is_dir()]
+    folders = {
+        os.path.abspath(path): place for place, path in reversed([*enumerate(inputs)]) if path.is_dir()
+    }
     common = common_folder(map(os.path.dirname, paths))
     short_names = [_short_name(path, folders) for path in paths]
     names = _distinct(short_names, [way(path, common) for path in paths])
@@ -146,10 +148,7 @@ def _clashing(names: list[str], ending: str = "") -> set[str]:
     return twice | {name + ending for name in folded if ending and name + ending in folded}
 
 
-def _short_name(path: str, folders: list[str]) -> str:
-    holders = [folder for folder in folders if _is_below(path, folder)]
-    return way(path, holders[0] if holders else os.path.dirname(path))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return PurePath(path).is_relative_to(folder)
+def _short_name(path: str, folders: Mapping[str, int]) -> str:
+    """The photo's way from the first of the folders, which have their places in a list, that it lies in."""
+    holders = [str(folder) for folder in PurePath(path).parents if str(folder) in folders]
+    return way(path, min(holders, key=folders.__getitem__, default=os.path.dirname(path)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wheatear.errors import InputError
+from wheatear.errors import InputError, refuse_name
 from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries
 from wheatear.pixels import InMemory, Pixels, Window
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rasterio.crs import CRS
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either order of bytes
+GEO = ("rasterio", "pyogrio", "shapely")  # of the extra, which maps need all of
 # Above this many pixels a TIFF is read in windows, so that its size does not tell in the memory. A photo of 24
 # megapixels, which is 72 MB, is quicker read at once.
 LARGE = 50_000_000
@@ -29,8 +30,8 @@ CACHE_BYTES = 256 * 1024**2
 def open_pixels(path: str | Path) -> Pixels:
     """A photo ready to be read: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
 
-    A TIFF that open_photo takes for damaged is read in windows, too: GDAL knows more kinds. Without rasterio every TIFF
-    is read whole. InputError as in open_photo and Raster.
+    A TIFF that open_photo takes for damaged is read in windows, too: GDAL knows more kinds. Without the extra every
+    TIFF is read whole. InputError as in open_photo and Raster, and for a TIFF whose name GDAL cannot take.
     """
     path = Path(path)
     if not _is_tiff(path):
@@ -59,7 +60,7 @@ def opened_pixels(path: str | Path) -> Iterator[Pixels]:
 
 def _as_raster(path: Path) -> "Raster | None":
     """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
-    if find_spec("rasterio") is None:
+    if not has_geo():
         if is_too_large(path):
             install = "install wheatear's extra `geo`: pip install '.[geo]'"
             raise InputError(f"{path}: is too large to be read whole; {install}")
@@ -83,12 +84,18 @@ def _is_tiff(path: Path) -> bool:
     return False
 
 
+def has_geo() -> bool:
+    """Whether all packages of the extra are installed."""
+    return all(find_spec(package) for package in GEO)
+
+
 def _open(path: Path) -> "DatasetReader | None":
-    if find_spec("rasterio") is None:
+    if not has_geo():
         return None
     import rasterio
     from rasterio.errors import RasterioIOError
 
+    refuse_name(path)
     try:
         with quiet_libraries():
             return rasterio.open(path, driver="GTiff")

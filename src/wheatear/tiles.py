@@ -78,9 +78,8 @@ def detect_in_tiles(
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     if len(parts) > 1:
-        depths = np.concatenate([part.depths for part in parts])
         sources = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
-        kept = _merge(boxes, scores, depths, sources, iou_thresh)
+        kept = nms(boxes, scores, iou_thresh, sources)
         boxes, scores = boxes[kept], scores[kept]
     return Detections(boxes, scores, pixels.height, pixels.width)
 
@@ -94,25 +93,23 @@ def keep_core(boxes: np.ndarray, core: Window, slack: float = SLACK) -> np.ndarr
 
 
 class _Part(NamedTuple):
-    """What one tile keeps: boxes (N, 4) in pixels of the photo, scores (N,), and how deep in the core each box
-    lies (N,), which is below 0 where it leaves the core."""
+    """What one tile keeps: boxes (N, 4) in pixels of the photo, and scores (N,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
-    depths: np.ndarray
 
 
 def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
     window, core = tile
     valid = pixels.valid(window)
     if valid is not None and not valid.any():
-        return _Part(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.float32))
+        return _Part(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     heads = run_scaled(run, pixels.read(window), scale)
     if valid is not None:
         heads = heads[_on_data(heads.boxes, valid)]
     boxes = heads.boxes + np.array([window.left, window.top] * 2, np.float32)
     kept = keep_core(boxes, core, SLACK / scale)
-    return _Part(boxes[kept], heads.scores[kept], _depths(boxes[kept], core))
+    return _Part(boxes[kept], heads.scores[kept])
 
 
 def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
@@ -131,23 +128,3 @@ def _on_data(boxes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.int64).T
     on_data: np.ndarray = valid[y.clip(0, valid.shape[0] - 1), x.clip(0, valid.shape[1] - 1)]
     return on_data
-
-
-def _depths(boxes: np.ndarray, core: Window) -> np.ndarray:
-    low, high = np.array([core.left, core.top]), np.array([core.right, core.bottom])
-    depths: np.ndarray = np.concatenate([boxes[:, :2] - low, high - boxes[:, 2:]], axis=1).min(axis=1)
-    return depths
-
-
-def _merge(
-    boxes: np.ndarray, scores: np.ndarray, depths: np.ndarray, sources: np.ndarray, iou_thresh: float
-) -> np.ndarray:
-    """The indices that non-maximum suppression between the tiles keeps; sources (N,): the tile of each box.
-
-    Boxes of two tiles overlap only where one of them leaves its core, and then no deeper in the other's core than
-    it leaves its own. So only boxes near a core's border are compared: all of an orthomosaic's would take minutes.
-    """
-    near = depths < max(0.0, -float(depths.min(initial=0.0)))
-    compared = np.flatnonzero(near)
-    kept = compared[nms(boxes[compared], scores[compared], iou_thresh, sources[compared])]
-    return np.concatenate([np.flatnonzero(~near), kept])

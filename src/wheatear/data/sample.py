@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """A photo and its heads.
+    """A photo and its heads. Two samples are equal only where they are the same object, as arrays have no one answer.
 
     boxes:   (G, 4) float32 xyxy pixels of the photo, half-open; (0, 4) for a photo without heads.
     width, height: pixels of the photo, after its EXIF turn; 0 where the file could not be read.

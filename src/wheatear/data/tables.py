@@ -15,22 +15,29 @@ Table = list[tuple[int, dict[str, str]]]
 
 
 def read_table(file: Path) -> tuple[list[str], Table]:
-    """The column names of a csv, and its rows as (line number, value by column).
+    """The column names of a csv, without spaces around them, and its rows as (line number, value by column).
 
     Values are divided by commas; by semicolons or tabs, as some spreadsheets save them, where its first line has none.
+    Rows of empty values and Excel's line sep=; before the header are left out.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
-            first = text.readline()
+            first, skipped = text.readline(), 0
+            if first.startswith("sep="):
+                first, skipped = text.readline(), 1
             text.seek(0)
+            for _ in range(skipped):
+                text.readline()
             other = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
             reader = csv.DictReader(text, delimiter=other)
-            header = list(reader.fieldnames or [])
-            table = [(reader.line_num, row) for row in reader]
+            reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
+            table = [(reader.line_num + skipped, row) for row in reader if any(row.values())]
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{file.name}: not a csv in UTF-8 ({error})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file.name}: not in UTF-8; save it as a csv in UTF-8") from None
+    except csv.Error as error:
+        raise InputError(f"{file.name}: not a csv ({error})") from None
     for line, row in table:
         if None in row or None in row.values():  # csv's marks for values too many and too few
             raise InputError(f"{file.name}, line {line}: not as many values as columns")

@@ -15,6 +15,7 @@ from torch import Tensor
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
+from wheatear.files import make_folder, whole_folder
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
 from wheatear.train.opening import refuse_data
@@ -60,19 +61,20 @@ def average(runs: Sequence[Path], out: Path) -> Path:
             )
     model.load_state_dict(mean_weights)
     stages = [stage.stage for stage in model.recipe.stages]
-    for stage in stages:
-        (out / stage).mkdir(parents=True, exist_ok=True)
-    for stage in stages[:-1]:
-        for name in (WEIGHTS, METRICS):
-            shutil.copyfile(runs[0] / stage / name, out / stage / name)
-    last = out / stages[-1]
-    save_parts(model, [model], last / WEIGHTS)
     members = [{"run": run.name, **read_json(run / "run.json")} for run in runs]
-    write_json(out / "run.json", members[0] | {"run": out.name, "mean_of": members})
-    shutil.copyfile(runs[0] / IMAGES_CSV, out / IMAGES_CSV)
-    write_json(last / METRICS, {"runs": len(runs)})
-    write_json(out / RECIPE, model.recipe.model_dump(mode="json"))
-    return last / WEIGHTS
+    make_folder(out.absolute().parent)
+    with whole_folder(out) as part:
+        for stage in stages:
+            (part / stage).mkdir()
+        for stage in stages[:-1]:
+            for name in (WEIGHTS, METRICS):
+                shutil.copyfile(runs[0] / stage / name, part / stage / name)
+        save_parts(model, [model], part / stages[-1] / WEIGHTS)
+        write_json(part / "run.json", members[0] | {"run": out.name, "mean_of": members})
+        shutil.copyfile(runs[0] / IMAGES_CSV, part / IMAGES_CSV)
+        write_json(part / stages[-1] / METRICS, {"runs": len(runs)})
+        write_json(part / RECIPE, model.recipe.model_dump(mode="json"))
+    return out / stages[-1] / WEIGHTS
 
 
 def cosine(weights: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

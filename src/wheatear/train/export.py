@@ -239,7 +239,7 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
 
 
 def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
-    """Whether any photo of a run is from an institute of the Global Wheat Head Dataset, by its source or session.
+    """Whether any photo of a run is of the Global Wheat Head Dataset, by its source or session: an institute, a number.
 
     added: those of photos that images.csv does not name, as they were added for training alone.
     """
@@ -247,7 +247,8 @@ def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
     names = set(added) | {
         row[column] for _, row in table for column in ("source", "session") if row.get(column)
     }
-    return any(name.lower().partition("_")[0] in GWHD_INSTITUTES for name in names)
+    parts = [name.lower().rpartition("_") for name in names]
+    return any(institute in GWHD_INSTITUTES and number.isdecimal() for institute, _, number in parts)
 
 
 @dataclass(frozen=True)

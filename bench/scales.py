@@ -38,7 +38,7 @@ def resized(photo: np.ndarray, factor: float) -> np.ndarray:
 def head_size(detector: Detector, way: str, factor: float) -> Callable[[np.ndarray], float | None]:
     """The head_px that a photo is run with."""
     if way == "auto":
-        return lambda photo: detector.estimate_head_px(InMemory(photo))
+        return lambda photo: detector.measure_heads(InMemory(photo)).to_resize
     return lambda _: detector.card.head_px * factor if way == "told" else None
 
 

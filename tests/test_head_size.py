@@ -15,7 +15,7 @@ TRAINED = 60.0
 
 
 def estimate_head_px(run, pixels: Pixels, trained_px: float) -> float | None:
-    """As detector.estimate_head_px."""
+    """As detector.measure_heads."""
     return measure_heads(run, pixels, trained_px).to_resize
 
 
@@ -190,7 +190,7 @@ def test_boxes_come_back_in_the_photos_pixels():
 def test_the_detector_takes_it_from_its_card(tmp_path):
     detector = load(write_tiny_model(tmp_path, head_px=40.0))
     assert detector.scale_for(80) == 0.5
-    assert detector.estimate_head_px(InMemory(np.full((300, 300, 3), 90, np.uint8))) is None
+    assert detector.measure_heads(InMemory(np.full((300, 300, 3), 90, np.uint8))).to_resize is None
     with pytest.raises(ValueError, match=r"head_px must lie in 4\.\.10000, got 0"):
         detector.detect(np.zeros((8, 8, 3), np.uint8), head_px=0)
 
@@ -200,9 +200,10 @@ def test_a_photo_is_given_as_to_detect(tmp_path, monkeypatch):
     detector = load(write_tiny_model(tmp_path, head_px=20.0))
     image = np.zeros((40, 60, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
-    assert detector.estimate_head_px(image) == detector.estimate_head_px(tmp_path / "a.png") == 60
+    by_array, by_file = detector.measure_heads(image), detector.measure_heads(tmp_path / "a.png")
+    assert by_array.to_resize == by_file.to_resize == 60
     with pytest.raises(TypeError, match="uint8"):
-        detector.estimate_head_px(image.astype(float))
+        detector.measure_heads(image.astype(float))
     with pytest.raises(ValueError, match="got inf"):
         detector.detect(image, head_px=float("inf"))
 

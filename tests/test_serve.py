@@ -18,6 +18,7 @@ from tiny_model import red_cells, write_judged_model, write_tiny_model
 from wheatear import Detections, load
 from wheatear.count import COUNTS_HEADER
 from wheatear.detector import Detector
+from wheatear.photo_names import PAGE_COLUMNS
 from wheatear.serve import app as serve
 
 
@@ -64,16 +65,18 @@ def test_the_page_learns_how_the_detector_counts(page):
     assert (len(students), students[0], students[-1]) == (99, 12.706, pytest.approx(1.984, abs=0.001))
     assert facts == {
         "name": "tiny",
+        "run": "tiny",
         "threshold": 0.5,
         "floor": 0.1,
         "error": {"margin": 1.96 * 3, "mean_heads": 4.0},
         "own_worth": 2,
+        "still_off": [0.15, 2],
         "shared": 0.6,
         "trained_px": 75.0,
         "usual_px": pytest.approx([63.07, 106.07], abs=0.01),
         "enough_heads": 10,
         "head_metres": [0.005, 0.2],
-        "counts_header": [*COUNTS_HEADER, "removed", "added", "checked"],
+        "counts_header": [*COUNTS_HEADER, *PAGE_COLUMNS],
         "heads_header": ["image", "xmin", "ymin", "xmax", "ymax", "score"],
         "categories": [{"id": 1, "name": "wheat head", "supercategory": ""}],
     }

@@ -21,7 +21,7 @@ from wheatear.count import COUNTS_HEADER
 from wheatear.data.formats import read_dataset
 from wheatear.detections import read_csv
 from wheatear.folders import Folder
-from wheatear.photo_names import name_photos
+from wheatear.photo_names import PAGE_COLUMNS, name_photos
 from wheatear.serve.app import create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -415,11 +415,11 @@ def test_the_counts_are_a_table(page, photos):
     name, content = saved(page, "#counts")
     first, second = rows(content)
     assert name == "counts.csv"
-    assert tuple(first) == (*COUNTS_HEADER, "removed", "added", "checked")
+    assert tuple(first) == (*COUNTS_HEADER, *PAGE_COLUMNS)
     assert first == {
         "image": "a.png", "heads": "1", "heads_low": "", "heads_high": "", "area_m2": "0.2400", "heads_per_m2": "4.17",
         "heads_per_m2_low": "", "heads_per_m2_high": "", "width": "120", "height": "80", "warnings": "",
-        "removed": "1", "added": "0", "checked": "no",
+        "removed": "1", "added": "0", "checked": "no", "threshold": "0.5", "model": "tiny", "resized_by": "",
     }  # fmt: skip
     assert (second["image"], second["heads_low"], second["heads_high"]) == ("b, of June.png", "0.0", "2.0")
     assert (second["heads_per_m2_low"], second["heads_per_m2_high"]) == ("0.08", "8.25")
@@ -452,6 +452,37 @@ def test_the_labels_are_a_data_set_with_the_photos(page, photos, tmp_path):
         {"id": 1, "name": "wheat head", "supercategory": ""}
     ]  # as `wheatear count --format coco` writes them
     assert json.loads(content)["categories"] == categories
+
+
+def test_of_photos_that_are_checked_in_part_these_alone_are_labelled(page, photos):
+    """A detector that is judged by what it found itself would be perfect."""
+    add(page, photos)
+    saved(page, "#labels")
+    expect(page.locator("#at")).to_contain_text("No photo is checked")
+    lines(page).nth(1).click()
+    page.check("#checked")
+    content = saved(page, "#labels")[1]
+    assert [image["file_name"] for image in json.loads(content)["images"]] == ["b, of June.png"]
+    expect(page.locator("#at")).to_have_text("Labels of 1 checked photo, without 1 unchecked")
+
+
+def test_a_fit_that_is_far_off_gives_no_intervals(page, tmp_path):
+    """As `wheatear count --by-hand`: 3 of 16 heads that are all as sure are right."""
+    cells = [(row, column) for row in range(4) for column in range(4)]
+    for name in ("a.png", "b.png"):
+        Image.fromarray(red_cells(cells)).save(tmp_path / name)
+    add(page, [tmp_path / "a.png", tmp_path / "b.png"])
+    expect(lines(page).nth(1)).to_contain_text("likely")
+    for cell in cells[3:]:
+        click(page, *cell)
+    page.check("#checked")
+    page.click("#fit")
+    expect(page.locator("#at")).to_contain_text(
+        "16 found now: that is still far off, so there are no intervals"
+    )
+    expect(lines(page).nth(1)).not_to_contain_text("likely")
+    page.uncheck("#checked")
+    expect(lines(page).nth(1)).to_contain_text("likely")
 
 
 def test_the_picture_has_its_photos_size_and_boxes(page, photos):

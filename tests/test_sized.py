@@ -60,8 +60,10 @@ def test_the_api_counts_as_the_command_does(tmp_path, used, pixels, expected):
         counted = detector.count(photo)
         assert used[-1] == expected
         assert counted.boxes.tolist() == detector.detect(pixels, threshold, expected).boxes.tolist()
-    detector.count(pixels, 50.0)
+    detector.count(pixels, head_px=50.0)
     assert used[-1] == 50.0
+    every = detector.count(pixels, score_threshold=0.0)
+    assert every.boxes.tolist() == detector.detect(pixels, 0.0, expected).boxes.tolist()
 
 
 def test_a_file_that_is_cut_short_is_named(tmp_path):
@@ -69,7 +71,7 @@ def test_a_file_that_is_cut_short_is_named(tmp_path):
     detector = load(write_tiny_model(tmp_path))
     for look in (
         lambda path: detect_in_file(detector, path, 0.1, None),
-        detector.estimate_head_px,
+        detector.measure_heads,
         detector.detect,
     ):
         with pytest.raises(InputError, match=r"a\.png: is not an image"):

@@ -136,7 +136,7 @@ def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
     runs = []
     detector = load(write_tiny_model(folder), 1, "scales")
     monkeypatch.setattr(detector, "run", lambda image, score_threshold: runs.append(0) or find_colours(image))
-    detector.estimate_head_px(InMemory(draw([], 90, 90)))
+    detector.measure_heads(InMemory(draw([], 90, 90)))
     assert len(runs) == len((*NEAR_SCALES, *SCALES))  # the photo fits into every window
 
 

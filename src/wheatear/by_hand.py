@@ -25,6 +25,8 @@ from wheatear.sized import HeadPx, detect_in_file
 COLUMNS = ("image", "heads")
 DIGITS = 6  # of the heads in a photo, at most
 OWN_WORTH = 2  # photos counted by hand, that the detector's own threshold weighs as much as
+# By how much a count that was fitted must miss the numbers to be called off: of the heads, and heads a photo.
+STILL_OFF, STILL_OFF_HEADS = 0.15, 2
 
 
 class ByHand(NamedTuple):
@@ -36,6 +38,10 @@ class ByHand(NamedTuple):
     heads: int
     found: int
     found_now: int
+
+    def is_still_off(self) -> bool:
+        """Whether the threshold does not make up for what the detector misses here, or finds too much."""
+        return abs(self.found_now - self.heads) > max(STILL_OFF * self.heads, STILL_OFF_HEADS * self.photos)
 
 
 def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:

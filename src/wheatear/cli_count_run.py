@@ -38,9 +38,6 @@ from wheatear.photo_names import COUNTS, SETTINGS, Photo
 if TYPE_CHECKING:
     from wheatear.cli_count import Format
 
-# By how much a count that was fitted to numbers by hand must miss them for a warning: of the heads, and heads a photo.
-STILL_OFF, STILL_OFF_HEADS = 0.15, 2
-
 
 def run_count(
     photos: list[Photo],
@@ -108,7 +105,7 @@ def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Opt
     typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
     error = counting_error_of(detector, own)
     off = fit.found_now - fit.heads
-    if abs(off) > max(STILL_OFF * fit.heads, STILL_OFF_HEADS * fit.photos):
+    if fit.is_still_off():
         side = f"{abs(off):,} {'below' if off < 0 else 'above'} them"
         why = "are the heads of another size? try --head-px auto, and count more photos"
         typer.echo(f"wheatear: {by_hand}: that is still {side}, so there are no intervals; {why}", err=True)

@@ -100,6 +100,7 @@ class Card(BaseModel):
 class Detector:
     """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once.
 
+    card: thresholds and figures, for the views in use. tta: how it views a photo, one of tta.VIEWS; None for once.
     sha256: the digest of its model.onnx, in hexadecimal; a name alone may be that of several.
     """
 
@@ -146,19 +147,26 @@ class Detector:
             partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
         )
 
-    def count(self, photo: str | Path | np.ndarray | Pixels, head_px: HeadPx = None) -> Detections:
+    def count(
+        self,
+        photo: str | Path | np.ndarray | Pixels,
+        score_threshold: float | None = None,
+        head_px: HeadPx = None,
+    ) -> Detections:
         """The heads of one photo that `wheatear count` counts, best first; their number is the count.
 
-        Other than by detect, they are those of the card's threshold to count by, and in a photo whose longer side has
-        1,600 pixels or more, or 200 to 768, they are found at their size, which is measured first.
-        head_px: their size in this photo, in pixels; "auto" measures it in all others, too.
+        It differs from detect in two ways: the threshold is that of the card for counts, and in a photo whose longer
+        side has 1,600 pixels or more, or 200 to 768, the size of the heads is measured first and the photo resized.
+        score_threshold: another threshold, 0..1, as `wheatear count --threshold`.
+        head_px: the size of the heads in this photo, in pixels; "auto" measures it whatever the photo's size.
 
         photo and errors: as in detect.
         """
         if isinstance(photo, str | Path):
             with opened_pixels(photo) as opened:
-                return self.count(opened, head_px)
-        return detect_sized(self, _pixels(photo), self.card.threshold_to_count(), head_px).heads
+                return self.count(opened, score_threshold, head_px)
+        threshold = self.card.threshold_to_count() if score_threshold is None else score_threshold
+        return detect_sized(self, _pixels(photo), threshold, head_px).heads
 
     def scale_for(self, head_px: float) -> float:
         """By how much a photo with heads of this size, in pixels, is resized. ValueError for no such size."""
@@ -166,16 +174,11 @@ class Detector:
             raise ValueError(f"head_px must lie in {SMALLEST_HEAD}..{LARGEST_HEAD}, got {head_px}")
         return self.card.head_px / head_px
 
-    def estimate_head_px(self, photo: str | Path | np.ndarray | Pixels) -> float | None:
-        """The size of the heads in a photo, in pixels, for detect's head_px: None where it is near enough to the size
-        that the model learned, or cannot be measured; measure_heads tells the two apart.
+    def measure_heads(self, photo: str | Path | np.ndarray | Pixels) -> HeadSize:
+        """The size of the heads in a photo; its `to_resize` is for detect's head_px (see wheatear.head_size).
 
         photo: as in detect; InputError, TypeError and ValueError likewise.
         """
-        return self.measure_heads(photo).to_resize
-
-    def measure_heads(self, photo: str | Path | np.ndarray | Pixels) -> HeadSize:
-        """The size of the heads in a photo; see wheatear.head_size. photo and errors: as in estimate_head_px."""
         if isinstance(photo, str | Path):
             with opened_pixels(photo) as opened:
                 return self.measure_heads(opened)

@@ -18,7 +18,8 @@ PICTURES, MAPS = "annotated", "maps"
 HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP = "_heads", "_boxes", "_density", "_plots"
 MOST = 1000  # characters, in which a table has its header and the settings their model
 HEADER_START = "image,heads,"  # of COUNTS
-PAGE_COLUMNS = ("removed", "added", "checked")  # that COUNTS has more where the page in a browser saved it
+# That COUNTS has more where the page in a browser saved it; by the first three such a table is known.
+PAGE_COLUMNS = ("removed", "added", "checked", "threshold", "model", "resized_by")
 MODEL_KEY = "model_sha256"  # of SETTINGS
 
 
@@ -119,7 +120,7 @@ def are_results(folder: Path) -> bool:
 
 def is_of_page(counts: Path) -> bool:
     """Whether a table of counts was saved by the page in a browser, so that there may be work by hand in it."""
-    return holds(counts, ",".join(("", *PAGE_COLUMNS)))
+    return holds(counts, ",".join(("", *PAGE_COLUMNS[:3])))
 
 
 def holds(file: Path, words: str) -> bool:

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from wheatear.area import Scale
-from wheatear.by_hand import OWN_WORTH, thresholds_from
+from wheatear.by_hand import OWN_WORTH, STILL_OFF, STILL_OFF_HEADS, thresholds_from
 from wheatear.count import COUNTS_HEADER, counting_error_of
 from wheatear.data.coco import CATEGORIES
 from wheatear.detections import HEADER
@@ -85,19 +85,22 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
 def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
     """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo.
 
-    error: of counts at the detector's own threshold (`CountingError`), None where nobody measured it. thresholds and
-    own_worth are for one by hand (`by_hand`), shared and student_95 (of 2 photos, 3, …) for a mean (`folders`).
+    error: of counts at the detector's own threshold (`CountingError`), None where nobody measured it. thresholds,
+    own_worth and still_off (a share of the heads, and heads a photo) are for one by hand (`by_hand`), shared and
+    student_95 (of 2 photos, 3, …) for a mean (`folders`).
     usual_px: sizes of heads at which photos are looked at as they are; None where the user has told the size.
     """
     card = detector.card
     error = counting_error_of(detector, card.threshold_to_count())
     return {
         "name": card.name,
+        "run": card.name if detector.tta is None else f"{card.name} --tta {detector.tta}",
         "threshold": card.threshold_to_count(),
         "floor": card.score_floor,
         "error": None if error is None else {"margin": error.margin, "mean_heads": error.mean_heads},
         "thresholds": thresholds_from(card.score_floor).tolist(),
         "own_worth": OWN_WORTH,
+        "still_off": [STILL_OFF, STILL_OFF_HEADS],
         "shared": SHARED,
         "student_95": [student_95(photos - 1) for photos in range(2, MANY + 1)],
         "enough_heads": ENOUGH_HEADS,

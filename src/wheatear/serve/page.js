@@ -26,6 +26,7 @@ let chosen = null; // one of `mendable`, by the keyboard
 let isPlacing = false; // whether `dragged` is moved by the keyboard
 let threshold = model.threshold;
 let fitted = null; // the threshold by checked photos
+let isFitOff = false; // whether it makes the count of these far from right
 let counting = false;
 const unsaved = new Set(); // of "boxes" that were mended, and "counts"
 
@@ -75,7 +76,8 @@ const mendable = (photo) => [
 ];
 
 // What counts are off by is known at the detector's own threshold, and is no more at one by photos of the field.
-const isErrorKnown = () => model.error && (isOwn() || (threshold === fitted && photos.some(isChecked)));
+const isFitted = () => threshold === fitted && photos.some(isChecked);
+const isErrorKnown = () => model.error && (isFitted() ? !isFitOff : isOwn());
 const margin = (number) => model.error.margin * Math.max(1, number / model.error.mean_heads);
 const likely = (low, high, digits) => `likely ${low.toFixed(digits)} to ${high.toFixed(digits)}`;
 
@@ -489,7 +491,7 @@ function save(content, name, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// The columns of `wheatear count`, and three more.
+// The columns of `wheatear count`, and more that say what was done by hand and by what the others were found.
 function countsTable() {
   const rows = done().map((photo) => {
     const ends = interval(photo) ?? [null, null];
@@ -507,6 +509,9 @@ function countsTable() {
       photo.scores.filter((score) => isSure(score, limitOf(photo))).length - kept(photo).length,
       photo.added.length,
       isChecked(photo) ? "yes" : "no",
+      limitOf(photo),
+      model.run,
+      photo.resized_by === null ? "" : photo.resized_by.toFixed(1),
     ];
   });
   return csv([model.counts_header, ...rows]);
@@ -518,9 +523,12 @@ const headsTable = () =>
     ...done().flatMap((photo) => boxesOf(photo).map(({ box, score }) => [photo.file.name, ...box, +score.toFixed(4)])),
   ]);
 
+// What a detector finds is no truth to judge it by: where some photos are checked, the labels are those of these alone.
+const labelled = () => (photos.some(isChecked) ? done().filter(isChecked) : done());
+
 function labels() {
   const annotations = [];
-  const images = done().map((photo, i) => {
+  const images = labelled().map((photo, i) => {
     for (const { box } of boxesOf(photo)) {
       const [width, height] = sides(box);
       annotations.push({
@@ -535,6 +543,14 @@ function labels() {
     return { id: i + 1, file_name: photo.file.name, width: photo.width, height: photo.height };
   });
   return JSON.stringify({ images, annotations, categories: model.categories });
+}
+
+function whoseLabels() {
+  const [all, some] = [done().length, labelled().length];
+  if (!photos.some(isChecked))
+    return "No photo is checked, so these labels are what the detector found: check photos before you train with them or judge by them";
+  const without = all > some ? `, without ${all - some} unchecked` : "";
+  return `Labels of ${some} checked ${plural(some, "photo")}${without}`;
 }
 
 async function picture() {
@@ -554,7 +570,9 @@ for (const [id, content, name, type] of [
 ])
   $(id).addEventListener("click", () => {
     save(content(), name, type);
-    if (id !== "counts") unsaved.delete("boxes");
+    const isWhole = id === "heads" || done().every((photo) => !isMended(photo) || labelled().includes(photo));
+    if (id !== "counts" && isWhole) unsaved.delete("boxes");
+    if (id === "labels") say("at", whoseLabels());
     if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not say what is checked
   });
 $("picture").addEventListener("click", picture);
@@ -587,9 +605,12 @@ function fit() {
   });
   const part = ((best - model.threshold) * checked.length) / (checked.length + model.own_worth);
   fitted = Math.floor(100 * (model.threshold + part) + 0.5) / 100;
+  const [share, many] = model.still_off;
+  isFitOff = off(fitted) > Math.max(share * wanted, many * checked.length);
   setThreshold(fitted);
   const said = `${heads(wanted)} in ${checked.length} checked ${plural(checked.length, "photo")}, ${foundAt(fitted)} found now`;
-  say("at", [said, sizeHint(checked)].filter(Boolean).join(". "));
+  const doubt = isFitOff ? "that is still far off, so there are no intervals" : "";
+  say("at", [[said, doubt].filter(Boolean).join(": "), sizeHint(checked)].filter(Boolean).join(". "));
 }
 
 // Heads far smaller or larger than those it knows are found better once the detector is told.

@@ -7,6 +7,7 @@ from PIL import ExifTags, Image
 
 from count_runs import count, counted, draw, lines_of, table
 from tiny_model import red_cells
+from wheatear.cli_count_run import in_common
 from wheatear.detections import HEADER
 from wheatear.detector import Detector
 from wheatear.head_size import HeadSize
@@ -105,6 +106,23 @@ def test_the_summary_of_many_photos_is_short(model, tmp_path):
     assert "20.png" not in shown
     assert "3 more in counts.csv" in shown
     assert re.search(r"Total of 23 photos +23", shown)
+
+
+def test_what_failed_is_not_said_to_be_in_the_table(model, tmp_path):
+    for number in range(23):
+        draw(tmp_path / "photos" / f"{number:02}.png", [(0, 0)])
+    for number in (3, 21, 22):
+        (tmp_path / "photos" / f"{number:02}.png").write_text("no photo")
+    shown = count(model, tmp_path / "out", tmp_path / "photos", "--no-pictures").stdout
+    assert "1 more in counts.csv" in shown
+    assert "2 more not counted" in shown
+
+
+def test_numbers_that_warnings_share_are_shown():
+    lines = ["10 of 12 bits, 8.5 mm", "10 of 12 bits, 1,250 mm", "10 of 12 bits, 9 mm"]
+    assert in_common(lines) == "10 of 12 bits, … mm"
+    assert in_common(lines[:1]) == lines[0]
+    assert in_common(["no number"] * 2) == "no number"
 
 
 def test_without_pictures(model, photos, tmp_path):

@@ -295,6 +295,20 @@ def test_files_of_ones_own_are_not_written_over(model, photos, name, options):
 
 
 @pytest.mark.parametrize("options", [[], ["--resume"]])
+@pytest.mark.parametrize("table", ["image,heads,notes\na.png,2,lodged\n", "image;heads\na.png;2\n"])
+def test_a_table_that_got_other_columns_is_not_written_over(model, photos, tmp_path, table, options):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    (out / "counts.csv").write_text(table)
+    again = count(model, out, photos, *options)
+    assert again.exit_code == 1
+    [said] = lines_of(again)
+    assert "other columns than" in said
+    assert said.endswith("name another folder for --out")
+    assert (out / "counts.csv").read_text() == table
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"]])
 def test_what_the_page_saved_is_not_written_over(model, photos, options):
     """Beside the settings of a run, too."""
     assert count(model, photos, photos / "a.png").exit_code == 0

@@ -478,6 +478,12 @@ def test_a_tiff_whose_name_gdal_cannot_take(tmp_path):
         open_pixels(path)
 
 
+def test_16_bit_colours_plane_by_plane_are_read_without_coordinates_too(tmp_path):
+    deep = PHOTO.astype(np.uint16) * 257
+    with closing(open_pixels(geotiff(tmp_path / "a.tif", image=deep, crs=None, interleave="band"))) as pixels:
+        np.testing.assert_array_equal(pixels.read(Window(0, 0, 400, 600)), PHOTO)
+
+
 def test_a_large_tiff_without_coordinates_is_read_in_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(wheatear.raster, "LARGE", 400 * 600 - 1)
     assert isinstance(open_pixels(geotiff(tmp_path / "a.tif", crs=None)), Raster)

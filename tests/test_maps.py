@@ -15,6 +15,7 @@ pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
 
 from affine import Affine  # noqa: E402
+from PIL import Image  # noqa: E402
 from pyogrio.errors import CRSError, DataSourceError, FeatureError  # noqa: E402
 
 import wheatear.sized  # noqa: E402
@@ -158,6 +159,26 @@ def test_an_image_without_a_crs_is_counted_and_said(model, tmp_path):
     [row] = rows_of(tmp_path / "out" / "counts.csv")
     assert row["heads"] == "1"
     assert not (tmp_path / "out" / "maps").exists()
+
+
+def test_a_plain_photo_that_is_read_in_windows_needs_no_crs(model, tmp_path):
+    image = tmp_path / "a.tif"
+    Image.fromarray(np.dstack([FIELD, np.full((400, 600), 255, np.uint8)])).save(image)
+    assert lines_of(count(model, tmp_path / "out", image, "--gsd", "10")) == []
+
+
+def test_without_the_extra_a_geotiff_is_said_to_have_coordinates(model, tmp_path, monkeypatch):
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    monkeypatch.setattr("wheatear.raster.find_spec", lambda _: None)
+    assert lines_of(count(model, tmp_path / "out", image)) == [
+        "wheatear: a.tif: has coordinates: for area, maps and what has no data, "
+        "install wheatear's extra `geo`: pip install '.[geo]'"
+    ]
+    geotiff(tmp_path / "five.tif", image=np.zeros((40, 60, 5), np.uint8))
+    result = count(model, tmp_path / "five", tmp_path / "five.tif")
+    assert lines_of(result)[0].endswith(
+        "if it is a whole TIFF, install wheatear's extra `geo`: pip install '.[geo]'"
+    )
 
 
 def test_heads_where_there_is_no_data_are_not_counted(model, tmp_path):

@@ -109,6 +109,31 @@ def test_resuming_a_finished_run_counts_what_is_new(model, photos, tmp_path):
     assert counted(out) == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1, "new.png": 1}
 
 
+def test_a_run_that_is_finished_shows_its_means_again(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    again = count(model, out, photos, "--resume")
+    assert lines_of(again) == ["wheatear: 3 of 3 photos were counted before"]
+    assert "of 2 photos" in again.stdout
+    assert "Total" not in again.stdout  # of this run, which has counted nothing
+
+
+def test_another_photo_of_a_name_that_was_counted_is_refused(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    content = (photos / "a.png").read_bytes()
+    draw(photos / "a.png", [(row, column) for row in range(4) for column in range(4)])
+    again = count(model, out, photos, "--resume")
+    said = "wheatear: a.png: another file than the one that was counted; name another folder for --out, or"
+    assert lines_of(again) == [f"{said} leave out --resume to count all again"]
+    (photos / "a.png").write_bytes(content)  # as when it is copied again
+    assert count(model, out, photos, "--resume").exit_code == 0
+    settings = json.loads((out / "settings.json").read_text())
+    del settings["bytes"]
+    (out / "settings.json").write_text(json.dumps(settings))  # of a run before lengths were kept
+    assert count(model, out, photos, "--resume").exit_code == 0
+
+
 def test_a_run_is_not_resumed_with_other_settings(model, photos, tmp_path):
     out = tmp_path / "out"
     assert count(model, out, photos).exit_code == 0
@@ -135,7 +160,7 @@ def test_tables_of_other_columns_are_not_resumed(model, photos, tmp_path):
     result = count(model, tmp_path, photos, "--resume")
     assert result.exit_code == 1
     [said] = lines_of(result)
-    assert said.endswith("counts.csv, line 1: other columns than this run's; count again without --resume")
+    assert said.endswith("counts.csv, line 1: other columns than this run's; name another folder for --out")
 
 
 def test_ctrl_c_ends_with_a_line(model, photos, tmp_path, monkeypatch):
@@ -286,7 +311,7 @@ def test_a_photo_and_a_link_to_it_are_gone_on_with(model, photos, tmp_path):
     again = count(model, out, photos, "--resume", "--report")
     assert (again.exit_code, lines_of(again)) == (
         0,
-        ["wheatear: 4 of 4 photos were counted before; going on with the others"],
+        ["wheatear: 4 of 4 photos were counted before"],
     )
     (photos / "newest.png").symlink_to(photos / "a.png")
     assert count(model, out, photos, "--resume").exit_code == 0

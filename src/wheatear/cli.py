@@ -15,12 +15,12 @@ from wheatear.cli_train import average_command, export_command, train_command
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Find and count wheat heads in field photos; train, evaluate and export the detector.",
+    help="Find and count wheat heads in field photos; train, evaluate and export detectors.",
 )
 
 
 def say_version(asked: bool) -> None:
-    """Print the version of the package, and end."""
+    """Print the package version and exit."""
     if asked:
         from wheatear import __version__
 
@@ -35,7 +35,7 @@ def before_any_command(
         typer.Option("--version", callback=say_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
-    """What a terminal has no letters for, as a ², is written as "?"; it is no reason to stop."""
+    """Characters that the terminal cannot display, such as ², are printed as "?" instead of causing an error."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

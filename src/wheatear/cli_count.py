@@ -40,43 +40,53 @@ def count_command(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Lowest score that counts as a head.", show_default="the model's own"
+            min=0,
+            max=1,
+            help="Lowest score at which a detection counts as a head.",
+            show_default="the model's own",
         ),
     ] = None,
     by_hand: Annotated[
         Path | None,
         typer.Option(
             metavar="CSV",
-            help="Heads that you counted in some of the photos (columns image, heads): all are counted as suits these.",
+            help="CSV of your own counts for some photos (columns image, heads); the score threshold for all photos is "
+            "fitted to them.",
         ),
     ] = None,
     head_px: HeadPxOption = None,
     tta: TTAOption = None,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw the boxes over each photo.")
+        bool, typer.Option("--pictures/--no-pictures", help="Save a copy of each photo with its boxes drawn.")
     ] = True,
     formats: Annotated[
         list[Format] | None,
         typer.Option(
-            "--format", help="Write the heads in this format too; may be given again.", show_default=False
+            "--format", help="Also write the heads in this format; can be repeated.", show_default=False
         ),
     ] = None,
     report: Annotated[
-        bool, typer.Option("--report", help="Write report.html, one page with all of it.")
+        bool, typer.Option("--report", help="Write report.html, a single page with all results.")
     ] = False,
     gsd: Annotated[
         float | None,
-        typer.Option(metavar="MM", help="Millimetres of ground per pixel.", rich_help_panel=GROUND),
+        typer.Option(
+            metavar="MM",
+            help="Millimetres of ground per pixel (ground sampling distance).",
+            rich_help_panel=GROUND,
+        ),
     ] = None,
     frame: Annotated[
         float | None,
-        typer.Option(metavar="M", help="Metres of ground across a photo's width.", rich_help_panel=GROUND),
+        typer.Option(
+            metavar="M", help="Width of ground shown by each photo, in metres.", rich_help_panel=GROUND
+        ),
     ] = None,
     height: Annotated[
         float | None,
         typer.Option(
             metavar="M",
-            help="Metres from camera to heads, with EXIF that tells the lens.",
+            help="Distance from the camera to the heads, in metres; lens and sensor are read from EXIF.",
             rich_help_panel=GROUND,
         ),
     ] = None,
@@ -84,29 +94,36 @@ def count_command(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="GeoJSON, GeoPackage or Shapefile of plots to count in.",
+            help="GeoJSON, GeoPackage or Shapefile with the plots to count heads in.",
             rich_help_panel=MAPS,
         ),
     ] = None,
     cell: Annotated[
-        float, typer.Option(metavar="M", help="Side of the density map's cells.", rich_help_panel=MAPS)
+        float,
+        typer.Option(metavar="M", help="Cell size of the density map, in metres.", rich_help_panel=MAPS),
     ] = 1.0,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Photos at a time; they share the processor.", rich_help_panel=SPEED)
+        int,
+        typer.Option(
+            min=1, help="Photos processed in parallel; they share the CPU cores.", rich_help_panel=SPEED
+        ),
     ] = 1,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Skip what an interrupted run into --out counted.", rich_help_panel=SPEED
+            "--resume",
+            help="Continue an earlier run into --out; photos already counted are skipped.",
+            rich_help_panel=SPEED,
         ),
     ] = False,
 ) -> None:
     """Count the wheat heads in photos and georeferenced images of any size.
 
-    Writes counts.csv, folders.csv, detections.csv and annotated pictures into --out, and maps of GeoTIFFs;
-    with --report and --format more. A photo that cannot be read is named and left out.
+    Writes counts.csv, folders.csv, detections.csv and annotated pictures to
+    --out, and maps for GeoTIFFs; --report and --format add further files.
+    A photo that cannot be read is reported and left out.
 
-    Exit code 0: all photos counted; 1: some were not; 2: none found.
+    Exit code 0: all photos counted; 1: some were not; 2: no photos found.
     """
     from wheatear.images import left_out
     from wheatear.photo_names import each_once, named, undrawn

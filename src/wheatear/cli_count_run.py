@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -38,6 +37,8 @@ from wheatear.photo_names import COUNTS, SETTINGS, Photo
 if TYPE_CHECKING:
     from wheatear.cli_count import Format
 
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")  # in a warning
+
 
 def run_count(
     photos: list[Photo],
@@ -66,8 +67,7 @@ def run_count(
                 summary = _count(detector, photos, out, options)
             folders = write_folders(out, photos)
             write_formats(out, formats)
-            if summary.first:
-                summary.show(folders)
+            summary.show(folders)
             if report:
                 write_page(out, photos, detector.card, settings, summary.errors, unread)
             for line in remarks(out, options.maps.plots, options.scale.frame_m):
@@ -159,25 +159,31 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
                 f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
                 err=True,
             )
-    summary, said = Summary(before), Counter[str]()
+    summary, said = Summary(before), dict[str, list[str]]()
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):
         if before:
-            say(
-                f"wheatear: {before:,} of {len(photos):,} photos were counted before; going on with the others"
-            )
+            left = "; going on with the others" if before < len(photos) else ""
+            say(f"wheatear: {before:,} of {words.photos(len(photos))} were counted before{left}")
         for count in counts:
             summary.add(count)
             step()
             if count.error:
                 say(f"wheatear: {count.error}")
             for what in count.warnings:
-                like = re.sub(r"\d[\d.,]*", "…", what)
-                if not said[like]:
+                alike = said.setdefault(NUMBER.sub("…", what), [])
+                if not alike:
                     say(f"wheatear: {count.name}: {what}")
-                said[like] += 1
-    for what, times in said.items():
-        if more := times - 1:
+                alike.append(what)
+    for alike in said.values():
+        if more := len(alike) - 1:
             whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"
-            typer.echo(f"wheatear: {whose}: {what}", err=True)
+            typer.echo(f"wheatear: {whose}: {in_common(alike)}", err=True)
     return summary
+
+
+def in_common(lines: Sequence[str]) -> str:
+    """Lines that differ in their numbers alone as one, with … for the numbers that differ."""
+    numbers = zip(*map(NUMBER.findall, lines), strict=True)
+    shown = (each[0] if len(set(each)) == 1 else "…" for each in numbers)
+    return NUMBER.sub(lambda _: next(shown), lines[0])

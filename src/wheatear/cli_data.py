@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wheatear.data.check import Problem, Summary
     from wheatear.data.sample import Sample
 
-app = typer.Typer(no_args_is_help=True, help="Check, split, label, convert and draw data sets.")
+app = typer.Typer(no_args_is_help=True, help="Check, split, label, convert and generate data sets.")
 app.command("pseudo")(pseudo_command)
 app.command("denoise")(denoise_command)
 
@@ -47,17 +47,19 @@ def check(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE", help="Compare a recipe's anchors, too; this needs the extra `train`."
+            metavar="NAME|FILE", help="Compare the anchors of this recipe as well; needs the extra `train`."
         ),
     ] = None,
 ) -> None:
-    """Count photos, heads and box sizes, list what is wrong by photo and row, and fit anchors to the boxes.
+    """Count photos, heads and box sizes, list problems by photo and row, and fit anchors to the boxes.
 
-    The anchors are fitted by k-means on IoU to the boxes that a training would see: those of the train photos, or of
-    all where they are not divided. They are as many as the recipe's, or 9 as in Faster R-CNN.
+    Anchors are fitted by k-means on IoU to the boxes used in training: those of
+    the train photos, or of all photos if there is no split. There are as many as
+    in the recipe, or 9 as in Faster R-CNN.
 
     The exit code is 1 if a photo cannot be read. Other findings (boxes outside
-    the photo or of no area, specks, giants, duplicates, photos of another size) leave it at 0.
+    the photo or without area, specks, giants, duplicates, photos whose size is
+    not that of their labels) leave it at 0.
     """
     from wheatear.data.check import check
     from wheatear.data.formats import read_dataset
@@ -79,22 +81,24 @@ def check(
 @friendly_errors()
 def split(
     folder: DatasetArgument,
-    out: Annotated[Path | None, typer.Option(help="The file to write; DIR/images.csv if not given.")] = None,
-    val: Annotated[float, typer.Option(help="Share of the field photos that goes to val.")] = 0.13,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other photos.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="DIR/images.csv")] = None,
+    val: Annotated[float, typer.Option(help="Share of the field photos for val, between 0 and 1.")] = 0.13,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for choosing the val photos.")] = 0,
     held: Annotated[
         list[str] | None,
         typer.Option(
-            "--hold-out", metavar="SESSION", help="This session becomes val, all others train; repeatable."
+            "--hold-out",
+            metavar="SESSION",
+            help="Make this session val and all others train; can be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Divide the photos into train and val so that no field photo is on both sides, and write images.csv.
+    """Split the photos into train and val so that no field photo is in both, and write images.csv.
 
-    Tiles that were cut from one field photo are found by their edges. A split
-    that DIR/images.csv gives already is kept, unless sessions are held out; its
-    further columns and photos stay.
-    `wheatear train` and `evaluate` take a file that --out wrote elsewhere as --images.
+    Tiles cut from the same field photo are recognised by their edges. An existing
+    DIR/images.csv keeps its split, unless sessions are held out, and its other
+    columns and photos. If --out names another file, pass that to `wheatear train`
+    and `evaluate` with --images.
     """
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.photos import too_short
@@ -124,15 +128,17 @@ def split(
 @app.command()
 @friendly_errors()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Photos with boxes, in any of the formats.")],
-    folder: Annotated[Path, typer.Argument(metavar="DST", help="A new or empty folder.", parser=named_path)],
-    to: Annotated[Format, typer.Option(help="The format to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Photos with boxes, in any of the formats that --to lists.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DST", help="New or empty folder.", parser=named_path)],
+    to: Annotated[Format, typer.Option(help="Format to write.")],
     link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
 ) -> None:
-    """Write photos and boxes in another format.
+    """Convert photos and boxes to another format.
 
-    Nothing is lost: boxes keep 0.001 pixel, photos without heads stay, and
-    source, session and split also go into DST/images.csv.
+    Nothing is lost: boxes are kept to 0.001 pixel, photos without heads are kept,
+    and source, session and split are also written to DST/images.csv.
     """
     from wheatear.data.formats import read_dataset, write_dataset
 
@@ -160,13 +166,15 @@ def convert(
 @friendly_errors()
 def draw(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to write photos and boxes.", parser=named_path)
+        Path, typer.Argument(metavar="DIR", help="Folder for the photos and boxes.", parser=named_path)
     ],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many photos.")],
-    size: Annotated[int, typer.Option(min=1, max=16_384, help="Their width and height in pixels.")] = 1024,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same photos.")] = 0,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of photos.")],
+    size: Annotated[
+        int, typer.Option(min=1, max=16_384, help="Width and height of the photos, in pixels.")
+    ] = 1024,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed; the same seed gives the same photos.")] = 0,
 ) -> None:
-    """Draw photos of a wheat field that does not exist, with exact boxes, in Kaggle's layout."""
+    """Draw synthetic photos of a wheat field, with exact boxes, in Kaggle's layout."""
     from wheatear.data.synth import draw_dataset
 
     with _busy(f"Drawing {n} photos"):

@@ -15,31 +15,33 @@ from wheatear.cli_tta import TTAOption
 @friendly_errors()
 def denoise_command(
     folder: DatasetArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="The file of labels to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="CSV", help="Label file to write.")],
     model: ModelOption = None,
     keep: Annotated[
         float,
         typer.Option(
             min=0,
             max=1,
-            help="How much is kept of what is a label's own; what a photo's labels share always is.",
+            help="Share (0-1) of each label's individual offset to keep; the offset common to all labels of a photo is "
+            "always kept.",
         ),
     ] = 0.25,
     min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Lowest score of a box that may move a label.")
+        float, typer.Option(min=0, max=1, help="Lowest score of a detection that may move a label.")
     ] = 0.2,
     labels: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Move these labels instead of DIR's own.")
+        Path | None, typer.Option(metavar="CSV", help="Labels to move instead of DIR's own.")
     ] = None,
     images: ImagesOption = None,
     head_px: HeadPxOption = None,
     tta: TTAOption = None,
 ) -> None:
-    """Move the labelled boxes of the train photos towards what a detector finds there, and write them as a csv.
+    """Move the labelled boxes of the train photos towards a detector's boxes, and write them as a CSV.
 
-    It is for `wheatear train DIR --labels CSV`. No head is added and none is taken away. All photos are done where they
-    are not divided. A photo that cannot be read is named, and its labels stay, as those of val do; the exit code is
-    then 1.
+    Use it with `wheatear train DIR --labels CSV`. No heads are added or removed.
+    Labels of val photos stay as they are; without a split, all photos are
+    processed. A photo that cannot be read is reported and keeps its labels; the
+    exit code is then 1.
     """
     from wheatear.data import gwhd, kaggle
     from wheatear.data.formats import read_dataset

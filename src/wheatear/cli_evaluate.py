@@ -44,7 +44,8 @@ def evaluate_command(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, val, test or all.", show_default="val, or all where photos are not divided"
+            help="Photos to evaluate: train, val, test or all.",
+            show_default="val, or all if there is no split",
         ),
     ] = None,
     model: ModelOption = None,
@@ -54,38 +55,48 @@ def evaluate_command(
         Path | None,
         typer.Option(
             metavar="CSV|JSON",
-            help="Judge these instead of a model: image,xmin,ymin,xmax,ymax,score, or COCO's results.",
+            help="Evaluate these detections instead of a model: a CSV with image,xmin,ymin,xmax,ymax,score, or COCO "
+            "results.",
         ),
     ] = None,
     other_labels: Annotated[
         Path | None,
-        typer.Option(metavar="CSV", help="Judge this second labelling of the photos instead of a model."),
+        typer.Option(
+            metavar="CSV", help="Evaluate this second labelling of the photos as if a detector had found it."
+        ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Judge by these labels of the same photos instead.")
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Labels of the same photos to use as ground truth instead of DIR's own."
+        ),
     ] = None,
     images: ImagesOption = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Score threshold.", show_default="the model's; 0 for a CSV"),
+        typer.Option(
+            min=0, max=1, help="Score threshold.", show_default="the model's own; 0 without a model"
+        ),
     ] = None,
     choose_threshold: Annotated[
         bool,
         typer.Option(
-            "--choose-threshold", help="Take the best on these photos; kept in the card of a model FILE."
+            "--choose-threshold",
+            help="Choose the best thresholds on these photos, and save them in the card of a model FILE.",
         ),
     ] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Also save report.html: curves, errors by size, worst mistakes.")
+        bool, typer.Option("--report", help="Also write report.html: curves, errors by size, worst mistakes.")
     ] = False,
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where figures and detections are saved.", parser=named_path),
+        typer.Option(metavar="DIR", help="Folder for the figures and detections.", parser=named_path),
     ] = Path("evaluation"),
 ) -> None:
-    """Print and save the Kaggle metric, ADA, AP and the counting errors, overall and per session.
+    """Print and save the Kaggle metric, ADA, AP and counting errors, overall and per session.
 
-    A photo that cannot be read is named and left out of all figures; the exit code is then 1.
+    A photo that cannot be read is reported and left out of all figures; the exit
+    code is then 1.
     """
     from wheatear.boxes import area
     from wheatear.data.formats import read_dataset

@@ -18,31 +18,36 @@ if TYPE_CHECKING:
 
 @friendly_errors()
 def explain_command(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo, labelled (--data) or not.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo; labels (--data) are optional.")],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for pictures and page.", parser=named_path),
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for the pictures and the page.", parser=named_path
+        ),
     ],
     run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="A finished run folder: shows every step.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Finished run folder to use instead of a model; also shows the training."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="A shipped detector, or a model.onnx; without PyTorch the result alone.",
+            help="Shipped detector or path of a model.onnx; without PyTorch only the result is shown.",
             show_default="small",
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The data set that the photo belongs to, for its boxes."),
+        typer.Option(metavar="DIR", help="Data set that contains the photo, for its labelled boxes."),
     ] = None,
 ) -> None:
     """Draw each step from a photo to its count.
 
-    Writes a PNG a step and OUT/index.html, a page that holds them all. Steps that the photo or
-    the model cannot have are left out, and the page says why.
+    Writes a PNG for each step and OUT/index.html, a page with all of them. Steps
+    that this photo or model cannot show are left out, and the page says why.
     """
     need_matplotlib()
     from wheatear.explain.seen import unlabelled

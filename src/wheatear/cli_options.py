@@ -27,31 +27,36 @@ def named_model(text: str | None) -> str | None:
 
 
 DatasetArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Photos with boxes: Kaggle, GWHD 2021, COCO, YOLO or VOC.")
+    Path,
+    typer.Argument(metavar="DIR", help="Photos with boxes, in Kaggle, GWHD 2021, COCO, YOLO or VOC format."),
 ]
 PhotosArgument = Annotated[
-    list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos, or folders of photos.", parser=named_path)
+    list[Path], typer.Argument(metavar="PHOTO|DIR", help="Photos or folders of photos.", parser=named_path)
 ]
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME|FILE",
-        help="A shipped detector, or a model.onnx.",
+        help="Shipped detector (tiny, small, medium, seed) or path of a model.onnx.",
         show_default="small",
         callback=named_model,
     ),
 ]
 ImagesOption = Annotated[
     Path | None,
-    typer.Option(metavar="CSV", help="Split by this file of `data split --out`, not by DIR/images.csv."),
+    typer.Option(
+        metavar="CSV",
+        help="Take the split from this file (as `data split --out` writes it) instead of DIR/images.csv.",
+    ),
 ]
 HeadPxOption = Annotated[
     str | None,
     typer.Option(
         "--head-px",
         metavar="PIXELS|auto",
-        help="Size of the heads in these photos; they are resized to what the model knows.",
-        show_default="auto for photos whose longer side has 1600 px or more, or 200 to 768, else as they are",
+        help="Typical head size in these photos in pixels, or auto to measure it; photos are resized to match the "
+        "training data.",
+        show_default="auto if the longer side is >= 1600 px or 200-768 px; other photos are not resized",
     ),
 ]
 

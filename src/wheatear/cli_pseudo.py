@@ -18,23 +18,27 @@ from wheatear.errors import InputError, refuse_name
 def pseudo_command(
     photos: PhotosArgument,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="A new or empty folder.", parser=named_path)
+        Path, typer.Option("--out", "-o", metavar="DIR", help="New or empty folder.", parser=named_path)
     ],
     model: ModelOption = None,
     min_score: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Lowest score that is taken for a head.", show_default="the model's own"
+            min=0,
+            max=1,
+            help="Lowest score at which a detection becomes a label.",
+            show_default="the model's own",
         ),
     ] = None,
     head_px: HeadPxOption = None,
     tta: TTAOption = None,
     link: Annotated[bool, typer.Option("--link", help="Link to the photos instead of copying them.")] = False,
 ) -> None:
-    """Label photos with what a detector finds in them, and write them as a data set in Kaggle's layout.
+    """Label photos with the detections of a model, and write them as a data set in Kaggle's layout.
 
-    It is for `wheatear train DIR --more OUT`: every photo is in the split train. A photo that cannot be read is named
-    and left out; the exit code is then 1.
+    Use it with `wheatear train DIR --more OUT`; all photos are in the train
+    split. A photo that cannot be read is reported and left out; the exit code is
+    then 1.
     """
     from wheatear.data.formats import refuse_filled, refuse_full, write_dataset
     from wheatear.detector import DEFAULT_MODEL, load

@@ -21,12 +21,13 @@ def serve_command(
     tta: TTAOption = None,
     head_px: HeadPxOption = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the address; 0 takes a free one.", metavar="NUMBER")
+        int, typer.Option(min=0, max=65535, help="Port of the address; 0 picks a free one.", metavar="NUMBER")
     ] = 8000,
 ) -> None:
-    """Count in a browser: drop photos on a page, look at the boxes, mend them, save the counts.
+    """Count in a browser: drop photos on a page, check and correct the boxes, save the counts.
 
-    The page is for this computer alone, and nothing leaves it. Ctrl-C ends it.
+    The page is available on this computer only, and nothing is sent anywhere
+    else. Press Ctrl-C to stop.
     """
     need_server()
     from wheatear.detector import DEFAULT_MODEL, load

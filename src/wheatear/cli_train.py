@@ -38,44 +38,49 @@ def need_torch() -> None:
 def train_command(
     folder: DatasetArgument,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A shipped recipe, or a TOML file.")
+        str, typer.Option(metavar="NAME|FILE", help="Shipped recipe, or the path of a TOML file.")
     ] = "tiny",
     set_: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Another value for a key of the recipe, such as stages.0.epochs=5; may be repeated.",
+            help="Override a key of the recipe, e.g. stages.0.epochs=5; can be repeated.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="The run folder.",
-            show_default="runs/ and the recipe's name",
+            help="Run folder.",
+            show_default="runs/<name of the recipe>",
             parser=named_path,
         ),
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="Train this stage alone.", show_default="all in order")
+        str | None, typer.Option(help="Train only this stage.", show_default="all, in order")
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, max=2**31 - 1, help="Another order of photos, other luck.", show_default="the recipe's"
+            min=0,
+            max=2**31 - 1,
+            help="Random seed: initial weights, order of the photos, augmentation.",
+            show_default="the recipe's",
         ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", help="Train on these labels instead; the val photos are judged by DIR's own."
+            metavar="CSV",
+            help="Train on these labels; the val photos are still evaluated against DIR's own.",
         ),
     ] = None,
     both: Annotated[
         bool,
         typer.Option(
-            "--both", help="With --labels: these or DIR's own, by turns, in stages that learn of both."
+            "--both",
+            help="With --labels: alternate at random between those labels and DIR's own, in stages that support it.",
         ),
     ] = False,
     images: ImagesOption = None,
@@ -83,33 +88,36 @@ def train_command(
         list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="Train on all photos of this data set too, such as `wheatear data pseudo` writes; may be repeated.",
+            help="Also train on all photos of this data set, e.g. one from `wheatear data pseudo`; can be repeated.",
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Lightning's precision; bf16-mixed is faster where the processor has it.")
+        str,
+        typer.Option(
+            help="32-true, bf16-mixed or 16-mixed; bf16-mixed is faster where the hardware supports bfloat16."
+        ),
     ] = "32-true",
-    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, or auto for the best there is.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processors of that kind to train on at once.")] = 1,
-    strategy: Annotated[str, typer.Option(help="Lightning's strategy; ddp for several devices.")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="cpu, gpu, mps, or auto for the best available.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Number of such devices to train on.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Lightning strategy; ddp for several devices.")] = "auto",
     workers: Annotated[
         int,
-        typer.Option(min=0, help="Processes that read photos for the joint stage, for machines with a GPU."),
+        typer.Option(min=0, help="Processes that load photos for the joint stages; for machines with a GPU."),
     ] = 0,
     weights: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE|NAME",
-            help="Start from this, not from what the recipe says: a backbone, a detector trained before "
-            "(weights.safetensors, model.onnx), or a shipped one by its name.",
+            help="Start from these weights instead of the recipe's: a backbone, a trained detector "
+            "(weights.safetensors or model.onnx), or a shipped detector by name.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run where it stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run where it stopped.")] = False,
 ) -> None:
-    """Train a recipe's stages in order, each on the weights of those before it.
+    """Train the stages of a recipe in order, each starting from the weights of the previous ones.
 
-    Photos that are not divided yet are divided as `wheatear data split` does. A run that was stopped goes on with
-    --resume at its last finished epoch.
+    Photos without a split are divided into train and val as `wheatear data split`
+    does. With --resume, a stopped run continues after its last finished epoch.
     """
     need_torch()
     from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -206,14 +214,14 @@ def said_to_stop() -> Iterator[None]:
 
 @friendly_errors()
 def average_command(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders whose stages are finished.")
-    ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="The run folder to make.", parser=named_path)],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders with all stages finished.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to create.", parser=named_path)],
 ) -> None:
-    """Make one detector of several by the mean of their weights: often better than each, in the time of one.
+    """Merge several runs into one detector by averaging their weights.
 
-    They must have begun at the same detector (`wheatear train --weights`), and may differ in the seed and the labels.
+    It is often better than each of them, and as fast as one. The runs must have
+    started from the same detector (`wheatear train --weights`); they may differ
+    in seed and labels.
     """
     need_torch()
     from wheatear.train.average import average
@@ -228,36 +236,37 @@ def export_command(
         Path,
         typer.Argument(
             metavar="RUN|FILE|NAME",
-            help="A run folder whose stages are finished, a model.onnx that is to be exported anew, or a shipped one.",
+            help="Run folder with all stages finished, or a model.onnx or shipped detector (by name) to export again.",
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="RUN/model.onnx")
+        Path | None, typer.Option(metavar="FILE", help="File to write.", show_default="RUN/model.onnx")
     ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Compare torch and onnxruntime on the val photos of this data set, as a run divided it.",
+            help="Compare torch and onnxruntime on the val photos of this data set, in the run's split.",
         ),
     ] = None,
     int8: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Compute in 8 bits, twice as fast; the train photos of this data set show how far values reach.",
+            help="Compute in 8 bits, twice as fast; train photos of this data set are used to calibrate the value "
+            "ranges.",
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="Take the name, image_size and the table `detection` of this recipe.",
+            help="Take the name, image_size and the `detection` table from this recipe.",
             show_default="the run's",
         ),
     ] = None,
 ) -> None:
-    """Write the detector as model.onnx, to be run without torch, and its card as model.json."""
+    """Write the detector as model.onnx, which runs without torch, and its card as model.json."""
     need_torch()
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import divided_as, photos_of

@@ -23,9 +23,10 @@ TTAOption = Annotated[
     TTA | None,
     typer.Option(
         "--tta",
-        help="See each photo several times and fuse what is found: as it is and, larger, mirrored (2 views), "
-        "flipped (4), turned as well (8), or as it is and mirrored in three sizes (6).",
-        show_default="once; mix with medium",
+        help="Views of each photo to run and fuse. once: the photo as it is; mix: the photo and an enlarged mirror "
+        "image (2 runs); flips: mirrored both ways (4); turns: flips plus quarter turns (8); scales: the photo and its "
+        "mirror image at three sizes (6).",
+        show_default="the model's own: mix for medium, once for the other shipped ones",
     ),
 ]
 

@@ -48,7 +48,8 @@ MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 def refuse_foreign_count(out: Path, photos: Sequence[Photo], drawn: bool, files: Sequence[str]) -> None:
     """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
 
-    So is a table that the page in a browser saved. drawn: whether the run draws pictures. files: what else it writes.
+    So is a table that the page in a browser saved, or one that was given other columns. drawn: whether the run draws
+    pictures. files: what else it writes.
     """
     if folders := [out / name for name in files if (out / name).is_dir() and Path(name).suffix]:
         raise InputError(f"{folders[0]}: is a folder; move it away, or name another folder for --out")
@@ -56,11 +57,20 @@ def refuse_foreign_count(out: Path, photos: Sequence[Photo], drawn: bool, files:
         whose = "was saved by the page in a browser, and may hold work by hand"
         raise InputError(f"{out / COUNTS}: {whose}; move it away, or name another folder for --out")
     if are_results(out):
+        if (lost := out / COUNTS).is_file() and not _is_as_written(lost):
+            whose = "has other columns than a count writes, so maybe work by hand"
+            raise InputError(f"{lost}: {whose}; move it away, or name another folder for --out")
         return
     pictures = [f"{PICTURES}/{photo.picture}" for photo in photos if drawn]
     there = [name for name in (*files, *pictures) if (out / name).is_file()]
     there += [f"{MAPS}/{place}" for place in sorted(_places(out / MAPS) & _maps_of(photos))]
     refuse_foreign([out / name for name in there], "count's tables")
+
+
+def _is_as_written(counts: Path) -> bool:
+    """Whether a table of counts has the columns of a run; what is in them nobody can tell from a count's."""
+    with counts.open(encoding="utf-8", errors="replace") as text:
+        return text.readline().rstrip("\r\n") == ",".join(COUNTS_HEADER)
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:

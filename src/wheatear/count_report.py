@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,7 +16,7 @@ from wheatear.images import opened
 from wheatear.page import END_OF_TABLE, SCROLL, Write, cell, figure, header, open_page, opening, thumbnail
 from wheatear.palette import BLUE
 from wheatear.svg import Axis, bars, chart
-from wheatear.words import photos
+from wheatear.words import figures, photos
 
 if TYPE_CHECKING:
     from wheatear.detector import Card
@@ -70,7 +71,8 @@ def write_report(
     with open_page(Path(path), "Wheat heads counted") as write:
         write(_summary(rows))
         write(_not_counted(errors))
-        write("".join(f"<p>{escape(line[:1].upper() + line[1:])}.</p>\n" for line in left_out))
+        # Lines begin so, or with the path of a link.
+        write("".join(f"<p>{escape(re.sub('^left', 'Left', line))}.</p>\n" for line in left_out))
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
@@ -251,7 +253,7 @@ def _text(value: Value) -> str:
 
 
 def _short(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return figures(number)
 
 
 def _title(column: str) -> str:

@@ -50,13 +50,18 @@ class Summary:
         table.add_column("Heads/m²" if self.area_m2 else "", justify="right")
         for count in self.first:
             table.add_row(_printable(count.name), _heads(count), _density(count.heads, count.area_m2))
-        if more := self.counted + len(self.errors) - len(self.first):
+        not_shown = self.counted + len(self.errors) - len(self.first)
+        failed = len(self.errors) - sum(bool(count.error) for count in self.first)
+        if more := not_shown - failed:
             table.add_row(f"… {more:,} more in counts.csv", "…", "")
+        if failed:
+            table.add_row(f"… {failed:,} more not counted", "–", "")
         table.add_section()
-        total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
-        # Of a part of the photos it would be another mean than that of the heads beside it.
-        area_m2 = self.area_m2 if self.measured == self.counted else None
-        table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
+        if self.first:
+            total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
+            # Of a part of the photos it would be another mean than that of the heads beside it.
+            area_m2 = self.area_m2 if self.measured == self.counted else None
+            table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
         for name, folder in islice(folders.items(), SHOWN):
             mean = f"ean of {photos(folder.per_photo.photos)}"
             title = Text(f"M{mean}") if len(folders) == 1 else _printable(name) + f": m{mean}"

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ OPTIONS = {
     "gsd_mm": "--gsd", "frame_m": "--frame", "height_m": "--height", "plots": "--plots", "cell_m": "--cell",
 }  # fmt: skip
 PHOTOS = "photos"  # the key of where each photo lies, from OUT on
+BYTES = "bytes"  # of each photo's file, by which another one of its name is told
 
 Settings = dict[str, str | float | None]
 
@@ -37,10 +38,11 @@ def kept_settings(
     settings.json.part, and what an earlier run left is as it was.
     InputError where a run is resumed with other settings than it began with. The file also says where each photo lies:
     a photo that was counted before must have the name that it had, and no other photo may have it, or it would be
-    counted twice, or not at all.
+    counted twice, or not at all. And its file must be as long as it was.
     """
     path, settings = out / SETTINGS, settings_of(detector, options)
     places = {photo.name: _place(photo.path, out) for photo in photos}
+    sizes = {photo.name: _bytes(photo.path) for photo in photos}
     begun = _begun(out)
     if options.resume and begun.exists():
         before = _read(begun)
@@ -49,10 +51,12 @@ def kept_settings(
         done = {name: known[name] for name in counted_before(out) if name in known}
         if not _were_moved(out, done, places):
             _refuse_other_names(done, places)
-        places = known | places
+        had = before.get(BYTES) or {}
+        _refuse_other_files({name: had[name] for name in done if name in had}, sizes)
+        places, sizes = known | places, had | sizes
     part = part_of(path)
     with whole(part) as new:
-        new.write_text(json.dumps({**settings, PHOTOS: places}, indent=2) + "\n", "utf-8")
+        new.write_text(json.dumps({**settings, PHOTOS: places, BYTES: sizes}, indent=2) + "\n", "utf-8")
     yield settings
     os.replace(part, path)
 
@@ -117,7 +121,9 @@ def _read(path: Path) -> dict[str, Any]:
         before = json.loads(path.read_text("utf-8"))
     except ValueError:
         before = None
-    if not isinstance(before, dict) or not isinstance(before.get(PHOTOS, {}), dict):
+    if not isinstance(before, dict) or not all(
+        isinstance(before.get(key, {}), dict) for key in (PHOTOS, BYTES)
+    ):
         raise InputError(f"{path}: is damaged; count again without --resume")
     return before
 
@@ -128,6 +134,26 @@ def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -
             was, now = ("not given" if each is None else each for each in (before.get(name), value))
             option = OPTIONS.get(name, name)
             raise InputError(f"{path}: {option} was {was}, now {now}; give the same, or leave out --resume")
+
+
+def _bytes(photo: Path) -> int | None:
+    """The length of a file; None where it cannot be told, and the count says why."""
+    with suppress(OSError):
+        return photo.stat().st_size
+    return None
+
+
+def _refuse_other_files(before: Mapping[str, int | None], now: Mapping[str, int | None]) -> None:
+    """before: the lengths of the files that were counted, by the photos' names; now: those of the files given."""
+    changed = [
+        name for name in before if None not in (before[name], now.get(name)) and before[name] != now[name]
+    ]
+    if changed:
+        others = f" and {len(changed) - 1:,} more" if len(changed) > 1 else ""
+        raise InputError(
+            f"{changed[0]}{others}: another file than the one that was counted; name another folder for --out, or "
+            "leave out --resume to count all again"
+        )
 
 
 def _refuse_other_names(done: Mapping[str, str], now: Mapping[str, str]) -> None:

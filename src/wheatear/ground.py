@@ -11,8 +11,9 @@ from wheatear.boxes import area
 from wheatear.detections import Detections
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
-from wheatear.raster import Raster
+from wheatear.raster import INSTALL, Raster, lacks_geo
 from wheatear.sized import Sized
+from wheatear.words import figures
 
 ENOUGH_HEADS = 10  # for their median size to say something of the photo
 SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the root of a box's area; real ones have 0.03 to 0.1
@@ -45,14 +46,15 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
         why = scale.why_untold(path, pixels.width, pixels.height)
         warnings.append(f"its EXIF {why}, so no area; give --gsd or --frame")
     if isinstance(pixels, Raster):
-        warnings += [] if pixels.crs else ["has no CRS, so no maps; give it one, as with gdal_edit -a_srs"]
+        if pixels.crs is None and not pixels.transform.is_identity:
+            warnings.append("has no CRS, so no maps; give it one, as with gdal_edit -a_srs")
         own = _by_coordinates(pixels)
         if pixel_m2 and own and not 1 / ALIKE < pixel_m2 / own < ALIKE:
-            says = (
-                f"{1000 * math.sqrt(own):.3g} mm a pixel, not {1000 * math.sqrt(pixel_m2):.3g} as was given"
-            )
-            warnings.append(f"its coordinates say {says}")
+            says, given = (figures(1000 * math.sqrt(area_m2)) for area_m2 in (own, pixel_m2))
+            warnings.append(f"its coordinates say {says} mm a pixel, not {given} as was given")
         pixel_m2 = pixel_m2 or own
+    elif lacks_geo(path):
+        warnings.append(f"has coordinates: for area, maps and what has no data, {INSTALL}")
     data = valid_pixels(pixels)
     if not data:
         warnings.append("has no data")
@@ -81,7 +83,8 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     side = math.sqrt(float(np.median(area(heads.boxes))) * pixel_m2)
     if SHORTEST_HEAD <= side <= LONGEST_HEAD:
         return None
-    return f"heads would be {1000 * side:.3g} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
+    long = f"heads would be {figures(1000 * side)} mm long"
+    return f"{long}; is the scale right? --gsd is in millimetres, --frame in metres"
 
 
 def size_warnings(sized: Sized, trained_px: float) -> list[str]:

@@ -98,6 +98,13 @@ def is_turned(path: Path) -> bool:
     return False
 
 
+def has_tag(path: Path, tag: int) -> bool:
+    """Whether a TIFF has a tag; False for other photos, and for what cannot be read."""
+    with suppress(InputError), opened(path) as image:
+        return isinstance(image, TiffImagePlugin.TiffImageFile) and tag in image.tag_v2
+    return False
+
+
 def is_turned_otherwise(path: Path) -> bool:
     """Whether open_photo turns or mirrors a photo by what browsers do not obey: the EXIF of a WebP, or XMP alone."""
     with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:

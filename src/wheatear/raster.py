@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError, refuse_name
-from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries
+from wheatear.images import OTHER_SUFFIXES, has_tag, is_too_large, is_turned, open_photo, quiet_libraries
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either order of bytes
 GEO = ("rasterio", "pyogrio", "shapely")  # of the extra, which maps need all of
+INSTALL = "install wheatear's extra `geo`: pip install '.[geo]'"
+COORDINATES = 34735  # the GeoTIFF tag that says in which system they are (OGC 19-008r4)
 # Above this many pixels a TIFF is read in windows, so that its size does not tell in the memory. A photo of 24
 # megapixels, which is 72 MB, is quicker read at once.
 LARGE = 50_000_000
@@ -45,6 +47,8 @@ def open_pixels(path: str | Path) -> Pixels:
             raise
         if dataset := _open(path):
             return Raster(path, dataset)
+        if not has_geo():
+            raise InputError(f"{error}; if it is a whole TIFF, {INSTALL}") from error
         raise
 
 
@@ -62,13 +66,18 @@ def _as_raster(path: Path) -> "Raster | None":
     """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
     if not has_geo():
         if is_too_large(path):
-            install = "install wheatear's extra `geo`: pip install '.[geo]'"
-            raise InputError(f"{path}: is too large to be read whole; {install}")
+            raise InputError(f"{path}: is too large to be read whole; {INSTALL}")
         return None
     dataset = _open(path)
     if dataset is None:
         return None
-    is_plain = _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE
+    is_plain = (
+        _has_no_mask(dataset)
+        and dataset.width * dataset.height <= LARGE
+        and not (
+            dataset.dtypes[0] == "uint16" and dataset.profile["interleave"] == "band"
+        )  # Pillow cannot read it
+    )
     if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL obeys no EXIF turn
         dataset.close()
         return None
@@ -87,6 +96,11 @@ def _is_tiff(path: Path) -> bool:
 def has_geo() -> bool:
     """Whether all packages of the extra are installed."""
     return all(find_spec(package) for package in GEO)
+
+
+def lacks_geo(path: Path) -> bool:
+    """Whether a photo is a GeoTIFF whose coordinates nobody reads, as the extra is not installed."""
+    return not has_geo() and _is_tiff(path) and has_tag(path, COORDINATES)
 
 
 def _open(path: Path) -> "DatasetReader | None":

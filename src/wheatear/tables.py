@@ -61,7 +61,9 @@ def rows_so_far(path: Path, header: Row) -> Iterator[list[str]]:
         if found is None:
             return
         if found != list(header):
-            raise InputError(f"{source}, line 1: other columns than this run's; count again without --resume")
+            raise InputError(
+                f"{source}, line 1: other columns than this run's; name another folder for --out"
+            )
         yield from (row for row in reader if len(row) == len(header))
 
 

@@ -24,8 +24,12 @@ function open(thumbnail) {
   picture.alt = small.alt;
   dialog.querySelector("span").textContent = small.alt;
   const link = dialog.querySelector("a");
-  link.hidden = !thumbnail.dataset.file;
-  link.href = thumbnail.dataset.file || "#";
+  const file = thumbnail.dataset.file || "#";
+  link.hidden = true;
+  link.href = file;
+  const probe = new Image();
+  probe.onload = () => { link.hidden = link.getAttribute("href") !== file; };
+  if (file !== "#") probe.src = file; // which a page that was sent alone has not beside it
   dialog.showModal();
 }
 

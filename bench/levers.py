@@ -54,7 +54,7 @@ from wheatear.train.fit import CHECKPOINT
 from wheatear.train.recipe import Recipe, load_recipe, validated
 from wheatear.train.recipe_changes import changed
 
-BASE = "base"
+BASE, JOINT = "base", "joint"
 WHEATEAR = [sys.executable, "-c", "from wheatear.cli import app; app()"]
 TRAIN = [*WHEATEAR, "train"]
 
@@ -130,9 +130,9 @@ def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
     return [replace(s, split="test") if out else s for s, out in zip(samples, left_out, strict=True)]
 
 
-def is_kept(folder: Path, recipe: Recipe, out: Path) -> bool:
-    """Whether a lever's folder is finished; InputError where it is so by another recipe or split."""
-    if not finished(folder, "joint"):
+def is_kept(folder: Path, recipe: Recipe, out: Path, last: str = JOINT) -> bool:
+    """Whether a lever's folder has its last stage; InputError where it has that by another recipe or split."""
+    if not finished(folder, last):
         return False
     kept = validated(read_json(folder / "recipe.json"), folder)
     if kept != recipe or (folder / IMAGES_CSV).read_bytes() != (out / IMAGES_CSV).read_bytes():
@@ -140,16 +140,17 @@ def is_kept(folder: Path, recipe: Recipe, out: Path) -> bool:
     return True
 
 
-def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace) -> bool:
+def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, last: str = JOINT) -> bool:
     """Train a lever in a process of its own, or find it trained; False, and a line that says so, where it fails.
 
-    Raises InputError for a recipe that cannot be, and where OUT holds the lever trained otherwise.
+    last: the recipe's last stage. Raises InputError for a recipe that cannot be, and where OUT holds the lever
+    trained otherwise.
     """
     folder, file = given.out / lever.name, given.out / f"{lever.name}.toml"
     changes = changed(recipe, lever.changes | {"name": lever.name})
-    if given.backbones and changes["backbone"]["weights"] == "imagenet":
+    if getattr(given, "backbones", None) and changes["backbone"]["weights"] == "imagenet":
         changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
-    if is_kept(folder, validated(changes, lever.name), given.out):
+    if is_kept(folder, validated(changes, lever.name), given.out, last):
         return True
     write_recipe(changes, file)
     options = [
@@ -189,11 +190,11 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     shutil.copytree(base, folder, dirs_exist_ok=True, ignore=unlike)
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
     model = FasterRCNN(recipe).eval()
-    load_parts(model, folder / "joint" / WEIGHTS)
+    load_parts(model, folder / JOINT / WEIGHTS)
     val = [s for s in read_dataset(given.folder, images=given.out / IMAGES_CSV) if s.split == "val"]
     figures = sweep(val, {s.path.name: found_by(model, s.path) for s in val})
     best = {"val_kaggle": float(figures.kaggle.max()), "val_count_mae": float(figures.count_mae.min())}
-    write_json(folder / "joint" / METRICS, read_json(base / "joint" / METRICS) | best)
+    write_json(folder / JOINT / METRICS, read_json(base / JOINT / METRICS) | best)
 
 
 def found_by(model: FasterRCNN, photo: Path) -> Detections:
@@ -203,7 +204,7 @@ def found_by(model: FasterRCNN, photo: Path) -> Detections:
 
 def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:
     """A finished run's figures; the first of those before it is the base."""
-    figures, model = read_json(folder / "joint" / METRICS), load_run(folder)
+    figures, model = read_json(folder / JOINT / METRICS), load_run(folder)
     image = to_tensor(draw_field(np.random.default_rng(0))[0])
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(image)

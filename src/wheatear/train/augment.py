@@ -19,7 +19,10 @@ LARGEST_BLUR = 1.5  # px of standard deviation; more, and the awns are gone
 LONGEST_SHAKE = 10  # px; more, and the heads are gone
 LARGEST_NOISE = 25.0  # levels of standard deviation, of 255
 QUALITY = (10, 75)  # of a JPEG, from where blocks of 8 px are all that is left to where none is seen
-STRETCH = (0.5, 2.0)  # of contrasts, where a photo takes those of another; more, and noise is all there is
+CONTRASTS = (
+    0.5,
+    2.0,
+)  # by which one is multiplied, where a photo takes those of another; more, and noise is all there is
 SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as shares of a side
 BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both are to be seen
 CUTOUTS, CUTOUT_SIDE = (
@@ -95,14 +98,16 @@ def window(
     recipe: AugmentRecipe,
     rng: np.random.Generator,
 ) -> Picture:
-    """A part of the photo, anywhere in it, at a scale drawn around `factor`, as a picture of shape (height, width).
+    """A part of the photo, anywhere in it, at a scale and a stretch drawn around `factor`, as a picture of shape
+    (height, width).
 
     A photo too small for it is set on grey. Heads too little of which is left are dropped.
     """
     low, high = np.log(recipe.scale)
     factor *= float(np.exp(rng.uniform(low, high)))
-    top, bottom, y = place(photo.image.shape[0], shape[0], factor, rng.random())
-    left, right, x = place(photo.image.shape[1], shape[1], factor, rng.random())
+    longer = recipe.stretch ** rng.uniform(-0.5, 0.5) if recipe.stretch > 1 else 1.0
+    top, bottom, y = place(photo.image.shape[0], shape[0], factor * longer, rng.random())
+    left, right, x = place(photo.image.shape[1], shape[1], factor / longer, rng.random())
     part = Image.fromarray(photo.image).resize(
         (len(x), len(y)), Image.Resampling.BILINEAR, (left, top, right, bottom)
     )
@@ -184,12 +189,12 @@ def turn(picture: Picture, quarters: int, *, flip: bool) -> Picture:
 
 
 def tone(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """An image with the mean and, within STRETCH, the standard deviation of each colour of another's.
+    """An image with the mean and, within CONTRASTS, the standard deviation of each colour of another's.
 
     Colour transfer, Reinhard et al. 2001, in RGB.
     """
     pixels, others = image[::8, ::8].reshape(-1, 3), other[::8, ::8].reshape(-1, 3)
-    stretch = ((others.std(0) + 1) / (pixels.std(0) + 1)).clip(*STRETCH)
+    stretch = ((others.std(0) + 1) / (pixels.std(0) + 1)).clip(*CONTRASTS)
     values = (np.arange(256) - pixels.mean(0)[:, None]) * stretch[:, None] + others.mean(0)[:, None]
     return _looked_up(image, values)
 

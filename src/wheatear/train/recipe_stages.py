@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 
+Stretch = Annotated[float, Field(ge=1, le=3)]
 Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_length=1)]
 
 
@@ -40,6 +41,9 @@ class CNNStage(SteppedStage):
 
     val_by: what `val_fraction` is drawn from: field photos, so that validation snips are of plants never seen in
     training, or single snips, as the notes did; these claim more, as snips of one photo overlap and look alike.
+    hard_negatives: share of the background snips to train on that have heads near their border, but none in their
+    middle; the others have none at all, as all have that are for validation.
+    stretch: largest factor by which a training snip is stretched along one axis and squeezed along the other.
     """
 
     stage: Literal["cnn"]
@@ -47,6 +51,8 @@ class CNNStage(SteppedStage):
     max_per_class: Count
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     val_by: Literal["photo", "snip"] = "photo"
+    hard_negatives: Fraction = 0.0
+    stretch: Stretch = 1.0
 
 
 class RPNStage(SteppedStage):
@@ -69,6 +75,7 @@ class AugmentRecipe(Part):
 
     crop:      side in pixels of the square that is trained on.
     scale:     range of the factor on the stage's image_size, drawn so that halving is as likely as doubling.
+    stretch:   largest ratio of the factors along the two axes, either way; 1 keeps the shape of heads.
     turn:      quarter turns and flips, as a field has no up.
     mirror:    chance of left for right alone, where `turn` is false: labels may have an up, if they lie beside heads.
     brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
@@ -80,6 +87,7 @@ class AugmentRecipe(Part):
 
     crop: Annotated[int, Field(ge=64, multiple_of=32)]
     scale: tuple[Positive, Positive] = (1.0, 1.0)
+    stretch: Stretch = 1.0
     turn: bool = True
     mirror: Fraction = 0.0
     brightness: Fraction = 0.0

@@ -36,9 +36,29 @@ def background_corners(boxes: np.ndarray, width: int, height: int, size: int) ->
     """Top-left corners (M, 2) int64 xy of the grid's windows that touch no box."""
     x, y = np.meshgrid(np.arange(0, width - size + 1, size), np.arange(0, height - size + 1, size))
     corners = np.stack([x.ravel(), y.ravel()], 1)
+    empty: np.ndarray = corners[~touches(boxes, corners, size)]
+    return empty
+
+
+def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
+    """Top-left corners (M, 2) int64 xy of windows, half a window apart, that touch a box outside of their middle alone.
+
+    The middle is the inner half of each side, where a head snip has its head.
+    """
+    x, y = np.meshgrid(np.arange(0, width - size + 1, size // 2), np.arange(0, height - size + 1, size // 2))
+    corners = np.stack([x.ravel(), y.ravel()], 1)
+    quarter = size // 4
+    in_middle = touches(boxes, corners + quarter, size - 2 * quarter)
+    near: np.ndarray = corners[touches(boxes, corners, size) & ~in_middle]
+    return near
+
+
+def touches(boxes: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
+    """(M,) bool: whether the window at each corner, (M, 2), shares any area with one of the boxes."""
     corner = corners[:, None]
     apart: np.ndarray = (boxes[:, :2] >= corner + size) | (boxes[:, 2:] <= corner)
-    return corners[np.all(apart.any(axis=2), axis=1)]
+    met: np.ndarray = (~apart.any(axis=2)).max(axis=1, initial=False)
+    return met
 
 
 @dataclass(frozen=True)
@@ -91,6 +111,37 @@ def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.G
     return np.array([group in held for group in groups])
 
 
+def with_hard_negatives(
+    kept: Sequence[Window],
+    held: np.ndarray,
+    samples: Sequence[Sample],
+    stage: CNNStage,
+    image_size: int,
+    rng: np.random.Generator,
+) -> tuple[list[Window], np.ndarray]:
+    """The snips, and which are for validation, with a share of the backgrounds to train on taken from beside heads.
+
+    Where field photos are held out, none comes from these; they are fewer where there are not as many.
+    """
+    easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
+    groups = [sample.photo or sample.name for sample in samples]
+    unseen = {groups[w.photo] for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
+    near = [
+        Window(index, int(x), int(y), 0)
+        for index, sample in enumerate(samples)
+        if groups[index] not in unseen
+        for x, y in near_corners(
+            scaled_boxes(sample, image_size), *scaled_size(sample, image_size), stage.snip_size
+        )
+    ]
+    number = min(round(stage.hard_negatives * len(easy)), len(near))
+    gone = {easy[i] for i in rng.permutation(len(easy))[:number]}
+    mixed = [(w, bool(held[i])) for i, w in enumerate(kept) if i not in gone]
+    mixed += [(near[i], False) for i in rng.permutation(len(near))[:number]]
+    mixed.sort(key=lambda each: (each[0].photo, each[0].label, each[0].y, each[0].x))
+    return [w for w, _ in mixed], np.array([is_held for _, is_held in mixed], bool)
+
+
 def write_snips(
     samples: Sequence[Sample], folder: Path, stage: CNNStage, image_size: int, seed: int
 ) -> dict[str, int]:
@@ -106,6 +157,8 @@ def write_snips(
     found = windows(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
     held = hold_out(kept, samples, stage, rng)
+    if stage.hard_negatives:
+        kept, held = with_hard_negatives(kept, held, samples, stage, image_size, rng)
     if len({(w.label, val) for w, val in zip(kept, held.tolist(), strict=True)}) < 4:
         raise InputError(
             f"{len(samples)} photos give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "

@@ -13,7 +13,7 @@ from wheatear.train.dataset import FrozenPhoto
 from wheatear.train.faster_rcnn import RCNN_BETA, FasterRCNN, roi_targets
 from wheatear.train.losses import rcnn_losses
 from wheatear.train.order import epoch_seed
-from wheatear.train.recipe_stages import Stage, SteppedStage
+from wheatear.train.recipe_stages import CNNStage, Stage, SteppedStage
 from wheatear.train.roi import RoIHead, label_proposals
 
 
@@ -78,7 +78,9 @@ class SteppedModule(StageModule):
 class SnipClassification(SteppedModule):
     """Stage cnn: is there a head in this snip? Batches are ((B, 3, S, S) uint8, (B,) labels)."""
 
-    def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
+    stage: CNNStage
+
+    def __init__(self, model: FasterRCNN, stage: CNNStage, seed: int) -> None:
         assert model.snip_head is not None
         super().__init__(model, stage, seed, [model.backbone, model.snip_head])
 
@@ -89,6 +91,8 @@ class SnipClassification(SteppedModule):
         return F.cross_entropy(logits, labels), (logits.argmax(1) == labels).float().mean()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if self.stage.stretch > 1:
+            batch = stretched(batch[0], self.stage.stretch, self.generator), batch[1]
         loss, accuracy = self.losses(batch)
         self.log_means("train", {"cross_entropy": loss.detach(), "accuracy": accuracy}, len(batch[1]))
         return loss
@@ -96,6 +100,21 @@ class SnipClassification(SteppedModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         loss, accuracy = self.losses(batch)
         self.log_means("val", {"cross_entropy": loss, "accuracy": accuracy}, len(batch[1]))
+
+
+def stretched(snips: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """Snips (B, 3, S, S) uint8, each stretched about its middle along one axis and squeezed along the other.
+
+    Both by a factor from 1 to `most`, drawn so that either axis and each ratio are as likely. What is squeezed is
+    continued by its mirror image.
+    """
+    luck = torch.rand(len(snips), generator=generator, device=generator.device).to(snips.device)
+    factor = most ** (2 * luck - 1)
+    theta = torch.zeros(len(snips), 2, 3, device=snips.device)
+    theta[:, 0, 0], theta[:, 1, 1] = 1 / factor, factor
+    grid = F.affine_grid(theta, list(snips.shape), align_corners=False)
+    seen = F.grid_sample(snips.float(), grid, padding_mode="reflection", align_corners=False)
+    return seen.round().clamp(0, 255).byte()
 
 
 class RegionProposal(SteppedModule):

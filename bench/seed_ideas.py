@@ -1,0 +1,157 @@
+"""What each of the notes' four ideas for better results is worth: short trainings of their three stages, as one table.
+
+    python bench/seed_ideas.py DIR [--ideas bench/seed_ideas.toml] [--share 0.25] [--only NAME …]
+                               [--precision bf16-mixed] [--jobs 2] [--out runs/seed_ideas]
+
+The ideas: train longer; harder backgrounds, for the snips or for the regions; stretched and squeezed spikes; a better
+pooling of the regions than crop_and_resize. Each is a `wheatear train` of its own in OUT/NAME that differs from the
+base in some keys of the recipe; an idea for the R-CNN alone goes on from the base's first two stages. All train on the
+same share of the train photos, whole field photos from every session, and are judged on all of val: snips and sampled
+regions as their stages judge themselves, detections by the Kaggle metric and the count at the best thresholds.
+
+Finished runs are kept: the same command goes on where it was stopped. OUT/ideas.md is written anew after each run.
+"""
+
+import argparse
+import shutil
+import tomllib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from levers import BASE, Lever, describe, found_by, shortened, thinned, train
+from wheatear.average_precision import average_precision
+from wheatear.data.formats import IMAGES_CSV, read_dataset
+from wheatear.data.sample import Sample
+from wheatear.data.splits import split, write_images_csv
+from wheatear.evaluation import sweep
+from wheatear.files import whole
+from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
+from wheatear.train.export import load_run
+from wheatear.train.recipe import validated
+from wheatear.train.recipe_changes import changed
+
+CNN, RPN, RCNN = "cnn", "rpn", "rcnn"
+OF_THE_RCNN = ("roi.", "stages.2.")
+JUDGED = "judged.json"
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    idea: str
+    snip_accuracy: float
+    snip_cross_entropy: float
+    recall: float
+    region_cross_entropy: float
+    kaggle: float
+    ap50: float
+    count_mae: float
+    changes: str
+
+
+def is_of_the_rcnn(idea: Lever) -> bool:
+    """Whether an idea changes nothing before the R-CNN."""
+    return bool(idea.changes) and all(key.startswith(OF_THE_RCNN) for key in idea.changes)
+
+
+def begin_at_base(idea: Lever, recipe: Mapping[str, Any], out: Path) -> None:
+    """Make the folder of an idea for the R-CNN: the base's, but for its R-CNN, with the idea's recipe."""
+    folder = out / idea.name
+    if (folder / "recipe.json").exists():
+        return
+    shutil.copytree(
+        out / BASE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RCNN, JUDGED, "snips")
+    )
+    content = validated(changed(recipe, idea.changes | {"name": idea.name}), idea.name)
+    write_json(folder / "recipe.json", content.model_dump(mode="json"))
+
+
+def judged(folder: Path, val: Sequence[Sample]) -> dict[str, float]:
+    """The figures of a finished run's detections on val; kept in the run."""
+    kept = folder / JUDGED
+    if not kept.exists():
+        model = load_run(folder)
+        found = {sample.path.name: found_by(model, sample.path) for sample in val}
+        figures = sweep(val, found)
+        ap50, _ = average_precision([sample.boxes for sample in val], [found[s.path.name] for s in val])
+        best = {"kaggle": float(figures.kaggle.max()), "count_mae": float(figures.count_mae.min())}
+        write_json(kept, best | {"ap50": ap50 or 0.0})
+    return {name: float(value) for name, value in read_json(kept).items()}
+
+
+def row_of(idea: Lever, folder: Path, val: Sequence[Sample]) -> Row:
+    """A finished run's figures."""
+    cnn, rpn, rcnn = (read_json(folder / stage / METRICS) for stage in (CNN, RPN, RCNN))
+    figures = judged(folder, val)
+    return Row(
+        idea.name,
+        cnn["val_accuracy"],
+        cnn["val_cross_entropy"],
+        rpn["val_recall"],
+        rcnn["val_loss_classifier"],
+        figures["kaggle"],
+        figures["ap50"],
+        figures["count_mae"],
+        describe(idea),
+    )
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """The table, written whole or not at all."""
+    lines = [
+        "| idea | snips | cross-entropy | heads proposed | regions' cross-entropy | Kaggle | AP50 | count MAE "
+        "| changes |",
+        "|---" * 9 + "|",
+    ]
+    lines += [
+        f"| {r.idea} | {100 * r.snip_accuracy:.2f} % | {r.snip_cross_entropy:.3f} | {100 * r.recall:.1f} % "
+        f"| {r.region_cross_entropy:.3f} | {r.kaggle:.3f} | {r.ap50:.3f} | {r.count_mae:.2f} | `{r.changes}` |"
+        for r in rows
+    ]
+    with whole(path) as part:
+        part.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ideas", type=Path, default=Path(__file__).with_suffix(".toml"))
+    parser.add_argument("--share", type=float, default=0.25)
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/seed_ideas"))
+    given = parser.parse_args()
+    content = tomllib.loads(given.ideas.read_text("utf-8"))
+    recipe = shortened(content)
+    ideas = [Lever(BASE, {}, [])] + [Lever(name, keys, []) for name, keys in content["ideas"].items()]
+    ideas = [idea for idea in ideas if not given.only or idea.name in (BASE, *given.only)]
+    given.out.mkdir(parents=True, exist_ok=True)
+    samples = thinned(split(read_dataset(given.folder)), given.share)
+    write_images_csv(samples, given.out / IMAGES_CSV)
+    val = [sample for sample in samples if sample.split == "val"]
+
+    def trained(idea: Lever) -> bool:
+        if is_of_the_rcnn(idea):
+            based.result()
+            begin_at_base(idea, recipe, given.out)
+        return train(idea, recipe, given, RCNN)
+
+    with ThreadPoolExecutor(given.jobs) as pool:
+        based = pool.submit(train, ideas[0], recipe, given, RCNN)
+        # The base comes first, so that none of those that wait for it keeps it from a place.
+        runs = [based, *(pool.submit(trained, idea) for idea in ideas[1:])]
+        rows: list[Row] = []
+        for idea, run in zip(ideas, runs, strict=True):
+            if run.result() and (given.out / idea.name / RCNN / WEIGHTS).exists():
+                rows.append(row_of(idea, given.out / idea.name, val))
+                write_rows(rows, given.out / "ideas.md")
+    print((given.out / "ideas.md").read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    main()

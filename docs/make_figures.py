@@ -5,7 +5,7 @@
     python docs/make_figures.py --run runs/walk
 
 The photo is drawn with another seed than the training's, so the network has not seen it. The pictures of the joint
-detector are those of the shipped small; without --run they alone are drawn anew.
+detector are those of the shipped small; without --run they, and those that need no network, are drawn anew.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import wheatear.explain as steps
+from ideas import IDEAS
 from mistakes import MISTAKES
 from quoted import refresh
 from wheatear.data.formats import read_dataset
@@ -58,7 +59,7 @@ def make_figures(run: Path | None, out: Path, size: int) -> dict[str, str]:
         trained = TrainedRun(run)
         pictures += [(trained, *picture) for picture in run_pictures()]
     shipped = shipped_network(SHIPPED)
-    pictures += [(shipped, *picture) for picture in joint_pictures()]
+    pictures += [(shipped, *picture) for picture in (*joint_pictures(), *idea_pictures())]
     captions = {}
     with tempfile.TemporaryDirectory() as folder:
         draw_dataset(folder, 1, size, SEED)
@@ -84,6 +85,12 @@ def joint_pictures() -> Iterator[tuple[str, Draw]]:
     """Name and function of each picture of the shipped detector."""
     for step in JOINT_STEPS:
         yield JOINT + step, getattr(steps, step)
+
+
+def idea_pictures() -> Iterator[tuple[str, Draw]]:
+    """Name and function of each picture that shows the photo alone."""
+    for draw in IDEAS:
+        yield draw.__name__, draw
 
 
 if __name__ == "__main__":

@@ -81,6 +81,21 @@ def test_a_window_takes_the_box_along(seed):
         assert (picture.image[..., 0] > 200).sum() < 0.1 * 40 * 60 * 4
 
 
+def test_a_stretched_window_takes_the_box_along():
+    """A box of 40 × 60 px, by up to √2 wider and as much lower, or the other way round."""
+    ratios = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        picture = window(painted(), (192, 256), 1.0, recipe(stretch=2.0, keep_area=1.0), rng)
+        for box in picture.boxes:
+            assert np.abs(box - painted_box(picture.image)).max() <= 1
+            width, height = box[2:] - box[:2]
+            ratios.append(width / height)
+            assert width * height == pytest.approx(2400, rel=0.05)
+    assert 0.5 < min(ratios) / (40 / 60) < 0.6
+    assert 1.7 < max(ratios) / (40 / 60) <= 2.01
+
+
 def test_a_photo_smaller_than_the_window_is_set_on_grey():
     picture = window(painted(), (400, 400), 1.0, recipe(), np.random.default_rng(0))
     assert (picture.image == GREY).all(2).sum() == 400 * 400 - 160 * 200

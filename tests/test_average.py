@@ -13,7 +13,7 @@ from one_line import complaint_of
 from tiny_run import fake_run, tiny_recipe
 from wheatear.cli import app
 from wheatear.errors import InputError
-from wheatear.train.average import average
+from wheatear.train.average import BACKBONE, HEADS, average
 from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
 from wheatear.train.export import describe_run, load_run
 
@@ -81,10 +81,20 @@ def test_a_mean_that_was_not_finished_is_not_in_the_way(runs, tmp_path, monkeypa
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["mean"]
 
 
-def test_runs_that_began_apart_have_no_mean(runs, tmp_path):
+@pytest.mark.parametrize("parts", [("",), HEADS, BACKBONE])
+def test_runs_that_began_apart_have_no_mean(runs, tmp_path, parts):
+    """Of heads alone, as from ImageNet with another seed, or of backbones alone, as from others with the same seed."""
     for path in runs[1].glob(f"*/{WEIGHTS}"):
-        random = {k: torch.randn_like(v) if v.is_floating_point() else v for k, v in load_file(path).items()}
-        save_file(random, path)
+        its = load_file(path)
+        save_file(
+            {
+                name: torch.randn_like(tensor)
+                if name.startswith(parts) and tensor.is_floating_point()
+                else tensor
+                for name, tensor in its.items()
+            },
+            path,
+        )
     with pytest.raises(InputError, match=f"^{runs[1]}: did not begin where {runs[0]} began"):
         average(runs[:2], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()

@@ -190,6 +190,13 @@ def test_a_file_that_is_no_toml(tmp_path):
         ("lr = [[0, 2e-4]]", "lr = [[1, 2e-4]]", "stages.2.rcnn"),
         ("lr = [[0, 1e-3], [1, 5e-4]]", "lr = [[0, 1e-3], [9, 5e-4], [3, 1e-4]]", "stages.0.cnn"),
         ("\nl2 = 1e-4", "\nl2 = -1e-4", "stages.0.cnn.l2"),
+        ("lr = [[0, 1e-3], [1, 5e-4]]", "lr = [[0, 1e-3], [0, 5e-4]]", "stages.0.cnn"),
+        ('name = "tiny"', 'name = "../tiny"', "name"),
+        ('name = "tiny"', 'name = ""', "name"),
+        ("dropout = 0.2", "dropout = 1.0", "backbone.notes.dropout"),
+        ("batch_size_per_image = 32", "batch_size_per_image = 1", "roi"),
+        ("snip_size = 32", "snip_size = 32\nstretch = 0.5", "stages.0.cnn.stretch"),
+        ("snip_size = 32", "snip_size = 32\nhard_negatives = 1.5", "stages.0.cnn.hard_negatives"),
     ],
 )
 def test_a_key_that_is_wrong_is_named(tmp_path, old, new, key):

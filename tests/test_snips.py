@@ -19,7 +19,9 @@ from wheatear.train.snips import (
     head_corners,
     hold_out,
     hold_out_photos,
+    near_corners,
     windows,
+    with_hard_negatives,
 )
 
 SIZE = 32
@@ -213,3 +215,59 @@ def test_snips_for_which_the_disk_has_no_room(tmp_path, monkeypatch):
         cut([Window(0, 0, 0, 0), Window(0, 8, 8, 1)], [photo("one")], 64, SIZE, tmp_path / "snips.npy")
     assert raised.value.filename == str(tmp_path / "snips.npy")
     assert not any(tmp_path.iterdir())
+
+
+# hard negatives
+
+
+def slow_near(heads: np.ndarray, side: int, size: int) -> set[tuple[int, int]]:
+    """By counting pixels."""
+    shown = np.zeros((side, side), bool)
+    for x1, y1, x2, y2 in heads.astype(int):
+        shown[y1:y2, x1:x2] = True
+    quarter, found = size // 4, set()
+    for y in range(0, side - size + 1, size // 2):
+        for x in range(0, side - size + 1, size // 2):
+            window = shown[y : y + size, x : x + size]
+            if window.any() and not window[quarter:-quarter, quarter:-quarter].any():
+                found.add((x, y))
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 90), st.integers(0, 90), st.integers(1, 30), st.integers(1, 30)), max_size=6
+    )
+)
+def test_hard_negatives_have_heads_near_their_border_alone(heads):
+    corners = np.array([[x, y, min(x + w, 96), min(y + h, 96)] for x, y, w, h in heads], np.float32)
+    found = near_corners(corners.reshape(-1, 4), 96, 96, SIZE)
+    assert {tuple(corner) for corner in found.tolist()} == slow_near(corners.reshape(-1, 4), 96, SIZE)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_backgrounds_to_train_on_is_hard(share):
+    """Each photo has a head, and three windows beside it; the last field photo is for validation."""
+    samples = [photo(str(i), str(i // 2), 128, boxes([2, 60, 6, 66])) for i in range(10)]
+    kept = [Window(i % 10, i, 200, label) for i in range(25) for label in (0, 1)]
+    held = np.array([w.photo >= 8 for w in kept])
+    stage = STAGE.model_copy(update={"hard_negatives": share})
+    mixed, still_held = with_hard_negatives(kept, held, samples, stage, 1024, rng())
+    hard = [w for w in mixed if w.y != 200]
+    easy = sum(w.label == 0 and not is_held for w, is_held in zip(kept, held.tolist(), strict=True))
+    assert len(hard) == round(share * easy)
+    assert {w.label for w in hard} <= {0}
+    assert {w.photo for w in hard} <= set(range(8))  # no field photo is on both sides
+    assert Counter(w.label for w in mixed) == Counter(w.label for w in kept)
+    assert [w.photo for w in mixed] == sorted(w.photo for w in mixed)
+    before = {w for w, is_held in zip(kept, held.tolist(), strict=True) if is_held}
+    assert {w for w, is_held in zip(mixed, still_held.tolist(), strict=True) if is_held} == before
+
+
+def test_there_may_be_fewer_hard_negatives_than_asked_for():
+    samples = [photo("a"), photo("b", heads=boxes([0, 0, 4, 4]))]
+    kept = [Window(0, i, 200, 0) for i in range(9)]
+    stage = STAGE.model_copy(update={"hard_negatives": 1.0})
+    mixed, _ = with_hard_negatives(kept, np.zeros(9, bool), samples, stage, 1024, rng())
+    assert sum(w.photo == 1 for w in mixed) == len(near_corners(samples[1].boxes, 64, 64, SIZE)) == 1
+    assert len(mixed) == 9

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from wheatear.train.stages import (
     StageModule,
     covered,
     mean_losses,
+    stretched,
 )
 
 torch.set_num_threads(1)
@@ -259,3 +261,29 @@ def test_covered():
     assert covered(heads, proposals, 0.4).tolist() == [True, True, False]
     assert covered(heads, torch.zeros(0, 4)).tolist() == [False] * 3
     assert covered(torch.zeros(0, 4), proposals).shape == (0,)
+
+
+# stretched snips
+
+
+def test_snips_are_stretched_about_their_middle():
+    """A disc becomes an ellipse of the same area; what is stretched along one axis is squeezed along the other."""
+    y, x = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
+    disc = torch.where((x**2 + y**2 < 20**2), 200, 20).to(torch.uint8).expand(40, 3, 64, 64)
+    seen = stretched(disc, 1.4, torch.Generator().manual_seed(0))
+    assert seen.dtype == torch.uint8
+    assert seen.shape == disc.shape
+    widths, heights = ((seen[:, 0].amax(axis) > 110).sum(1) / 40 for axis in (1, 2))
+    assert (widths * heights).numpy() == pytest.approx(np.ones(40), abs=0.08)
+    assert widths.min() < 0.8
+    assert widths.max() > 1.25
+    assert (widths > 1 / 1.45).all()
+    assert (widths < 1.45).all()
+    assert stretched(disc, 1.4, torch.Generator().manual_seed(0)).equal(seen)
+
+
+def test_snips_that_are_hardly_stretched_stay_as_they_are():
+    snips = torch.randint(
+        0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    assert (stretched(snips, 1 + 1e-6, torch.Generator()).int() - snips.int()).abs().max() <= 1

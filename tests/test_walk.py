@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from make_figures import joint_pictures, make_figures, run_pictures
+from make_figures import idea_pictures, joint_pictures, make_figures, run_pictures
 from mistakes import iou_plus_one, linear_scores, lost_heads, missing_activation, plus_one, split_by_snip
 from quoted import ROOT, definition, quote, refresh
 from test_explain_result import outlines
@@ -44,7 +44,7 @@ def test_links_and_pictures_are_there(text: str):
 
 
 def test_every_picture_is_in_the_walk_once(text: str):
-    pictures = [name for name, _ in (*run_pictures(), *joint_pictures())]
+    pictures = [name for name, _ in (*run_pictures(), *joint_pictures(), *idea_pictures())]
     assert sorted(re.findall(r"<!-- figure: (\w+) -->", text)) == sorted(pictures)
 
 
@@ -78,7 +78,7 @@ def test_a_caption_takes_the_place_of_the_old():
 def test_all_pictures_at_a_small_size(run: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("make_figures.DPI", 20)
     captions = make_figures(run.folder, tmp_path, size=256)
-    names = [name for name, _ in (*run_pictures(), *joint_pictures())]
+    names = [name for name, _ in (*run_pictures(), *joint_pictures(), *idea_pictures())]
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(names)
     assert list(captions) == names
     assert all(re.search(r"\d", caption) for caption in captions.values())
@@ -86,7 +86,9 @@ def test_all_pictures_at_a_small_size(run: TrainedRun, tmp_path: Path, monkeypat
 
 def test_without_a_run_the_shipped_detector_alone_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("make_figures.DPI", 20)
-    assert list(make_figures(None, tmp_path, size=256)) == [name for name, _ in joint_pictures()]
+    assert list(make_figures(None, tmp_path, size=256)) == [
+        name for name, _ in (*joint_pictures(), *idea_pictures())
+    ]
 
 
 def test_one_too_many_pixels():

@@ -17,6 +17,9 @@ PRETRAINED_STRIDES = (4, 8, 16, 32)  # of every ImageNet backbone's maps
 SAMPLING_RATIO = 2  # Mask R-CNN's
 
 
+NAME = r"^[^/\\\s.][^/\\]*$"  # of the folder of its runs, too
+
+
 class AnyBackboneRecipe(Part):
     """What every backbone has: the mean and spread of RGB in 0..1, and where its weights come from (`published`)."""
 
@@ -30,7 +33,7 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
 
     name: Literal["notes"]
     channels: Annotated[list[Annotated[list[Count], Field(min_length=1)]], Field(min_length=1)]
-    dropout: Fraction
+    dropout: Annotated[float, Field(ge=0, lt=1)]
 
 
 class PretrainedBackboneRecipe(AnyBackboneRecipe):
@@ -90,6 +93,10 @@ class SamplingRecipe(Part):
     def _nothing_is_both(self) -> "SamplingRecipe":
         if self.bg_iou_thresh > self.fg_iou_thresh:
             raise ValueError("bg_iou_thresh must not be above fg_iou_thresh")
+        if self.batch_size_per_image * self.positive_fraction < 1:
+            raise ValueError(
+                "positive_fraction of batch_size_per_image is less than one box: no head is learned from"
+            )
         return self
 
 
@@ -168,7 +175,7 @@ class DetectionRecipe(Part):
 class Recipe(Part):
     """A detector and how it is trained."""
 
-    name: str
+    name: Annotated[str, Field(pattern=NAME)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     image_size: Annotated[int, Field(ge=32, multiple_of=32)]
     backbone: Annotated[BackboneRecipe, Field(discriminator="name")]

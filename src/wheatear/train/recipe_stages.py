@@ -31,7 +31,7 @@ class SteppedStage(Stage):
     @model_validator(mode="after")
     def _lr_starts_at_zero(self) -> "SteppedStage":
         starts = [start for start, _ in self.lr]
-        if starts[0] != 0 or starts != sorted(starts):
+        if starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("lr must begin at epoch 0 and go forward")
         return self
 

@@ -46,9 +46,9 @@ def harder_snips(run: Network, sample: Sample) -> Figure:
         show_row(axes[row * SHOWN : (row + 1) * SHOWN], name, snips, colour)
     return caption(
         figure,
-        f"Of this photo {len(found[0])} snips hold a head in their middle; stretched along one axis by up to {MOST} and "
-        f"squeezed along the other by as much, they stand for heads of other shapes. {len(found[1])} windows touch no "
-        f"head; {len(found[2])} touch some near their border, but none in their middle: the harder backgrounds.",
+        f"Of this photo {len(found[0])} snips hold a head in their middle; stretched along one axis by up to {MOST} "
+        f"and squeezed along the other by as much, they stand for heads of other shapes. {len(found[1])} windows touch "
+        f"no head; {len(found[2])} touch some near their border, but none in their middle: the harder backgrounds.",
     )
 
 

@@ -1,14 +1,15 @@
-"""What a few labelled photos of one's own field bring to a detector that has not seen it.
+"""How much a detector gains from a few labelled photos of a field that it was not trained on.
 
     python bench/adapt.py DIR --model base.onnx --sessions Arvalis_4 Usask_1 [--photos 5 20] [--recipe adapt]
                           [--labels CSV] [--precision bf16-mixed] [--out runs/adapt]
 
-MODEL must have learned without these sessions (`wheatear data split --hold-out`). Of each session's field photos one
-half, drawn with a seed, judges; of the tiles of the other half some are learned from, by `wheatear train --recipe
-RECIPE --weights MODEL` in OUT/SESSION-PHOTOS. Finished runs are kept: the same command goes on where it was stopped.
-Judged by torch, by DIR's own labels and those of --labels: the Kaggle metric and AP50 at one threshold, the count at
-another. Both are first the model's, which the runs keep, and then those that do best on the photos learned from, which
-can be had without training, too.
+MODEL must have been trained without these sessions (`wheatear data split --hold-out`). Half of each session's field
+photos, drawn with a seed, are used for evaluation; the model is fine-tuned on some tiles of the other half, with
+`wheatear train --recipe RECIPE --weights MODEL`, into OUT/SESSION-PHOTOS. Finished runs are kept: the same command
+continues where it was stopped. Detections are computed with torch and evaluated against DIR's own labels and those of
+--labels: the Kaggle metric and AP50 at one threshold, the count at another. These two thresholds are first the
+model's, which the runs keep, and then those that do best on the photos fine-tuned on. The latter can also be chosen
+without any training.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SEED = 1
 
 
 def halves(samples: Sequence[Sample], session: str) -> tuple[list[str], list[str]]:
-    """The names of a session's photos that judge, and those of the photos to learn from, in a random order."""
+    """Return the names of a session's photos to evaluate on, and of those to train on, in random order."""
     own = [sample for sample in samples if sample.session == session]
     fields = sorted({sample.photo for sample in own})
     if len(fields) < 2:
@@ -49,7 +50,7 @@ def halves(samples: Sequence[Sample], session: str) -> tuple[list[str], list[str
 def adapted(
     samples: Sequence[Sample], some: list[str], judges: list[str], run: Path, given: argparse.Namespace
 ) -> None:
-    """Train on some photos, in a process of its own, or find it done."""
+    """Train on some photos in a separate process, unless that is already done."""
     sides = dict.fromkeys(some, "train") | dict.fromkeys(judges, "val")
     images = run.with_suffix(".csv")
     write_images_csv([replace(sample, split=sides.get(sample.name, "test")) for sample in samples], images)
@@ -65,7 +66,7 @@ def rows(
     learned: Sequence[Sample],
     truths: Sequence[Sequence[Sample]],
 ) -> str:
-    """Two lines of the table: by each labelling, at the usual thresholds and those of the photos learned from."""
+    """Two rows of the table, with each labelling: at the usual thresholds, and at those of the training photos."""
     seen = {sample.path.name: find(sample.path) for sample in learned}
     found = {sample.path.name: find(sample.path) for sample in truths[0]}
     own = best_threshold([clean(sample) for sample in learned], seen)

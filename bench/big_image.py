@@ -1,9 +1,10 @@
-"""Peak memory and time of `wheatear count` over a GeoTIFF of 20,000 × 20,000 pixels, beside one of 5,000 × 5,000.
+"""Peak memory and time of `wheatear count` on a GeoTIFF of 20,000 × 20,000 pixels, compared with 5,000 × 5,000.
 
     python bench/big_image.py [--model small] [--side 20000] [--limit-mb 1500]
 
-The image is made here, from drawn fields, as a tiled JPEG GeoTIFF of 1 mm pixels in UTM. Counting runs as a process of
-its own with all that a user gets: boxes, picture, maps. The exit code is 1 above the limit. Needs the extra `geo`.
+The image is generated here from synthetic fields, as a tiled JPEG GeoTIFF with 1 mm pixels in UTM. Counting runs in a
+separate process and writes everything that a user gets: boxes, picture, maps. The exit code is 1 if the memory
+exceeds the limit. Needs the extra `geo`.
 """
 
 import argparse
@@ -19,12 +20,12 @@ from rasterio.windows import Window
 from memory import peak_of
 from wheatear.data.synth import draw_field
 
-BLOCK = 1024  # pixels of a drawn field
-FIELDS = 8  # different ones, laid in turn
+BLOCK = 1024  # side of a synthetic field, in pixels
+FIELDS = 8  # different fields, repeated in turn
 
 
 def make(path: Path, side: int) -> None:
-    """A GeoTIFF of side × side pixels, written block by block."""
+    """Write a GeoTIFF of side × side pixels, block by block."""
     fields = [draw_field(np.random.default_rng(i))[0].transpose(2, 0, 1) for i in range(FIELDS)]
     with rasterio.open(
         path, "w", driver="GTiff", width=side, height=side, count=3, dtype="uint8", crs="EPSG:32631",
@@ -38,7 +39,7 @@ def make(path: Path, side: int) -> None:
 
 
 def measure(image: Path, out: Path, model: str) -> tuple[float, float, int]:
-    """Seconds, peak memory in MB and heads of `wheatear count` over one image."""
+    """Return seconds, peak memory in MB and heads of `wheatear count` on one image."""
     seconds, megabytes = peak_of(["count", image, "--out", out, "--model", model])
     with (out / "counts.csv").open() as file:
         heads = int(next(csv.DictReader(file))["heads"])

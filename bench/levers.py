@@ -1,22 +1,22 @@
-"""What each lever is worth: short trainings that differ from a base in one thing, as one table.
+"""What each lever is worth: a table of short trainings that each differ from a base in one thing.
 
     python bench/levers.py DIR [--levers bench/levers.toml] [--share 0.4] [--images FILE] [--only NAME …]
                            [--precision bf16-mixed] [--backbones DIR] [--jobs 2] [--out runs/levers]
 
-Each lever is a `wheatear train` of its own in OUT/NAME, with the recipe OUT/NAME.toml and the log OUT/NAME.log; the
-base is the lever "base".
-One that changes [detection] alone is the base's own training, judged anew.
-All train on the same share of the train photos, whole field photos from every session, and are judged on all of val (or
-of FILE, say with sessions held out). Finished runs are kept: the same command goes on where it was stopped, and a lever
-added to the file is all that a second call trains. OUT/levers.md and OUT/levers.csv are written anew after each run.
-With --jobs several are trained at once, each on its share of the cores.
+Each lever is a separate `wheatear train` run in OUT/NAME, with the recipe OUT/NAME.toml and the log OUT/NAME.log. The
+base is the lever "base". A lever that changes only [detection] needs no training: the base's run is evaluated again.
+All levers train on the same share of the train photos (whole field photos, from every session) and are evaluated on
+all val photos (those of the split FILE if --images is given, for example with sessions held out). Finished runs are
+kept: the same command continues where it was stopped, and if you add a lever to the file, a second call trains only
+that one. OUT/levers.md and OUT/levers.csv are rewritten after each run. With --jobs several levers are trained at
+once, each on its share of the cores.
 
-A lever of the file that is there, with 0.4 of the 1,096 photos, sees 440 crops of 384² in each of 6 epochs, and val
-once at 512²: by the speed of its ResNet-18 about 6 minutes on two free cores with bfloat16, so 3 hours for them all.
-ImageNet's weights are downloaded, or taken from the files BACKBONE.pth of --backbones; those of Caffe, which the lever
-resnet50 asks for, cannot be downloaded. With a GPU raise --share and the epochs: what a lever gives in a short run it
-may not give in a long one, least of all an augmentation. Seconds are those of training and validation; GFLOPs (a
-multiplication and an addition are two) are those of one drawn 1024² photo.
+With the file provided and 0.4 of the 1,096 photos, a lever processes 440 crops of 384² in each of 6 epochs, and the
+val photos once at 512². At the speed of its ResNet-18 this takes about 6 minutes on two free cores with bfloat16, so
+3 hours for all of them. ImageNet weights are downloaded, or read from the files BACKBONE.pth in --backbones; Caffe's,
+which the lever resnet50 needs, cannot be downloaded. With a GPU, raise --share and the epochs: a lever, and above all
+an augmentation, may not gain in a long run what it gains in a short one. Seconds include training and validation.
+GFLOPs are those of one synthetic 1024² photo; a multiplication and an addition count as two.
 """
 
 import argparse
@@ -60,26 +60,26 @@ TRAIN = [*WHEATEAR, "train"]
 
 
 def run_command(command: Sequence[object]) -> None:
-    """A command in a process of its own, whose words go to stderr: stdout is for the table."""
+    """Run a command in a separate process, with its output on stderr: stdout is for the table."""
     subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
 
 
 @dataclass(frozen=True)
 class Lever:
-    """Changes of recipe keys, "rpn.channels" or "stages.0.lr", and further options of `wheatear train`."""
+    """Changes of recipe keys, such as "rpn.channels" or "stages.0.lr", and further options for `wheatear train`."""
 
     name: str
     changes: dict[str, Any]
     options: list[str]
 
     def is_base_otherwise_judged(self) -> bool:
-        """Whether it needs no training of its own."""
+        """Whether it needs no training of its own, only another evaluation of the base."""
         return bool(self.changes) and all(key.startswith("detection.") for key in self.changes)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; gain is that of kaggle over the base's."""
+    """A row of the table; gain is the difference of kaggle from the base's."""
 
     lever: str
     kaggle: float
@@ -92,7 +92,7 @@ class Row:
 
 
 def read_levers(file: Path, folder: Path) -> tuple[dict[str, Any], list[Lever]]:
-    """The base, shortened, as keys and values, and the levers, the base itself first."""
+    """Return the shortened base as keys and values, and the levers, with the base itself first."""
     content = tomllib.loads(file.read_text("utf-8"))
     base = shortened(content)
     levers = [Lever(BASE, {}, [])]
@@ -103,27 +103,27 @@ def read_levers(file: Path, folder: Path) -> tuple[dict[str, Any], list[Lever]]:
 
 
 def shortened(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe that a file names as its base, of it the first stages, with the values of its "short"."""
+    """Return the recipe that a file names as its base, with only its first stages and the values of "short"."""
     recipe = load_recipe(content["base"]).model_dump(mode="json")
     recipe["stages"] = recipe["stages"][: content.get("stages")]
     return changed(recipe, content.get("short", {}))
 
 
 def toml(value: object) -> str:
-    """A value as TOML writes it; keys without a value are left out."""
+    """Format a value as TOML; keys without a value are left out."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items() if v is not None) + "}"
     return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def write_recipe(recipe: Mapping[str, Any], file: Path) -> None:
-    """A recipe as TOML, whole or not at all."""
+    """Write a recipe as TOML, completely or not at all."""
     with whole(file) as part:
         part.write_text("".join(f"{k} = {toml(v)}\n" for k, v in recipe.items() if v is not None), "utf-8")
 
 
 def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
-    """The samples with a share of the train photos left in train, of every session alike, and the others in test."""
+    """Return the samples with only a share of the train photos of every session in train, and the others in test."""
     photos = sorted({(s.session_or_source, s.photo) for s in samples if s.split == "train"})
     kept = {photo for i, photo in enumerate(photos) if int((i + 1) * share) > int(i * share)}
     left_out = [s.split == "train" and (s.session_or_source, s.photo) not in kept for s in samples]
@@ -131,7 +131,7 @@ def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
 
 
 def is_kept(folder: Path, recipe: Recipe, out: Path, last: str = JOINT) -> bool:
-    """Whether a lever's folder has its last stage; InputError where it has that by another recipe or split."""
+    """Whether a lever's folder has its last stage. Raises InputError if it is from another recipe or split."""
     if not finished(folder, last):
         return False
     kept = validated(read_json(folder / "recipe.json"), folder)
@@ -141,10 +141,10 @@ def is_kept(folder: Path, recipe: Recipe, out: Path, last: str = JOINT) -> bool:
 
 
 def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, last: str = JOINT) -> bool:
-    """Train a lever in a process of its own, or find it trained; False, and a line that says so, where it fails.
+    """Train a lever in a separate process unless it is trained already. Return False, and print a line, if it fails.
 
-    last: the recipe's last stage. Raises InputError for a recipe that cannot be, and where OUT holds the lever
-    trained otherwise.
+    last: the recipe's last stage. Raises InputError if the recipe is invalid, or if OUT has the lever trained in
+    another way.
     """
     folder, file = given.out / lever.name, given.out / f"{lever.name}.toml"
     changes = changed(recipe, lever.changes | {"name": lever.name})
@@ -178,14 +178,14 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, la
 
 
 def judge_base(lever: Lever, given: argparse.Namespace) -> None:
-    """Make the folder of a lever that is trained as the base is: the base's, judged by the lever's recipe."""
+    """Create the folder of a lever with the base's training: a copy of that run, evaluated with the lever's recipe."""
     base, folder = given.out / BASE, given.out / lever.name
     recipe = validated(
         changed(read_json(base / "recipe.json"), lever.changes | {"name": lever.name}), lever.name
     )
     if is_kept(folder, recipe, given.out):
         return
-    # Figures come last, as they mark a finished stage.
+    # The metrics are written last, because they mark a finished stage.
     unlike = shutil.ignore_patterns(METRICS, CHECKPOINT, "tensorboard")
     shutil.copytree(base, folder, dirs_exist_ok=True, ignore=unlike)
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
@@ -198,12 +198,12 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
 
 
 def found_by(model: FasterRCNN, photo: Path) -> Detections:
-    """What a network finds in the photo of a file."""
+    """Return what a network finds in a photo file."""
     return found_by_torch(model, open_photo(photo))
 
 
 def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:
-    """A finished run's figures; the first of those before it is the base."""
+    """Return the figures of a finished run; the first of the rows before it is the base."""
     figures, model = read_json(folder / JOINT / METRICS), load_run(folder)
     image = to_tensor(draw_field(np.random.default_rng(0))[0])
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -221,13 +221,13 @@ def measured(lever: Lever, folder: Path, before: Sequence[Row]) -> Row:
 
 
 def describe(lever: Lever) -> str:
-    """What differs from the base, in the recipe and in the command."""
+    """Describe what differs from the base, in the recipe and in the command."""
     changes = [f"{key} = {toml(value)}" for key, value in lever.changes.items()]
     return ", ".join(changes + ([" ".join(lever.options)] if lever.options else []))
 
 
 def write_rows(rows: Sequence[Row], out: Path) -> None:
-    """OUT/levers.csv and OUT/levers.md."""
+    """Write OUT/levers.csv and OUT/levers.md."""
     header = [field.name for field in fields(Row)]
     write_table(out / "levers.csv", [header, *map(astuple, rows)])
     lines = [

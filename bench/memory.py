@@ -1,9 +1,10 @@
-"""Peak memory of `wheatear count` over 10 photos and over 1,000, with every output that it has.
+"""Peak memory of `wheatear count` on 10 photos and on 1,000, with all of its outputs.
 
     python bench/memory.py [--model small] [--few 10] [--many 1000] [--side 256] [--limit 1.2]
 
-A few drawn photos are there under many names (hard links). Counting runs as a process of its own and writes tables,
-pictures, all formats and the page. The exit code is 1 where the many take more than `limit` times what the few take.
+A few synthetic photos are repeated under many names (hard links). Counting runs in a separate process and writes
+tables, pictures, all formats and the page. The exit code is 1 if the many photos take more than `limit` times the
+memory of the few.
 """
 
 import argparse
@@ -26,7 +27,7 @@ DRAWN = 8  # different photos
 
 
 def peak_of(arguments: Sequence[object]) -> tuple[float, float]:
-    """Seconds and peak memory in MB of `wheatear ARGUMENTS` as a process of its own, which must end well."""
+    """Return seconds and peak memory in MB of `wheatear ARGUMENTS` in a separate process, which must succeed."""
     command = [sys.executable, "-c", "from wheatear.cli import app; app()", *map(str, arguments)]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -37,7 +38,7 @@ def peak_of(arguments: Sequence[object]) -> tuple[float, float]:
 
 
 def draw_photos(folder: Path, number: int, side: int) -> None:
-    """So many photos, of which DRAWN differ."""
+    """Write `number` photos, of which DRAWN are different."""
     folder.mkdir()
     for i in range(number):
         if i < DRAWN:

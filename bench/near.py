@@ -1,14 +1,16 @@
-"""Photos of a few heads from near by: parts of photos, enlarged as if a camera had been held closer.
+"""Close-up photos of a few heads: parts of photos, enlarged as if the camera had been held closer.
 
     python bench/near.py DIR [--split val] [--model small] [--parts 60] [--seed 0]
 
-Of each photo, in an order drawn by the seed, a square of 256, 384 or 512 pixels is drawn and, where it shows 1 to 10
-heads (half of a box or more), enlarged to 2048 or 4096 pixels by turns; until there are so many. A photo without heads
-is enlarged as a whole, to twice its size. The heads are counted at the card's threshold, in three ways:
+The photos are taken in an order drawn with the seed. A square of 256, 384 or 512 pixels is drawn from each. If it
+shows 1 to 10 heads (half of a box or more), it is enlarged to 2048 or 4096 pixels, alternately, until there are
+--parts of them. Photos without heads are enlarged as a whole, to twice their size. The heads are counted at the
+card's threshold, in three ways:
   as it is  the photo as given
   told      with `--head-px`: the median of the boxes, in pixels of the enlarged photo
-  auto      with `--head-px auto`, as `wheatear count` does by itself with photos of this size
-"measured" is how many photos auto measured, "an octave off" how many of these by half or by twice.
+  auto      with `--head-px auto`, as `wheatear count` does by default with photos of this size
+"measured" is the number of photos that auto measured, "an octave off" the number of these where it was wrong by a
+factor of two or more.
 """
 
 import argparse
@@ -35,7 +37,7 @@ GROUPS = {"no heads": range(1), "1 to 3 heads": range(1, 4), "4 to 10 heads": ra
 
 @dataclass(frozen=True)
 class Near:
-    """image (S, S, 3) uint8; heads that it shows, and their median size in its pixels, 0 where there are none."""
+    """image (S, S, 3) uint8; the number of heads in it, and their median size in its pixels, 0 if there are none."""
 
     image: np.ndarray
     heads: int
@@ -44,7 +46,7 @@ class Near:
 
 @dataclass(frozen=True)
 class Counted:
-    """Heads that a photo shows, and that are counted in it by each way; its size as told, and as auto measured it."""
+    """Heads in a photo, and as counted in each way; px: the head size given as `told`; measured: that found by auto."""
 
     heads: int
     as_it_is: int
@@ -55,7 +57,7 @@ class Counted:
 
 
 def parts(samples: Sequence[Sample], number: int, seed: int) -> Iterator[Near]:
-    """So many parts with heads, and before them the photos that have none."""
+    """Yield the photos that have no heads, then `number` parts with heads."""
     draw = np.random.default_rng(seed)
     for sample in samples:
         if not len(sample.boxes):
@@ -86,7 +88,7 @@ def counted(detector: Detector, photo: Near) -> Counted:
 
 
 def row(name: str, group: Sequence[Counted]) -> str:
-    """A line of the table."""
+    """A row of the table."""
     maes = [np.mean([abs(getattr(c, way) - c.heads) for c in group]) for way in ("as_it_is", "told", "auto")]
     sizes = [(c.px, c.measured) for c in group if c.measured]
     off = sum(abs(log2(measured / px)) >= 1 for px, measured in sizes if px)

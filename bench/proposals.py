@@ -1,10 +1,11 @@
-"""How many of the heads the region proposals cover: recall against the number of proposals of a photo.
+"""How many heads the region proposals cover: recall against the number of proposals per photo.
 
     python bench/proposals.py DIR --run RUN [--split val] [--images FILE]
 
-RUN is a finished run, joint or of the three stages. The RPN gives its 1,000 best regions a photo, whatever the recipe
-keeps; a head is covered by the first n where one of them overlaps it by the IoU asked for. What is not covered is lost
-to the RoI head, unless it moves a region that overlaps less. Boxes are cleaned as for training. About 1 s a photo.
+RUN is a finished run, joint or in three stages. The RPN gives its 1,000 best regions per photo, however many the
+recipe keeps. A head is covered by the first n if one of them has at least the given IoU with it. The RoI head misses
+heads that are not covered, unless it moves a region that overlaps less onto them. Boxes are cleaned as for training.
+About 1 s per photo.
 """
 
 import argparse
@@ -29,11 +30,11 @@ from wheatear.train.rescale import rescale, scaled_side, to_photo
 
 NUMBERS = (10, 20, 50, 100, 150, 200, 300, 500, 700, 1000)
 IOUS = (0.5, 0.7)
-PRE_NMS = 4000  # of each level, so that the NMS leaves enough
+PRE_NMS = 4000  # per level, so that the NMS leaves enough
 
 
 def widened(model: FasterRCNN) -> FasterRCNN:
-    """The model, its RPN giving as many proposals as are looked at."""
+    """Return the model, with its RPN set to give as many proposals as are evaluated."""
     settings = model.rpn.proposal_settings
     model.rpn.proposal_settings = replace(settings, pre_nms_top_n=PRE_NMS, post_nms_top_n=max(NUMBERS))
     return model
@@ -41,7 +42,7 @@ def widened(model: FasterRCNN) -> FasterRCNN:
 
 @torch.inference_mode()
 def proposals(model: FasterRCNN, sample: Sample) -> np.ndarray:
-    """(R, 4) xyxy pixels of the photo, the likeliest first."""
+    """Return (R, 4) xyxy pixels of the photo, the highest scores first."""
     image, scale = to_tensor(open_photo(sample.path)), model.recipe.image_size
     height, width = image.shape[2:]
     size = scaled_side(height, scale), scaled_side(width, scale)
@@ -50,13 +51,13 @@ def proposals(model: FasterRCNN, sample: Sample) -> np.ndarray:
 
 
 def first_covering(regions: np.ndarray, heads: np.ndarray, least: float) -> np.ndarray:
-    """For each of (G, 4) heads, the place of the first of (R, 4) regions that overlaps it so much, R if none: (G,)."""
+    """For each of (G, 4) heads, the index of the first of (R, 4) regions with at least this IoU, or R: (G,)."""
     covered = np.concatenate([iou(regions, heads) >= least, np.ones((1, len(heads)), bool)])
     return covered.argmax(0)
 
 
 def recall(model: FasterRCNN, samples: Sequence[Sample]) -> tuple[np.ndarray, float]:
-    """The share of heads that the first n regions cover, (IOUS, NUMBERS), and the mean number of regions a photo."""
+    """Return the share of heads covered by the first n regions, (IOUS, NUMBERS), and the mean regions per photo."""
     places: list[list[np.ndarray]] = [[] for _ in IOUS]
     given = []
     for sample in track(samples, "proposals", transient=True):

@@ -1,20 +1,21 @@
-"""What a detector gains on a field that it has never seen by labels of its own making, without anybody's.
+"""What a detector gains on a field that it was not trained on from pseudo-labels, its own output used as labels.
 
     python bench/pseudo.py DIR --models runs/unseen [--groups bench/unseen.toml] [--only NAME …] [--recipe adapt]
                            [--ways alone more none] [--photos 1100] [--labels CSV] [--precision bf16-mixed]
                            [--int8] [--out runs/pseudo]
 
-MODELS is the folder of `bench/unseen.py`: for each group of sessions a detector that has learned without them. What it
-finds in two views (`--tta mix`), at its threshold for counts, is taken for the labels of the group's photos, as
-`wheatear data pseudo --min-score` does; then it goes on by `wheatear train --recipe RECIPE --weights MODEL` to learn
-about PHOTOS photos, in OUT/GROUP-WAY, from:
+MODELS is the folder of `bench/unseen.py`: for each group of sessions, it has a detector that was trained without them.
+What this finds in two views (`--tta mix`), at its threshold for counts, is used as labels for the group's photos, as
+`wheatear data pseudo --min-score` does. It is then fine-tuned with `wheatear train --recipe RECIPE --weights MODEL` in
+OUT/GROUP-WAY, for as many epochs as make about PHOTOS training photos in total, on:
 
-    alone   the group's photos alone
+    alone   the group's photos only
     more    these and the train photos that it knows (`--more`)
-    none    the train photos that it knows: what learning on gives without the group's
+    none    the train photos that it knows: the effect of further training without the group's photos
 
-The figures are transductive: the group's photos judge, by true labels that no training has seen. Thresholds are chosen
-as in unseen.py, on known photos. Finished runs are kept. With --int8 detectors compute in 8 bits, MODELS' too.
+The figures are transductive: the evaluation uses the same photos of the group, but with true labels that no training
+was given. Thresholds are chosen on known photos, as in unseen.py. Finished runs are kept. With --int8 all detectors
+compute in 8 bits, those in MODELS too.
 """
 
 import argparse
@@ -38,7 +39,7 @@ WAYS = ("alone", "more", "none")
 
 
 def labelled(before: Judged) -> list[Sample]:
-    """The group's photos with what was found in them, at the threshold for counts, for their labels."""
+    """Return the group's photos with what was found in them, at the threshold for counts, as labels."""
     photos = []
     for sample in before.unseen[0]:
         found = before.found[sample.path.name].above(before.at.count)
@@ -47,7 +48,7 @@ def labelled(before: Judged) -> list[Sample]:
 
 
 def learned(way: str, samples: Sequence[Sample], own: Sequence[Sample]) -> list[Sample]:
-    """All samples, the group's with labels of its detector's making, those that the way learns from in train."""
+    """Return all samples, the group's with pseudo-labels; those that this way trains on are in train."""
     made = {sample.name: sample for sample in own}
     sides = {"alone": ("train", "test"), "more": ("train", "train"), "none": ("test", "train")}
     groups, known = sides[way]
@@ -61,7 +62,7 @@ def learned(way: str, samples: Sequence[Sample], own: Sequence[Sample]) -> list[
 
 
 def data_set(photos: Sequence[Sample], folder: Path) -> None:
-    """A data set of its own, whose photos lie where they are: what is not in its csv has no heads."""
+    """Write a separate data set that links to the photos; a photo that is not in its csv has no heads."""
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / PHOTOS
     if not link.is_symlink():
@@ -71,7 +72,7 @@ def data_set(photos: Sequence[Sample], folder: Path) -> None:
 
 
 def train(name: str, model: Path, photos: Sequence[Sample], given: argparse.Namespace) -> Path:
-    """Go on from a detector, in a process of its own, or find it done; the file that it is exported to."""
+    """Fine-tune a detector in a separate process unless that is done already; return the exported file."""
     folder, file, run = (given.out / f"{name}{end}" for end in ("-photos", ".toml", ""))
     data_set(photos, folder)
     epochs = max(1, round(given.photos / sum(sample.split == "train" for sample in photos)))

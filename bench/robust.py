@@ -1,11 +1,11 @@
-"""Photos of other cameras, in other light and from another side: val photos changed in one way each.
+"""Photos from other cameras, in other light and from another side: val photos, changed in one way at a time.
 
     python bench/robust.py DIR [--split val] [--labels CSV] [--model small] [--tta VIEWS] [--every 1]
 
-Each change is one that happens and that no option undoes: a shaking hand, dusk, a phone that compresses. Lengths are
-in pixels of the photo, noise in levels of 0..255, drawn with a seed; boxes turn with their photo. The Kaggle metric and
-the count MAE are those at the card's two thresholds; "counted" is the number of heads, of that in the photos as they
-are.
+Each change is one that happens in practice and that no option corrects: a shaking hand, dusk, a phone that compresses.
+Lengths are in pixels of the photo, noise in levels of 0..255, drawn with a seed. Boxes are rotated with their photo.
+The Kaggle metric and the count MAE are given at the card's two thresholds. "counted" is the number of heads found,
+divided by the number found in the unchanged photos.
 """
 
 import argparse
@@ -30,22 +30,22 @@ SEED = 0
 
 
 def as_in_training(change: Callable[..., np.ndarray], *values: float) -> Change:
-    """A change that training makes, too (`wheatear.train.augment`), by these values."""
+    """A change that is also used in training (`wheatear.train.augment`), with these values."""
     return lambda photo: Image.fromarray(change(np.asarray(photo), *values))
 
 
 def noisy(deviation: float) -> Change:
-    """Noise of a normal distribution, its own in each channel and pixel."""
+    """Gaussian noise, independent in each channel and pixel."""
     return lambda photo: Image.fromarray(add_noise(np.asarray(photo), deviation, np.random.default_rng(SEED)))
 
 
 def times(red: float, green: float, blue: float) -> Change:
-    """Each channel times a factor; what would be above white is white."""
+    """Each channel multiplied by a factor, clipped at white."""
     return lambda photo: _image(np.asarray(photo) * np.array([red, green, blue]))
 
 
 def shaded(factor: float) -> Change:
-    """The left half darker by a factor, as in the shadow of whoever takes the photo."""
+    """The left half darkened by a factor, as by the shadow of the photographer."""
 
     def change(photo: Image.Image) -> Image.Image:
         levels = np.array(photo, np.float64)
@@ -61,7 +61,7 @@ CHANGES: dict[str, Change] = {
     "JPEG of quality 10": as_in_training(compress, 10),
     "out of focus by 1.5": as_in_training(blur, 1.5),
     "out of focus by 3": as_in_training(blur, 3),
-    "shaken by 6": as_in_training(shake, 6, 0.0),  # along its width; boxes stay, in the middle of the way
+    "shaken by 6": as_in_training(shake, 6, 0.0),  # horizontally; boxes stay, at the middle of the motion
     "shaken by 14": as_in_training(shake, 14, 0.0),
     "sharpened twice": lambda photo: ImageEnhance.Sharpness(photo).enhance(3),
     "noise of 10": noisy(10),
@@ -83,7 +83,7 @@ def _image(levels: np.ndarray) -> Image.Image:
 
 
 def measure(detector: Detector, samples: list[Sample], name: str) -> tuple[Metrics, Metrics]:
-    """The photos with one of CHANGES or TURNS, judged at the threshold for boxes, and at the one for counts."""
+    """Evaluate photos with one of CHANGES or TURNS, at the threshold for boxes and at the one for counts."""
     found, truth, card = dict[str, Detections](), list[Sample](), detector.card
     for sample in track(samples, name, transient=True):
         photo = Picture(open_photo(sample.path), sample.boxes)

@@ -1,12 +1,12 @@
-"""Photos whose heads are far from the trained size: val photos at half and at twice their pixels, then rescaled.
+"""Photos whose heads are far from the trained size: val photos resized to half and to twice their size.
 
     python bench/scales.py DIR [--split val] [--model small] [--every 4] [--factors 0.5 2]
 
-Each photo and its boxes are resized by a factor, and the heads are found in three ways:
+Each photo and its boxes are resized by a factor, and the heads are detected in three ways:
   as it is  the photo as given
-  told      with `--head-px`: the trained size times the factor, as someone would say who has measured a few heads
-  auto      with `--head-px auto`: the size that the detector itself estimates of each photo
-The Kaggle metric and the count MAE are those at the card's two thresholds. --every takes one photo in so many.
+  told      with `--head-px`: the trained size times the factor, as a user would give it after measuring a few heads
+  auto      with `--head-px auto`: the size that the detector itself estimates for each photo
+The Kaggle metric and the count MAE are given at the card's two thresholds. `--every 4` uses every fourth photo.
 """
 
 import argparse
@@ -30,20 +30,20 @@ WAYS = ("as it is", "told", "auto")
 
 
 def resized(photo: np.ndarray, factor: float) -> np.ndarray:
-    """(H, W, 3) uint8 at a factor of its size."""
+    """Return a photo, (H, W, 3) uint8, resized by a factor."""
     height, width = (round(side * factor) for side in photo.shape[:2])
     return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def head_size(detector: Detector, way: str, factor: float) -> Callable[[np.ndarray], float | None]:
-    """The head_px that a photo is run with."""
+    """Return a function that gives the head_px to use for a photo."""
     if way == "auto":
         return lambda photo: detector.measure_heads(InMemory(photo)).to_resize
     return lambda _: detector.card.head_px * factor if way == "told" else None
 
 
 def measure(detector: Detector, samples: list[Sample], way: str, factor: float) -> tuple[float, float]:
-    """The Kaggle metric and the count MAE."""
+    """Return the Kaggle metric and the count MAE."""
     size, found = head_size(detector, way, factor), dict[str, Detections]()
     truth = [replace(s, boxes=s.boxes * np.float32(factor)) for s in samples]
     for sample in track(samples, f"{factor:g} {way}", transient=True):

@@ -1,14 +1,14 @@
-"""Heads at seams: labelled tiles stitched back into their field photos, then counted whole and in tiles.
+"""Heads at seams: labelled tiles stitched back into their field photos, then counted as a whole and in tiles.
 
     python bench/seams.py DIR [--split val] [--model small] [--threshold 0.5] [--out seams.csv]
 
-Tiles of one field photo are laid side by side where their edges meet (wheatear.data.photos.find_seams); a place in the
-rectangle without a tile stays black. Four counts of each stitched photo:
-  whole     one run of the detector over it: what there is to reproduce
-  tiled     `wheatear count`'s way: overlapping windows, each head once
-  unmerged  the same windows added up: a head in an overlap counts twice or more
-  apart     the original tiles added up: a head on a seam is two halves, each of which counts or is lost
-The number of proposals of a run grows with its area, so that "whole" has as many for each head as its windows have.
+Tiles of one field photo are placed side by side where their edges match (wheatear.data.photos.find_seams). Places in
+the rectangle that have no tile stay black. There are four counts of each stitched photo:
+  whole     one run of the detector over the photo: the reference
+  tiled     as `wheatear count` does it: overlapping windows, each head once
+  unmerged  the sum over the same windows: a head in an overlap counts twice or more
+  apart     the sum over the original tiles: a head on a seam is in two halves, each of which is counted or lost
+The number of proposals of a run grows with its area, so "whole" has as many per head as the windows have.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from wheatear.data.splits import photos_of
 from wheatear.images import open_photo
 from wheatear.tiles import tiles
 
-Places = dict[int, tuple[int, int]]  # row and column of each tile, by its place among the samples
+Places = dict[int, tuple[int, int]]  # row and column of each tile, by its index in the samples
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Counts:
 
 
 def placed(seams: Sequence[Seam], number: int) -> list[Places]:
-    """The tiles that seams join, in rows and columns from 0; the best seams first, those that contradict them never."""
+    """Arrange the tiles that seams join, in rows and columns from 0. Better seams win over any that contradict them."""
     group: list[Places] = [{tile: (0, 0)} for tile in range(number)]
     for seam in sorted(seams, reverse=True):
         one, other = group[seam.first], group[seam.second]
@@ -64,7 +64,7 @@ def _from_zero(places: Places) -> Places:
 
 
 def stitch(samples: Sequence[Sample], places: Places) -> np.ndarray:
-    """One photo (rows × H, columns × W, 3) of tiles that are all H × W."""
+    """Return one photo (rows × H, columns × W, 3) made of tiles that are all H × W."""
     images = {tile: open_photo(samples[tile].path) for tile in places}
     height, width = next(iter(images.values())).shape[:2]
     rows, columns = np.array(list(places.values())).max(0) + 1
@@ -88,7 +88,7 @@ def count(detector: Detector, samples: Sequence[Sample], places: Places, thresho
 
 
 def stitched_photos(samples: Sequence[Sample]) -> list[tuple[list[Sample], Places]]:
-    """Each field photo's tiles, with the places of those that fit together."""
+    """Return the tiles of each field photo, with the places of those that fit together."""
     groups: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         groups[sample.photo].append(sample)

@@ -1,12 +1,12 @@
-"""A second labelling of a data set's photos, from another data set that calls the same photos otherwise.
+"""A second labelling of a data set's photos, from another data set with the same photos under other names.
 
     python bench/second_labels.py DIR OTHER --out second.csv
 
-GWHD 2021 has photos of Kaggle's Global Wheat Detection again, with revised boxes and under new names. A photo of OTHER
-is one of DIR where each is the other's nearest by a picture of 16 × 16 grey cells, and these correlate by 0.98 or more,
-as two savings of a photo do (of 1,260 different photos of the Kaggle data no two do by more than 0.90). --out has
-OTHER's boxes under DIR's names, in Kaggle's columns, for `wheatear train DIR --labels second.csv --both`. Photos that
-OTHER has in another size are left out.
+GWHD 2021 contains photos of Kaggle's Global Wheat Detection with revised boxes and new names. Photos are compared as
+thumbnails of 16 × 16 grey cells. A photo of OTHER and one of DIR are the same if each is the other's nearest
+neighbour and their correlation is 0.98 or more, as for two saved copies of a photo (no two of 1,260 different photos
+of the Kaggle data have more than 0.90). --out receives OTHER's boxes under DIR's names, in Kaggle's columns, for
+`wheatear train DIR --labels second.csv --both`. Photos that have another size in OTHER are left out.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SAME = 0.98
 
 
 def looks(sample: Sample) -> np.ndarray:
-    """What a photo looks like from afar: (CELLS²,) float32 of mean 0 and length 1; zeros where it is of one grey."""
+    """Return a thumbnail as (CELLS²,) float32 of mean 0 and length 1, or zeros if it is all one grey."""
     grey = Image.fromarray(open_photo(sample.path)).convert("L").resize((CELLS, CELLS), Image.Resampling.BOX)
     cells = np.asarray(grey, np.float32).ravel()
     cells = cells - cells.mean()
@@ -40,14 +40,14 @@ def looks(sample: Sample) -> np.ndarray:
 
 
 def pairs(one: np.ndarray, other: np.ndarray) -> list[tuple[int, int]]:
-    """The places of the rows of both, (N, CELLS²) and (M, CELLS²), that are each other's nearest and alike enough."""
+    """Return indices into (N, CELLS²) and (M, CELLS²) of rows that are each other's nearest and similar enough."""
     likeness = one @ other.T
     nearest, back = likeness.argmax(1), likeness.argmax(0)
     return [(i, int(j)) for i, j in enumerate(nearest) if back[j] == i and likeness[i, j] >= SAME]
 
 
 def second_labels(samples: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
-    """The samples that are photos of `others`, too, with their boxes."""
+    """Return the samples whose photos are also in `others`, with the boxes from there."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         one, other = (np.stack(list(threads.map(looks, some))) for some in (samples, others))
     return [

@@ -1,15 +1,16 @@
-"""What each of the notes' four ideas for better results is worth: short trainings of their three stages, as one table.
+"""What each of the notes' four ideas for better results is worth: a table of short trainings of their three stages.
 
     python bench/seed_ideas.py DIR [--ideas bench/seed_ideas.toml] [--share 0.25] [--only NAME …]
                                [--precision bf16-mixed] [--jobs 2] [--out runs/seed_ideas]
 
-The ideas: train longer; harder backgrounds, for the snips or for the regions; stretched and squeezed spikes; a better
-pooling of the regions than crop_and_resize. Each is a `wheatear train` of its own in OUT/NAME that differs from the
-base in some keys of the recipe; an idea for the R-CNN alone goes on from the base's first two stages. All train on the
-same share of the train photos, whole field photos from every session, and are judged on all of val: snips and sampled
-regions as their stages judge themselves, detections by the Kaggle metric and the count at the best thresholds.
+The ideas are to train longer, to use harder backgrounds (for the snips or for the regions), to stretch and squeeze the
+spikes, and to pool the regions better than crop_and_resize does. Each is a separate `wheatear train` run in OUT/NAME
+that differs from the base in some keys of the recipe. An idea that concerns only the R-CNN starts from the base's
+first two stages. All train on the same share of the train photos (whole field photos, from every session). Snips and
+sampled regions are evaluated as their stages do it themselves. Detections are evaluated on all val photos: the Kaggle
+metric and the count, each at its best threshold.
 
-Finished runs are kept: the same command goes on where it was stopped. OUT/ideas.md is written anew after each run.
+Finished runs are kept: the same command continues where it was stopped. OUT/ideas.md is rewritten after each run.
 """
 
 import argparse
@@ -38,7 +39,7 @@ JUDGED = "judged.json"
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     idea: str
     snip_accuracy: float
@@ -52,12 +53,12 @@ class Row(NamedTuple):
 
 
 def is_of_the_rcnn(idea: Lever) -> bool:
-    """Whether an idea changes nothing before the R-CNN."""
+    """Whether an idea changes only the R-CNN."""
     return bool(idea.changes) and all(key.startswith(OF_THE_RCNN) for key in idea.changes)
 
 
 def begin_at_base(idea: Lever, recipe: Mapping[str, Any], out: Path) -> None:
-    """Make the folder of an idea for the R-CNN: the base's, but for its R-CNN, with the idea's recipe."""
+    """Create the folder of an idea for the R-CNN: a copy of the base's without its R-CNN, with the idea's recipe."""
     folder = out / idea.name
     if (folder / "recipe.json").exists():
         return
@@ -69,7 +70,7 @@ def begin_at_base(idea: Lever, recipe: Mapping[str, Any], out: Path) -> None:
 
 
 def judged(folder: Path, val: Sequence[Sample]) -> dict[str, float]:
-    """The figures of a finished run's detections on val; kept in the run."""
+    """Return the figures of a finished run's detections on val; they are stored in the run."""
     kept = folder / JUDGED
     if not kept.exists():
         model = load_run(folder)
@@ -82,7 +83,7 @@ def judged(folder: Path, val: Sequence[Sample]) -> dict[str, float]:
 
 
 def row_of(idea: Lever, folder: Path, val: Sequence[Sample]) -> Row:
-    """A finished run's figures."""
+    """Return the figures of a finished run."""
     cnn, rpn, rcnn = (read_json(folder / stage / METRICS) for stage in (CNN, RPN, RCNN))
     figures = judged(folder, val)
     return Row(
@@ -99,7 +100,7 @@ def row_of(idea: Lever, folder: Path, val: Sequence[Sample]) -> Row:
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """The table, written whole or not at all."""
+    """Write the table, completely or not at all."""
     lines = [
         "| idea | snips | cross-entropy | heads proposed | regions' cross-entropy | Kaggle | AP50 | count MAE "
         "| changes |",
@@ -143,7 +144,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(given.jobs) as pool:
         based = pool.submit(train, ideas[0], recipe, given, RCNN)
-        # The base comes first, so that none of those that wait for it keeps it from a place.
+        # The base is submitted first, so that the ideas that wait for it cannot occupy all the workers.
         runs = [based, *(pool.submit(trained, idea) for idea in ideas[1:])]
         rows: list[Row] = []
         for idea, run in zip(ideas, runs, strict=True):

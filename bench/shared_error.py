@@ -1,16 +1,18 @@
-"""How much of their error in the edges of boxes detectors share, and what they are worth together.
+"""How much of their error in box edges detectors have in common, and what they are worth when fused.
 
     python bench/shared_error.py DIR --models small medium found.csv … [--tta NAME] [--labels CSV] [--split val]
                                  [--images FILE]
 
-Models are shipped detectors, files of others, or detections of the photos, `wheatear evaluate`'s detections.csv or
-bench/yolo.py's. Each has the score threshold with the best Kaggle metric. Of the heads that all find (IoU 0.5), the
-four edges' distances from the label, in parts of the head's side (the root of its area). What two networks that were
-trained apart have in common is either noise of the labels, which no network will ever foresee, or what both failed to
-learn; only the rest is left to average away, by views or by more networks. A second table has the mean distances of
-each session, of all models together: where a session's labels lie beside their heads, all models are off to the same
-side. The third says what averaging gives: the figures of each model and of each two or more, fused as views are, at
-their best thresholds by DIR's labels, and at those by the labels of --labels.
+Models are names of shipped detectors, model files, or CSVs of detections in the photos (detections.csv of `wheatear
+evaluate`, or those of bench/yolo.py). Each uses the score threshold with the best Kaggle metric.
+
+The first table is for the heads that all models find (IoU 0.5). It has the distances of the four edges from the label,
+as a fraction of the head's side (the root of its area). The error that two separately trained networks have in common
+is either label noise, which no network can predict, or something that both failed to learn. Only the rest can be
+averaged away, by views or by more networks. The second table has the mean distances in each session, over all models:
+if the labels of a session are offset from their heads, all models are off to the same side. The third table shows what
+averaging gains: the figures of each model and of each combination of two or more, fused as views are, at the best
+thresholds by DIR's labels. They are evaluated against DIR's labels and, at the same thresholds, those of --labels.
 """
 
 import argparse
@@ -38,7 +40,7 @@ EDGES = ("left", "top", "right", "bottom")
 def detections_of(
     model: str, samples: Sequence[Sample], known: Sequence[Sample], tta: str
 ) -> list[Detections]:
-    """All that a detector finds in each photo, down to its score floor, or that a CSV of all that are known has."""
+    """Return all that a detector finds in each photo, down to its score floor, or what a CSV of known photos has."""
     if model.endswith(".csv"):
         found = select(read_csv(model), known, samples)
         return [found[sample.path.name] for sample in samples]
@@ -47,7 +49,7 @@ def detections_of(
 
 
 def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:
-    """(G, 4) detected less labelled xyxy, in sides of each of a photo's G heads; nan for heads that are not found."""
+    """(G, 4) detected minus labelled xyxy, in sides of each of a photo's G heads; nan for heads that are not found."""
     (taken,) = match(sample.boxes, heads, np.array([0.5])).taken
     hit = taken >= 0
     side = np.sqrt(area(sample.boxes))
@@ -59,7 +61,7 @@ def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:
 def by_model(
     found: Sequence[Sequence[Detections]], samples: Sequence[Sample]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of M models on the G heads that each of them finds, (M, G, 4), and the heads' sessions, (G,)."""
+    """Return the errors of M models on the G heads that all of them find, (M, G, 4), and the heads' sessions, (G,)."""
     rows = []
     for heads in found:
         at = best_threshold(samples, named(samples, heads)).kaggle
@@ -73,12 +75,12 @@ def by_model(
 
 
 def named(samples: Sequence[Sample], heads: Sequence[Detections]) -> dict[str, Detections]:
-    """What was found, by file name."""
+    """Return the detections by file name."""
     return {sample.path.name: each for sample, each in zip(samples, heads, strict=True)}
 
 
 def fused(found: Sequence[Sequence[Detections]]) -> list[Detections]:
-    """The photos' detections by some models, fused as those of views; one model's as they are."""
+    """Fuse the detections of several models in each photo, as for views; those of a single model stay as they are."""
     if len(found) == 1:
         return list(found[0])
     return [
@@ -88,7 +90,7 @@ def fused(found: Sequence[Sequence[Detections]]) -> list[Detections]:
 
 
 def cells(labellings: Sequence[Sequence[Sample]], found: dict[str, Detections]) -> str:
-    """The figures at the first labelling's best thresholds, for the boxes and for the count, by each labelling."""
+    """The figures by each labelling, at the thresholds that are best for boxes and for counts by the first one."""
     at = best_threshold(labellings[0], found)
     figures = [f"{at.kaggle:.2f}, {at.count:.2f}"]
     for samples in labellings:

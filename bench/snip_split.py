@@ -1,9 +1,9 @@
-"""What a split by snip claims for the snip classifier, beside the split by field photo.
+"""How good a split by snip makes the snip classifier look, compared with the split by field photo.
 
     python bench/snip_split.py DIR [--max-per-class 3000] [--epochs 10] [--runs runs/snip_split]
 
-Trains the seed recipe's cnn stage twice, alike but for what its validation snips are drawn from, and prints the
-validation accuracy and cross-entropy of both.
+Trains the cnn stage of the seed recipe twice. The two runs differ only in how the validation snips are drawn. Prints
+the validation accuracy and cross-entropy of both.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from wheatear.train.run import train_run
 def shortened(val_by: str, max_per_class: int, epochs: int) -> Recipe:
     recipe = load_recipe("seed")
     (stage,) = [s for s in recipe.stages if isinstance(s, CNNStage)]
-    # The rate falls late, as in the recipe: at the first one the validation figures leap from epoch to epoch.
+    # The rate falls late, as in the recipe: at the initial rate the validation figures jump from epoch to epoch.
     lr = [(0, 1e-3), (epochs // 2, 3e-4), (epochs - 2, 1e-4)]
     changes = {"val_by": val_by, "max_per_class": max_per_class, "epochs": epochs, "lr": lr}
     return recipe.model_copy(update={"stages": [stage.model_copy(update=changes)]})

@@ -1,14 +1,14 @@
-"""Seconds a 1024² photo and peak memory: the shipped detector beside what people would use instead.
+"""Seconds per 1024² photo and peak memory: the shipped detector compared with alternatives.
 
     python bench/speed.py [--model small] [--peers fasterrcnn_mobilenet_v3_large_fpn …] [--photos 8] [--rounds 3]
 
-A peer is a detector of torchvision's by its name (retinanet_resnet50_fpn is DeepForest's), in eager torch at its
-default input of 800 px and 1,000 proposals; or one of Ultralytics', as yolo11n@640 or yolo11s@1024: a network and its
-size of the image, exported to ONNX and run by onnxruntime through the library itself (`pip install ultralytics`).
+A peer is the name of a torchvision detector (retinanet_resnet50_fpn is DeepForest's), run in eager torch at its default
+input of 800 px with 1,000 proposals; or one of Ultralytics', such as yolo11n@640 or yolo11s@1024. The latter is a
+network and its input size, exported to ONNX and run by onnxruntime through the library (`pip install ultralytics`).
 
-Each runs in processes of its own, in turn, on the same drawn photos with the same number of threads; the ratios are
-taken round by round. Peers are built without trained weights, as none can be assumed here: the time of their
-convolutions does not depend on them, though an untrained YOLO finds nothing that its NMS would have to go through.
+The detectors take turns, each in a separate process, on the same synthetic photos with the same number of threads.
+Ratios are computed within each round. Peers are built without trained weights, as these may not be available: the time
+of their convolutions does not depend on them, but an untrained YOLO finds no boxes for its NMS to process.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from wheatear.data.synth import draw_field
 
 PEER = "fasterrcnn_mobilenet_v3_large_fpn"
 OURS = "wheatear"
-WARM_UP = 2  # photos; the first calls allocate memory and choose kernels
+WARM_UP = 2  # photos; the first calls allocate memory and select kernels
 
 
 def ours(model: str, threads: int) -> Callable[[np.ndarray], object]:
@@ -56,7 +56,7 @@ def torchvision_peer(name: str, threads: int) -> Callable[[np.ndarray], object]:
 
 
 def export_ultralytics(detector: str, folder: Path) -> None:
-    """A peer such as yolo11n@640 as FOLDER/yolo11n@640.onnx."""
+    """Export a peer such as yolo11n@640 to FOLDER/yolo11n@640.onnx."""
     os.environ["YOLO_VERBOSE"] = "False"
     try:
         from ultralytics import YOLO
@@ -66,7 +66,7 @@ def export_ultralytics(detector: str, folder: Path) -> None:
 
     name, side = detector.split("@")
     with contextlib.chdir(folder):  # where it exports to
-        one_class = Path(f"{detector}.yaml")  # not COCO's 80; JSON is YAML, too
+        one_class = Path(f"{detector}.yaml")  # instead of COCO's 80; JSON is also YAML
         one_class.write_text(json.dumps(yaml_model_load(f"{name}.yaml") | {"nc": 1}), "utf-8")
         YOLO(one_class, verbose=False).export(format="onnx", imgsz=int(side))
 
@@ -77,13 +77,13 @@ def ultralytics_peer(file: Path, side: int) -> Callable[[np.ndarray], object]:
     network = YOLO(file, task="detect", verbose=False)
 
     def detect(image: np.ndarray) -> object:
-        return network(image, imgsz=side, verbose=False)  # it expects BGR, which untrained is the same to it
+        return network(image, imgsz=side, verbose=False)  # it expects BGR, but untrained weights do not care
 
     return detect
 
 
 def built(detector: str, given: argparse.Namespace) -> Callable[[np.ndarray], object]:
-    """The function that looks at one photo, of OURS or of a peer."""
+    """Return the function that detects in one photo, for OURS or a peer."""
     if detector == OURS:
         return ours(given.model, given.threads)
     if "@" in detector:
@@ -92,7 +92,7 @@ def built(detector: str, given: argparse.Namespace) -> Callable[[np.ndarray], ob
 
 
 def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, float]:
-    """Median seconds a photo, and the peak memory of this process in MB."""
+    """Return the median seconds per photo and the peak memory of this process in MB."""
     images = [draw_field(np.random.default_rng(i))[0] for i in range(photos)]
     for image in images[:WARM_UP]:
         detect(image)
@@ -108,7 +108,7 @@ def measure(detect: Callable[[np.ndarray], object], photos: int) -> dict[str, fl
 
 
 def in_process(given: argparse.Namespace, detector: str) -> dict[str, float]:
-    """What a process of its own measures of a detector: OURS or a peer."""
+    """Measure a detector, OURS or a peer, in a separate process."""
     same = [f"--{key}={getattr(given, key)}" for key in ("model", "photos", "threads", "exported")]
     command = [sys.executable, __file__, *same, "--measure", detector]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -137,7 +137,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         given.exported = Path(folder)
         for peer in given.peers:
-            if "@" in peer:  # not in this process: on Linux its peak would be its children's, too
+            if "@" in peer:  # not in this process: on Linux its children would inherit its peak
                 export = get_context("spawn").Process(target=export_ultralytics, args=(peer, given.exported))
                 export.start()
                 export.join()

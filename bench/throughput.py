@@ -1,11 +1,11 @@
-"""Photos a second of `wheatear count`, beside one photo at a time and torchvision's mobilenet Faster R-CNN.
+"""Photos per second of `wheatear count`, of one photo at a time, and of torchvision's mobilenet Faster R-CNN.
 
     python bench/throughput.py [--model small] [--photos 60] [--rounds 3] [--jobs 1 2]
 
-All read the same drawn 1024² JPEGs from disk and use as many threads as there are cores; each run is a process of its
-own. `one at a time` and `count` write the same tables and pictures; the peer only reads and detects. Memory is also
-taken over a tenth of the photos, to show that it does not grow with their number. torchvision's network is built
-without weights, as none can be assumed here: the time of its convolutions does not depend on them.
+All read the same synthetic 1024² JPEGs from disk and use as many threads as there are cores. Each run is a separate
+process. `one at a time` and `count` write the same tables and pictures; the peer only reads and detects. Memory is
+also measured on a tenth of the photos, to show that it does not grow with their number. Torchvision's network is built
+without trained weights, as these may not be available: the time of its convolutions does not depend on them.
 """
 
 import argparse
@@ -35,11 +35,11 @@ def draw_photos(folder: Path, number: int) -> None:
         Image.fromarray(draw_field(np.random.default_rng(i))[0]).save(folder / f"{i:04}.jpg", quality=90)
 
 
-Work = Callable[[list[Path], Path], None]  # on photos, into a folder
+Work = Callable[[list[Path], Path], None]  # from photos, into a folder
 
 
 def one_at_a_time(model: str) -> Work:
-    """What `count` does, each step waiting for the one before."""
+    """The work of `count`, with each step waiting for the one before."""
     from wheatear import load
     from wheatear.detections import HEADER, rows
     from wheatear.images import open_photo
@@ -91,17 +91,17 @@ def torchvision_mobilenet() -> Work:
 
 
 def prepared(name: str, model: str) -> Work:
-    """A way of doing it, with its network loaded."""
+    """Return the work of that name, with its network loaded."""
     if name.startswith("count"):
         return count(model, int(name.rpartition(" ")[2]))
     return one_at_a_time(model) if name == "one at a time" else torchvision_mobilenet()
 
 
 def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float]:
-    """Photos a second, the loading of the model left out, and the peak memory of this process in MB."""
+    """Return photos per second, without loading the model, and the peak memory of this process in MB."""
     work, photos = prepared(name, model), sorted(folder.glob("*.jpg"))[:number]
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as out:
-        work(photos[:1], Path(first))  # loads libraries, warms the disk's cache
+        work(photos[:1], Path(first))  # loads libraries and warms the disk cache
         start = time.perf_counter()
         work(photos, Path(out))
         seconds = time.perf_counter() - start

@@ -1,25 +1,31 @@
-"""What a detector is worth on fields that it has never seen: each group of sessions, found by a training without it.
+"""What a detector is worth on new fields: each group of sessions is evaluated with a training that left it out.
 
     python bench/unseen.py DIR [--groups bench/unseen.toml] [--labels CSV] [--backbone FILE] [--precision bf16-mixed]
                            [--int8] [--tta VIEWS] [--told] [--out runs/unseen]
 
-The file of the groups names a recipe, what is changed of it, and the sessions that each training does without: one
-`wheatear train` a group, in OUT/GROUP, from ImageNet's weights, which are downloaded or taken from the file --backbone.
-Photos of the group's sources whose session is unknown are left out, too. Finished runs are kept: the same command goes
-on where it was stopped. They are judged in float32 or, as shipped detectors compute, in 8 bits (--int8), with VIEWS.
---told tells the detector how large the heads of each session are, the median of its labels, as a grower could measure.
-Both score thresholds are chosen as for a detector that is shipped, on the val photos of the sessions that are known, by
-DIR's own labels; the photos of the group are judged at them by each labelling. "counted" is the number of heads found,
-of that of the labels; "within" the share of photos whose number lies in the interval that `wheatear count` would give.
-The second table is the count MAE of the known and of the unseen photos at other thresholds than that, as much lower or
-higher for each group; its last line says how many times as wide that interval must be to hold 95 of 100 numbers, of
-known and of unseen photos, which is a card's interval_factor. The third is of means over some photos of a session, as
-`wheatear count` takes those of a folder: the share of random samples whose interval holds the mean of the session's
-labels, by how photos differ alone, with what `folders` takes for the detector's error, as wide as unseen photos want
-it, and with all of that; and the median half of the second, of the mean. The fourth is of photos counted by hand
-(`--by-hand`, here by their labels): so many of a session, drawn at random, choose the threshold for the others of it;
-their count MAE, how far their sum is off, of it, in the mean of the sessions, and the share of numbers that lie in the
-interval of the detector's own threshold, as wide as unseen photos want it.
+The groups file names a recipe, the changes to it, and the sessions that each training leaves out. There is one
+`wheatear train` run per group, in OUT/GROUP, from ImageNet weights, which are downloaded or read from the file
+--backbone. Photos of the group's sources whose session is unknown are left out too. Finished runs are kept: the same
+command continues where it was stopped. The detectors are evaluated in float32 or, like the shipped ones, in 8 bits
+(--int8), with VIEWS. With --told the detector is given the size of the heads in each session, the median of its
+labels, as a grower could measure it. Both score thresholds are chosen as for a shipped detector: on the val photos of
+the known sessions, by DIR's own labels. At these thresholds the photos of the group are evaluated against each
+labelling. Four tables are printed:
+
+1. Each session. "counted" is the number of heads found, divided by the number labelled. "within" is the share of
+   photos whose labelled number lies in the interval that `wheatear count` would give.
+2. The count MAE of known and unseen photos if the threshold for counts is lower or higher, by the same amount in each
+   group. The last line says how many times as wide the interval must be to contain 95 of 100 numbers, for known and
+   for unseen photos; for unseen ones this is a card's interval_factor.
+3. Means over several photos of a session, as `wheatear count` reports them for a folder: the share of random samples
+   whose interval contains the mean of the session's labels. The interval is computed from the differences between
+   photos alone, with the share of the detector's error that `folders` uses, and with all of that error; the error is
+   scaled by the factor for unseen photos. "half" is the median half-width of the second interval, as a share of the
+   mean.
+4. Photos counted by hand (`--by-hand`, here by their labels): this many photos of a session, drawn at random, choose
+   the threshold for its other photos. For those, it has the count MAE, the relative error of their sum (the mean over
+   sessions), and the share of numbers that lie in the interval of the detector's own threshold, scaled by the factor
+   for unseen photos.
 """
 
 import argparse
@@ -45,18 +51,18 @@ from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
 
-FIELDS = (3, 5, 10)  # photos of a field
-BY_HAND = (0, 1, 2, 3, 5, 10)  # photos of a field
-DRAWS = 200  # samples of a session's photos
-SHIFTS = np.arange(-10, 16, 2) / 100  # of the threshold for counts
+FIELDS = (3, 5, 10)  # photos per field
+BY_HAND = (0, 1, 2, 3, 5, 10)  # photos per field
+DRAWS = 200  # random samples of each session's photos
+SHIFTS = np.arange(-10, 16, 2) / 100  # added to the threshold for counts
 Found = dict[str, Detections]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A group's detector at its thresholds, with what it found in known val photos and in those of the group.
+    """A group's detector at its thresholds, with what it found in the known val photos and in those of the group.
 
-    floor: of its scores. error: that of its counts on the known ones. known and unseen: the photos by each labelling.
+    floor: lowest score. error: of its counts on known photos. known, unseen: the photos with each labelling.
     """
 
     at: Thresholds
@@ -68,20 +74,20 @@ class Judged:
 
 
 def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
-    """The samples with those in test that may be of the sessions."""
+    """Return the samples, with those that may belong to the sessions moved to test."""
     sources = {sample.source for sample in samples if sample.session in sessions}
     unseen = [s.session in sessions or (not s.session and s.source in sources) for s in samples]
     return [replace(s, split="test") if out else s for s, out in zip(samples, unseen, strict=True)]
 
 
 def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
-    """Train a group's detector in a process of its own, or find it trained; the file that it is exported to."""
+    """Train a group's detector in a separate process unless it is trained already; return the exported file."""
     file, images = given.out / f"{name}.toml", given.out / f"{name}.csv"
     start = dict[str, Any]()
     if given.backbone:
         start = {"backbone.weights": str(given.backbone)}
     elif recipe["backbone"].get("stride_in_1x1"):
-        start = {"backbone.stride_in_1x1": False}  # as torchvision's weights
+        start = {"backbone.stride_in_1x1": False}  # as in torchvision's weights
     own = changed(recipe, {"name": name} | start)
     validated(own, name)
     write_recipe(own, file)
@@ -95,12 +101,12 @@ def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given:
 
 
 def file_name(name: str, int8: bool) -> str:
-    """That of a detector, in float32 or in 8 bits."""
+    """Return the file name of a detector, in float32 or in 8 bits."""
     return f"{name}-int8.onnx" if int8 else f"{name}.onnx"
 
 
 def exported(run: Path, folder: Path, int8: bool) -> Path:
-    """A run's detector beside its folder, written or found there."""
+    """Return a run's exported detector, beside its folder; export it if it is not there."""
     model = run.with_name(file_name(run.name, int8))
     if not model.exists():
         run_command([*WHEATEAR, "export", run, "--out", model, *(["--int8", folder] if int8 else [])])
@@ -114,9 +120,9 @@ def judge(
     labellings: Sequence[Sequence[Sample]],
     told: bool = False,
 ) -> Judged:
-    """Look at the photos, in which the group's are in test, and choose the thresholds by the first labelling.
+    """Run the detector on the photos (the group's are in test), and choose the thresholds with the first labelling.
 
-    told: whether the detector is told the size of each unseen session's heads.
+    told: whether the detector is given the size of the heads in each unseen session.
     """
     known = [[sample for sample in each if sample.split == "val"] for each in labellings]
     unseen = [[sample for sample in each if sample.session in sessions] for each in labellings]
@@ -136,19 +142,19 @@ def judge(
 
 
 def chosen(photos: Sequence[Sample], found: Found) -> Found:
-    """What was found in some photos."""
+    """Return what was found in some photos."""
     return {sample.path.name: found[sample.path.name] for sample in photos}
 
 
 def numbers(judged: Judged, photos: Sequence[Sample], shift: float = 0.0) -> list[tuple[int, int]]:
-    """The heads found in each photo, at the group's threshold for counts and the shift, and those labelled."""
+    """Return the heads found in each photo, at the group's threshold for counts plus the shift, and those labelled."""
     at = judged.at.count + shift
     return [(len(judged.found[s.path.name].above(at)), len(s.boxes)) for s in photos]
 
 
 @dataclass(frozen=True)
 class Line:
-    """Figures of some photos by one labelling: shares of 1, but for count_mae, in heads."""
+    """Figures of some photos by one labelling: fractions of 1, except count_mae, which is in heads."""
 
     kaggle: float
     ap50: float
@@ -164,7 +170,7 @@ HEADER = " Kaggle | AP50 | count MAE | counted | within |"
 
 
 def line(photos: Sequence[Sample], judged: Judged) -> Line:
-    """The figures of some photos at a group's thresholds."""
+    """Return the figures of some photos at a group's thresholds."""
     found = chosen(photos, judged.found)
     boxes = evaluate(photos, found, judged.at.kaggle).overall
     counts = evaluate(photos, found, judged.at.count).overall
@@ -176,14 +182,14 @@ def line(photos: Sequence[Sample], judged: Judged) -> Line:
 
 
 def by_session(judged: Sequence[Judged]) -> Iterator[tuple[Judged, list[list[Sample]]]]:
-    """The unseen photos of each session by each labelling, with the detector that has not seen them."""
+    """Yield the unseen photos of each session with each labelling, and the detector that was trained without them."""
     for each in judged:
         for session in sorted({sample.session for sample in each.unseen[0]}):
             yield each, [[s for s in labelling if s.session == session] for labelling in each.unseen]
 
 
 def rows(judged: Sequence[Judged]) -> list[str]:
-    """A line of the table for each session, and one for all: means over photos."""
+    """Return a row of the table for each session, and one for all: means over photos."""
     lines, photos, heads = [], list[int](), list[int]()
     figures: list[list[Line]] = []
     for each, own in by_session(judged):
@@ -202,7 +208,7 @@ def rows(judged: Sequence[Judged]) -> list[str]:
 
 
 def widening(judged: Sequence[Judged], photos: str, labelling: int) -> float:
-    """How many times as wide intervals must be to hold 95 of 100 numbers of all groups' photos."""
+    """Return how many times as wide intervals must be to contain 95 of 100 numbers of all groups' photos."""
     shares = [
         abs(heads - labelled) / (each.error.around(heads).high - heads)
         for each in judged
@@ -212,7 +218,7 @@ def widening(judged: Sequence[Judged], photos: str, labelling: int) -> float:
 
 
 def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: int) -> float:
-    """The count MAE over all groups' photos ("known" or "unseen"), each at its threshold for counts and the shift."""
+    """Return the count MAE over all groups' photos ("known" or "unseen"), at the count threshold plus the shift."""
     errors = [
         abs(heads - labelled)
         for each in judged
@@ -224,10 +230,10 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
 def means(
     judged: Sequence[Judged], labelling: int, size: int, factor: float, shared: float
 ) -> tuple[float, float]:
-    """Over samples of so many photos, DRAWS of each unseen session: the share of their means' intervals that hold the
-    mean of the session's labels, and the median half of the intervals, of the mean.
+    """Draw DRAWS samples of `size` photos from each unseen session. Return the share of samples whose interval contains
+    the mean of the session's labels, and the median half-width of the intervals as a share of the mean.
 
-    factor: of the detector's error, of which photos of a field share so much.
+    factor: multiplies the detector's error. shared: the share of that error common to the photos of a field.
     """
     draw, held, halves = np.random.default_rng(0), list[bool](), list[float]()
     for each, photos in by_session(judged):
@@ -247,9 +253,9 @@ def means(
 def by_hand(
     judged: Sequence[Judged], labelling: int, number: int, factor: float
 ) -> tuple[float, float, float]:
-    """DRAWS times so many photos of each unseen session give the threshold for its others: their count MAE, in the
-    mean of the photos, how far their sum is off, of it, in the mean of the sessions, and the share of their numbers
-    that lie in their intervals. factor: of the detector's error."""
+    """Choose the threshold from `number` photos of each unseen session, drawn DRAWS times, and apply it to the others.
+    Return their count MAE (mean over photos), the relative error of their sum (mean over sessions) and the share of
+    numbers that lie in their intervals. factor: multiplies the detector's error."""
     draw = np.random.default_rng(0)
     maes, offs, within, weights = list[float](), list[float](), list[float](), list[int]()
     for each, labellings in by_session(judged):

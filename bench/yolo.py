@@ -1,17 +1,18 @@
-"""Ultralytics' YOLO on the same photos: trained as they come, for some hours, and judged as ours are.
+"""Ultralytics' YOLO on the same photos: trained with its defaults for some hours, and evaluated as ours are.
 
     python bench/yolo.py DIR --weights yolo11n.pt [--hours 1.6] [--side 640] [--labels CSV] [--out runs/yolo]
 
-Needs `pip install ultralytics`; WEIGHTS are a file, or a name that it downloads. All its settings are its own but for
-the photos' side, the batch (16), the hours of training (which its rate of learning follows), the cores (all, where it
-would leave one idle) and that val chooses none of its weights: those of the last epoch are judged. It trains on DIR's
-photos in the split train, in OUT/photos, a copy in YOLO's layout. A finished training is kept: the same command judges
-it again; one that was stopped begins anew.
+Needs `pip install ultralytics`. WEIGHTS is a file, or a name that the library downloads. All settings are its defaults,
+except the input size, the batch size (16), the hours of training (which its learning rate schedule follows), the cores
+(all of them; it would leave one idle), and that val does not select the weights: those of the last epoch are
+evaluated. It trains on the photos in DIR's split train, from OUT/photos, a copy in YOLO's layout. A finished training
+is kept: the same command evaluates it again. One that was stopped starts from the beginning.
 
-Of the same detections, above a score of 0.02, after its own NMS at an IoU of 0.7 and after stricter ones: the Kaggle
-metric, ADA, AP50 and AP50:95 at the best threshold for the first, and the count MAE at the best for that, by DIR's
-labels; then by those of --labels at the same thresholds. "augment" is its own test-time augmentation. What it finds is
-kept in OUT/found-0.7.csv and so on, as `wheatear evaluate --detections` and bench/shared_error.py read it.
+The table has the Kaggle metric, ADA, AP50 and AP50:95 at the threshold that is best for the Kaggle metric, and the
+count MAE at the threshold that is best for it, by DIR's labels; then the same by those of --labels at these thresholds.
+Detections have a score above 0.02 and passed its own NMS at an IoU of 0.7, or a stricter one. "augment" is its own
+test-time augmentation. The detections are saved in OUT/found-0.7.csv and so on, for `wheatear evaluate --detections`
+and bench/shared_error.py.
 """
 
 import argparse
@@ -33,16 +34,16 @@ from wheatear.evaluation import SCORE_THRESHOLDS, best_threshold, evaluate
 
 BATCH = 16
 SEED = 0
-IOUS = (0.7, 0.6, 0.5)  # its own default, and stricter
+IOUS = (0.7, 0.6, 0.5)  # its own default, and stricter ones
 
 
 def train(samples: Sequence[Sample], given: argparse.Namespace) -> Path:
-    """The file of the last epoch's weights, of a training in OUT/run or one found there."""
+    """Train in OUT/run, unless a finished training is there; return the file of the last epoch's weights."""
     weights: Path = given.out / "run" / "weights" / "last.pt"
     photos, done = given.out / "photos", given.out / "done"
     if not done.exists():
         if photos.exists():
-            shutil.rmtree(photos)  # of one that was stopped
+            shutil.rmtree(photos)  # left by a training that was stopped
         write_dataset([clean(sample) for sample in samples if sample.split], photos, "yolo", link=True)
         YOLO(given.weights).train(
             data=str((photos / "data.yaml").resolve()),
@@ -63,7 +64,7 @@ def train(samples: Sequence[Sample], given: argparse.Namespace) -> Path:
 def found_by(
     network: YOLO, side: int, iou: float, augment: bool, photos: Sequence[Sample]
 ) -> dict[str, Detections]:
-    """What it finds in the photos, in pixels."""
+    """Return what it finds in the photos, in pixels."""
     found = dict[str, Detections]()
     for sample in photos:
         boxes = network.predict(
@@ -77,7 +78,7 @@ def found_by(
 
 
 def cells(photos: Sequence[Sample], found: dict[str, Detections], kaggle: float, count: float) -> str:
-    """The figures at two thresholds, for the boxes and for the count."""
+    """Return the figures at two thresholds, for the boxes and for the count."""
     boxes, counts = evaluate(photos, found, kaggle).overall, evaluate(photos, found, count).overall.count
     return f"{boxes.kaggle:.3f} | {boxes.ada:.3f} | {boxes.ap50:.3f} | {boxes.ap50_95:.3f} | {counts.mae:.2f}"
 

@@ -1,4 +1,4 @@
-"""A picture of two of the notes' ideas for better results: what the snip classifier learns from with them."""
+"""A figure of two of the notes' ideas for better results: what the snip classifier is trained on with them."""
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ SIZE, IMAGE_SIZE, MOST = (
     128,
     1024,
     1.4,
-)  # px, as the recipe seed has them; and the largest factor of a stretch
-SHOWN = 6  # snips in a row
+)  # px as in the recipe seed; then the largest stretch factor
+SHOWN = 6  # snips per row
 
 
 def harder_snips(run: Network, sample: Sample) -> Figure:
-    """Snips of a photo as they are, stretched and squeezed; and backgrounds with no head and with some beside them."""
+    """Snips of a photo, unchanged and stretched; and background snips without heads and with heads beside them."""
     image, boxes = scaled_photo(sample, IMAGE_SIZE), scaled_boxes(sample, IMAGE_SIZE)
     height, width = image.shape[:2]
     rng = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def harder_snips(run: Network, sample: Sample) -> Figure:
 
 
 def show_row(axes: list[Axes], name: str, snips: np.ndarray, colour: str) -> None:
-    """Snips (N, S, S, 3) side by side, framed; N may be less than the axes."""
+    """Show snips (N, S, S, 3) side by side, framed; N may be smaller than the number of axes."""
     for panel in axes:
         bare(panel)
     axes[0].text(

@@ -1,11 +1,11 @@
-"""Draw the pictures of walk.md from a drawn field and a run, and renew the captions and the code that it quotes.
+"""Draw the figures of walk.md from a synthetic field and a run, and update the captions and the code that it quotes.
 
     wheatear data draw field -n 40
     wheatear train field --recipe docs/walk.toml --out runs/walk
     python docs/make_figures.py --run runs/walk
 
-The photo is drawn with another seed than the training's, so the network has not seen it. The pictures of the joint
-detector are those of the shipped small; without --run they, and those that need no network, are drawn anew.
+The photo is drawn with a different seed from the training photos, so the network was not trained on it. The figures
+of the joint detector show the shipped small. Without --run only these, and those that need no network, are redrawn.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from wheatear.explain.story import STORY
 from wheatear.files import whole
 
 HERE = Path(__file__).parent
-SEED = 2012  # any but 0, the training's
-DPI, QUALITY = 80, 75  # all pictures together stay near 1 MB
+SEED = 2012  # any seed except 0, which the training photos have
+DPI, QUALITY = 80, 75  # keep all figures together near 1 MB
 JOINT, SHIPPED = "joint_", "small"
 JOINT_STEPS = ("feature_maps", "best_regions", "box_regression", "hits_and_misses")
 
@@ -37,7 +37,7 @@ Draw = Callable[[Network, Sample], Figure]
 
 
 def main() -> None:
-    """Renew docs/walk/*.webp and docs/walk.md."""
+    """Update docs/walk/*.webp and docs/walk.md."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, help="a finished run folder")
     parser.add_argument("--size", type=int, default=1024, help="px of the drawn photo")
@@ -50,8 +50,9 @@ def main() -> None:
 
 
 def make_figures(run: Path | None, out: Path, size: int) -> dict[str, str]:
-    """Write OUT/STEP.webp of every picture on one drawn photo of size² px, without a run of the shipped detector's
-    alone; -> captions by name.
+    """Write OUT/NAME.webp for every figure, made from one synthetic photo of size² px; return the captions by name.
+
+    Without a run, only the figures of the shipped detector are written.
     """
     out.mkdir(parents=True, exist_ok=True)
     pictures: list[tuple[Network, str, Draw]] = []
@@ -74,7 +75,7 @@ def make_figures(run: Path | None, out: Path, size: int) -> dict[str, str]:
 
 
 def run_pictures() -> Iterator[tuple[str, Draw]]:
-    """Name and function of each picture of the run."""
+    """Name and function of each figure of the run."""
     for step in STORY:
         yield step.name, getattr(steps, step.name)
     for draw in MISTAKES:
@@ -82,13 +83,13 @@ def run_pictures() -> Iterator[tuple[str, Draw]]:
 
 
 def joint_pictures() -> Iterator[tuple[str, Draw]]:
-    """Name and function of each picture of the shipped detector."""
+    """Name and function of each figure of the shipped detector."""
     for step in JOINT_STEPS:
         yield JOINT + step, getattr(steps, step)
 
 
 def idea_pictures() -> Iterator[tuple[str, Draw]]:
-    """Name and function of each picture that shows the photo alone."""
+    """Name and function of each figure that shows only the photo."""
     for draw in IDEAS:
         yield draw.__name__, draw
 

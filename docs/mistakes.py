@@ -1,4 +1,4 @@
-"""Pictures of four mistakes that are easily made, each on a photo and a run: what they change, in numbers."""
+"""Figures of four mistakes that are easily made, each on a photo and a run, with what they change in numbers."""
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from wheatear.explain.proposals import best_of_cells
 from wheatear.train.snips import head_corners
 
 SIDES = np.arange(4, 129)  # px
-SHIFT = 1 / 3  # of the side: two squares moved by a third have an IoU of exactly 0.5
+SHIFT = 1 / 3  # of the side: two squares shifted by a third have an IoU of exactly 0.5
 VAL_FRACTION = 0.2
 
 
 def plus_one(run: TrainedRun, sample: Sample) -> Figure:
-    """What "+1" in every width and height does to the IoU."""
+    """The effect of "+1" in every width and height on the IoU."""
     figure, (axes,) = sheet(1, 1, (7, 3.2))
     moved = np.stack([SIDES * SHIFT, 0 * SIDES, SIDES * (1 + SHIFT), SIDES], 1)
     still = np.stack([0 * SIDES, 0 * SIDES, SIDES, SIDES], 1)
@@ -39,13 +39,13 @@ def plus_one(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def iou_plus_one(a: np.ndarray, b: np.ndarray) -> float:
-    """The IoU of two boxes (4,) whose last pixel is taken to be one beyond."""
+    """The IoU of two boxes (4,) with 1 added to every width and height."""
     inner = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1, 0, None).prod()
     return float(inner / ((a[2:] - a[:2] + 1).prod() + (b[2:] - b[:2] + 1).prod() - inner))
 
 
 def lost_heads(run: TrainedRun, sample: Sample) -> Figure:
-    """Heads that no anchor is foreground for, once background overwrites the heads' best anchors."""
+    """Heads left without a foreground anchor once background overwrites the heads' best anchors."""
     look = run.look(sample)
     labelled, settings = label_anchors(look), run.model.rpn.target_settings
     overlaps = box_iou(torch.from_numpy(look.boxes), labelled.anchors)
@@ -69,7 +69,7 @@ def lost_heads(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def missing_activation(run: TrainedRun, sample: Sample) -> Figure:
-    """The RPN's objectness with the ReLU between its two layers and without."""
+    """The RPN's objectness with and without the ReLU between its two layers."""
     look = run.look(sample)
     scores = look.scored[0], linear_scores(look)
     figure, axes = sheet(1, 2, panel_for(look.image, 4.2))
@@ -90,14 +90,14 @@ def missing_activation(run: TrainedRun, sample: Sample) -> Figure:
 
 @torch.no_grad()
 def linear_scores(look: Look) -> torch.Tensor:
-    """Objectness (K,) logits of the head without its ReLU."""
+    """Objectness logits (K,) of the RPN head without its ReLU."""
     head = look.model.rpn.head
     scores = [head.objectness(head.conv(feature)).permute(0, 2, 3, 1).flatten() for feature in look.features]
     return torch.cat(scores)
 
 
 def split_by_snip(run: TrainedRun, sample: Sample) -> Figure:
-    """The snips of one photo, divided at random: how many of the validation's share pixels with the training's."""
+    """The snips of one photo, split at random: how many validation snips share pixels with training snips."""
     look, size = run.look(sample), snip_size(run.model)
     corners = head_corners(look.boxes, look.size[1], look.size[0], size)
     snips = np.concatenate([corners, corners + size], 1).astype(np.float32)

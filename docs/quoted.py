@@ -1,8 +1,8 @@
-"""What walk.md takes from elsewhere, put in by script so that it never goes stale.
+"""The code and figures in walk.md, inserted by script so that they never go out of date.
 
-<!-- code: src/wheatear/FILE.py NAME --> is followed by the function or class of that name without its
-docstring, or by those of its lines that hold a text: <!-- code: FILE NAME | first text … last text -->.
-<!-- figure: NAME --> is followed by the picture walk/NAME.webp and its caption. Whatever stands between such a line and
+<!-- code: src/wheatear/FILE.py NAME --> is followed by the function or class of that name, without its docstring.
+<!-- code: FILE NAME | first text … last text --> quotes only its lines from the first text to the last text.
+<!-- figure: NAME --> is followed by the picture walk/NAME.webp and its caption. Everything between such a line and
 <!-- end --> is replaced.
 """
 
@@ -18,9 +18,9 @@ BLOCK = re.compile(r"<!-- (code|figure): (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def refresh(text: str, captions: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The text with every quotation as its source is now; figures without a caption stay as they are.
+    """Return the text with every quotation updated from its source; figures without a caption stay as they are.
 
-    Raises KeyError where a name is in no file.
+    Raises KeyError if a name is not in its file.
     """
 
     def renew(block: re.Match[str]) -> str:
@@ -36,7 +36,7 @@ def refresh(text: str, captions: Mapping[str, str] = MappingProxyType({})) -> st
 
 
 def quote(what: str) -> str:
-    """The lines of "FILE NAME" or "FILE NAME | first … last", without their common indent."""
+    """Return the lines for "FILE NAME" or "FILE NAME | first … last", without their common indent."""
     place, _, span = what.partition(" | ")
     file, name = place.split()
     lines = definition((ROOT / file).read_text("utf-8"), name)
@@ -53,7 +53,7 @@ def quote(what: str) -> str:
 
 
 def definition(source: str, name: str) -> list[str]:
-    """The lines of a function or class, "Class.method" for one inside a class, without its docstring."""
+    """Return the lines of a function or class without its docstring; "Class.method" names one inside a class."""
     body: list[ast.stmt] = ast.parse(source).body
     for part in name.split("."):
         found = [

@@ -1,4 +1,4 @@
-"""The frame of our HTML reports: one file that needs nothing else, its policy forbids the network."""
+"""The frame of the HTML reports: each is one self-contained file whose policy forbids network access."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ Write = Callable[[str], object]
 
 JPEG_QUALITY = 70  # half the size of Pillow's default; the boxes stay clear
 
-# What is wider than the screen is scrolled, by the keyboard too.
+# Content that is wider than the screen can be scrolled, with the keyboard too.
 SCROLL = '<div class="scroll" tabindex="0" role="region" aria-label="scrolls sideways">'
 
 _START = Template("""<!doctype html>
@@ -35,7 +35,7 @@ $style</style>
 <h1>$title</h1>
 """)
 _END = Template("""<dialog aria-label="Picture">
-<button class="close">Close</button><img alt=""><p><span></span> <a hidden>Full size</a></p></dialog>
+<button class="close">Close</button><img alt=""><p><span></span> <a hidden></a></p></dialog>
 <script>
 $script</script>
 </body>
@@ -45,7 +45,7 @@ $script</script>
 
 @contextmanager
 def open_page(path: Path, title: str) -> Iterator[Write]:
-    """Give a function that appends HTML to the page; the page gets its name when the block ends well."""
+    """Give a function that appends HTML to the page; the page gets its name once the block ends well."""
     with whole(path) as part, part.open("w", encoding="utf-8", errors="replace") as file:
         file.write(_START.substitute(title=escape(title), style=_part("report.css")))
         yield file.write
@@ -64,23 +64,23 @@ def thumbnail(picture: Image.Image, side: int) -> str:
 
 
 def opening(data_uri: str, text: str, file: str = "") -> str:
-    """A thumbnail that opens when clicked; with a file (a relative URL), the whole picture can be opened from there."""
+    """A thumbnail that opens when clicked; with a file (a relative URL), there is a link to the whole picture."""
     link = f' data-file="{escape(file)}"' if file else ""
     return f'<button class="open"{link}><img src="{data_uri}" alt="{escape(text)}"></button>'
 
 
 def figure(content: str, caption: str) -> str:
-    """Some HTML above a caption, which is HTML too."""
+    """HTML content above a caption, which is HTML too."""
     return f"<figure>{content}<figcaption>{caption}</figcaption></figure>\n"
 
 
 def key(colour: str, meaning: str) -> str:
-    """A line of a legend."""
+    """An entry of a legend."""
     return f'<span class="key" style="background:{colour}"></span>{escape(meaning)}'
 
 
 def header(titles: Sequence[str], numbers: Iterable[bool]) -> str:
-    """The start of a table that is sorted by its titles; an empty title is no button."""
+    """The start of a table that can be sorted by its titles; an empty title is not a button."""
     cells = []
     for title, number in zip(titles, numbers, strict=True):
         kind = ' class="number"' if number else ""
@@ -91,7 +91,7 @@ def header(titles: Sequence[str], numbers: Iterable[bool]) -> str:
 
 
 def cell(text: str, value: float | None = None, number: bool = False, small: str = "") -> str:
-    """A cell of text, or of a number that is sorted by its value; None stands below all others. small: below it."""
+    """A cell with text, or with a number to sort by; None sorts below all others. small: smaller text below it."""
     below = f"<small>{escape(small)}</small>" if small else ""
     if not number:
         return f'<td class="name">{escape(text)}{below}</td>'

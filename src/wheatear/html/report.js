@@ -1,4 +1,4 @@
-// Tables are sorted by a click on a column's title, pictures open by a click on them.
+// A click on a column's title sorts its table, and a click on a picture opens it.
 "use strict";
 
 function sortBy(title) {
@@ -24,12 +24,11 @@ function open(thumbnail) {
   picture.alt = small.alt;
   dialog.querySelector("span").textContent = small.alt;
   const link = dialog.querySelector("a");
-  const file = thumbnail.dataset.file || "#";
-  link.hidden = true;
-  link.href = file;
-  const probe = new Image();
-  probe.onload = () => { link.hidden = link.getAttribute("href") !== file; };
-  if (file !== "#") probe.src = file; // which a page that was sent alone has not beside it
+  // A page that was sent alone does not have the file beside it; its name says where to look.
+  const file = thumbnail.dataset.file;
+  link.hidden = !file;
+  link.href = file || "#";
+  link.textContent = file ? `Full size: ${decodeURIComponent(file)}` : "";
   dialog.showModal();
 }
 

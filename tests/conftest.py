@@ -1,4 +1,4 @@
-"""A drawn field for every test that needs photos: quick, seeded, in Kaggle's own layout."""
+"""A drawn field for every test that needs photos: quick, seeded, and in Kaggle's own layout."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.synth import draw_dataset
 
-SEED_WITH_AN_EMPTY_PHOTO = 1  # its fourth photo
+SEED_WITH_AN_EMPTY_PHOTO = 1  # the fourth photo of field_dir
 
 
 @pytest.fixture(scope="session")
 def field_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Kaggle-layout folder of 8 drawn photos of 256 px, one without heads. For reading only."""
+    """A folder in Kaggle's layout with 8 drawn photos of 256 px, one without heads. Tests must not write to it."""
     folder = tmp_path_factory.mktemp("field")
     draw_dataset(folder, 8, size=256, seed=SEED_WITH_AN_EMPTY_PHOTO)
     return folder

@@ -1,4 +1,4 @@
-"""What every page must be: balanced tags, charts that are XML, and nothing from elsewhere."""
+"""Checks that every page must pass: balanced tags, charts that are well-formed XML, and nothing from elsewhere."""
 
 import re
 from html.parser import HTMLParser
@@ -28,7 +28,7 @@ class _Balance(HTMLParser):
 
 
 def check_page(path: Path) -> str:
-    """Assert all of it, return the page's text."""
+    """Run all checks; -> the page's text."""
     text = path.read_text(encoding="utf-8")
     parser = _Balance()
     parser.feed(text)

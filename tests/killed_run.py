@@ -1,7 +1,7 @@
 """Trains the tiny recipe in a process of its own, which is killed at a chosen moment, as by `kill -9`.
 
-A moment is named by what happens then: "cnn/last.ckpt: half" is when half of that file is written. The process dies
-at the first moment with the name.
+A moment is named after what happens then: "cnn/last.ckpt: half" is when half of that file is written. The
+process dies at the first moment with that name.
 """
 
 import multiprocessing
@@ -22,13 +22,13 @@ from wheatear.train.photo import scaled_photo
 
 Here = Callable[[object, str], None]
 
-# A server with torch loaded, which forks: starting a process takes no time, and it is as fresh as any.
+# A fork server with torch preloaded: starting a process takes no time, and each is as good as new.
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["wheatear.train.run"])
 
 
 def train_until(moment: str | None, out: Path, data: Path) -> int:
-    """Train with --resume until the moment. -> the process's exit code, -SIGKILL where the moment came."""
+    """Train with --resume until the moment. -> the process's exit code, -SIGKILL if the moment came."""
     process = _SERVER.Process(target=_train, args=(moment, out, data))
     process.start()
     process.join()
@@ -66,7 +66,7 @@ def _watch_files(here: Here) -> None:
         save(file, array)
 
     def move_between_disks(part: str, path: str) -> None:
-        """What shutil.move does where the folder of temporary files is on another disk: no renaming, a copy."""
+        """What shutil.move does if the folder of temporary files is on another disk: it copies instead of renaming."""
         content = Path(part).read_bytes()
         Path(path).write_bytes(content[: len(content) // 2])
         here(path, "half")

@@ -1,4 +1,4 @@
-"""What a command that fails says."""
+"""The error message of a command that fails."""
 
 from click.testing import Result
 

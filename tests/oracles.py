@@ -1,4 +1,4 @@
-"""Slow, obvious versions of the maths of the two-stage detector: one box or one cell at a time."""
+"""Slow but obvious versions of the two-stage detector's maths: one box or one cell at a time."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def anchors(
 
 
 def iou(a: Box, b: Box) -> float:
-    """Shared area over joint area; 0 where neither box has any."""
+    """Shared area over joint area; 0 if neither box has any."""
     w = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     h = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - w * h
@@ -38,7 +38,7 @@ def iou(a: Box, b: Box) -> float:
 def match(
     table: list[list[float]], n: int, fg: float, bg: float, allow_low_quality: bool
 ) -> tuple[list[int], list[int]]:
-    """Labels and matched heads of n boxes, of which table[g][i] is the IoU of box i with head g."""
+    """Labels and matched heads of n boxes; table[g][i] is the IoU of box i with head g."""
     labels, matched = [], []
     for i in range(n):
         column = [row[i] for row in table]
@@ -55,7 +55,7 @@ def match(
 
 
 def encode(gt: Box, anchor: Box, weights: Sequence[float]) -> list[float]:
-    """Faster R-CNN equation 2, left to right."""
+    """Faster R-CNN equation 2, from boxes to deltas."""
     wa, ha = anchor[2] - anchor[0], anchor[3] - anchor[1]
     w, h = gt[2] - gt[0], gt[3] - gt[1]
     dx = ((gt[0] + gt[2]) / 2 - (anchor[0] + anchor[2]) / 2) / wa
@@ -64,7 +64,7 @@ def encode(gt: Box, anchor: Box, weights: Sequence[float]) -> list[float]:
 
 
 def decode(deltas: Sequence[float], anchor: Box, weights: Sequence[float]) -> list[float]:
-    """Faster R-CNN equation 2, right to left; no side grows more than 62.5-fold."""
+    """Faster R-CNN equation 2, from deltas to boxes; no side grows more than 62.5-fold."""
     dx, dy, dw, dh = (d / k for d, k in zip(deltas, weights, strict=True))
     wa, ha = anchor[2] - anchor[0], anchor[3] - anchor[1]
     x, y = (anchor[0] + anchor[2]) / 2 + dx * wa, (anchor[1] + anchor[3]) / 2 + dy * ha
@@ -84,7 +84,7 @@ def nms(boxes: Sequence[Box], scores: Sequence[float], thresh: float) -> list[in
 def weighted_box_fusion(
     boxes: Sequence[Sequence[Box]], scores: Sequence[Sequence[float]], thresh: float
 ) -> list[tuple[list[float], float]]:
-    """Fused boxes with their scores, best first; the steps of Solovyev et al. 2021, section 3, one after the other."""
+    """Fused boxes with their scores, best first, by the steps of Solovyev et al. 2021, section 3, one by one."""
     pairs = [pair for view in zip(boxes, scores, strict=True) for pair in zip(*view, strict=True)]
     clusters: list[list[tuple[Box, float]]] = []
     for box, score in sorted(pairs, key=lambda pair: -pair[1]):
@@ -101,13 +101,13 @@ def weighted_box_fusion(
 
 
 def mean_box(cluster: Sequence[tuple[Box, float]]) -> list[float]:
-    """The corners' mean, weighted by score."""
+    """The mean of the corners, weighted by score."""
     total = sum(score for _, score in cluster)
     return [sum(score * box[i] for box, score in cluster) / total for i in range(4)]
 
 
 def crop_and_resize(features: Tensor, rois: Tensor, stride: int, size: int) -> Tensor:
-    """TensorFlow's crop_and_resize, one sample at a time, as its reference kernel has it."""
+    """TensorFlow's crop_and_resize, one sample at a time, as in its reference kernel."""
     _, channels, height, width = features.shape
     out = torch.zeros(len(rois), channels, size, size, dtype=features.dtype)
     for r, (image, *box) in enumerate(rois.tolist()):
@@ -128,7 +128,7 @@ def rpn_losses(
     target_deltas: Sequence[Tensor],
     beta: float,
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy and smooth L1, anchor by anchor, each over the number of anchors."""
+    """Binary cross-entropy and smooth L1, anchor by anchor, each divided by the number of anchors."""
     loss_objectness, loss_box = torch.zeros(()).double(), torch.zeros(()).double()
     for logit, delta, label, target in zip(objectness, deltas, labels, target_deltas, strict=True):
         p = 1 / (1 + torch.exp(-logit))
@@ -141,7 +141,7 @@ def rpn_losses(
 def rpn_by_tiles(
     head: RPNHead, feature: Tensor, chosen: Sequence[tuple[int, int, int, int]]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The notes' way: cut a 3×3 tile for each chosen (image, row, column, anchor) and look at it alone.
+    """The notes' method: cut a 3×3 tile for each chosen (image, row, column, anchor) and process it on its own.
 
     feature (B, C, H, W) is one level. Returns a logit and four deltas for each tile.
     """
@@ -158,7 +158,7 @@ def rpn_by_tiles(
 
 
 def _bilinear(feature: Tensor, y: float, x: float) -> Tensor:
-    """The value of a (C, H, W) map between its cells; coordinates count from the centre of the first."""
+    """The value of a (C, H, W) map between its cells; coordinates are measured from the centre of the first."""
     top, left = math.floor(y), math.floor(x)
     bottom, right = min(top + 1, feature.shape[1] - 1), min(left + 1, feature.shape[2] - 1)
     upper = feature[:, top, left] * (left + 1 - x) + feature[:, top, right] * (x - left)

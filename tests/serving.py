@@ -1,4 +1,4 @@
-"""The page's server on a free port of this computer, in a thread, while a test asks it."""
+"""The page's server on a free port of this computer, in a thread, while a test sends it requests."""
 
 import json
 import socket
@@ -21,11 +21,11 @@ from tiny_model import red_cells
 from wheatear.serve.app import HOST
 
 PATIENCE = 20  # seconds
-SCORES = {(0, 0): 204, (1, 1): 140, (2, 3): 51}  # by cell, of 255
+SCORES = {(0, 0): 204, (1, 1): 140, (2, 3): 51}  # the red of each cell, of 255
 
 
 def write_three_heads(path: Path) -> Path:
-    """A photo of 120 × 80 pixels, in which the tiny model finds heads of scores 0.8, 0.55 and 0.2."""
+    """A photo of 120 × 80 pixels, in which the tiny model finds heads with scores 0.8, 0.55 and 0.2."""
     image = red_cells(list(SCORES))
     for (row, column), red in SCORES.items():
         image[20 * row : 20 * row + 20, 30 * column : 30 * column + 30, 0] = red
@@ -60,7 +60,7 @@ def ask(url: str, content: bytes | None = None, **headers: str) -> Answer:
 
 @contextmanager
 def served(app: Starlette) -> Iterator[str]:
-    """Give the address of the page."""
+    """Serve the page; yields its address."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))

@@ -1,4 +1,4 @@
-"""A tiny detector whose answers are known: it sees the photo as a grid and finds the cells that are red."""
+"""A tiny detector with known output: it divides the photo into a grid and finds the cells that are red."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ CARD = {"format": 1, "name": "tiny", "score_threshold": 0.4, "score_floor": 0.02
 def write_tiny_model(folder: Path, name: str = "tiny", grid: int = 4, **card: object) -> Path:
     """Write NAME.onnx and NAME.json, return the model's path.
 
-    Of the grid × grid cells those are found whose middle pixel has no green; the score is its red / 255. So a
+    It finds those of the grid × grid cells whose middle pixel has no green; the score is its red / 255. So a
     photo of one colour with green gives no detections, and of equal scores the upper left comes first.
     """
     path = folder / f"{name}.onnx"
@@ -24,7 +24,7 @@ def write_tiny_model(folder: Path, name: str = "tiny", grid: int = 4, **card: ob
 
 
 def write_judged_model(folder: Path, rmse: float) -> Path:
-    """The tiny model, which was judged on val at its count threshold of 0.5."""
+    """The tiny model, evaluated on val at its count threshold of 0.5."""
     overall = {"photos": 10, "heads": 40, "count": {"rmse": rmse}}
     val = {"at_count_threshold": {"score_threshold": 0.5, "overall": overall}}
     return write_tiny_model(folder, count_threshold=0.5, score_floor=0.1, figures={"val": val})

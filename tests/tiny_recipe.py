@@ -1,4 +1,4 @@
-"""A recipe of the joint stage that trains in seconds: the notes' CNN with a few filters, in a pyramid."""
+"""A recipe for the joint stage that trains in seconds: the notes' CNN with few filters, and a pyramid."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from wheatear.train.recipe import Recipe
 
 
 def tiny_recipe(stage: dict[str, Any] | None = None, **changes: Any) -> Recipe:
-    """The recipe with some of its tables, and of its stage's keys, replaced."""
+    """The recipe with some of its tables, and some keys of its stage, replaced."""
     joint = {
         "stage": "joint",
         "batch_size": 3,

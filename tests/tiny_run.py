@@ -1,4 +1,4 @@
-"""A detector whose three stages train in two seconds, and what its tests share."""
+"""A detector whose three stages train in two seconds, and helpers that its tests share."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def tiny_recipe() -> Recipe:
 
 
 def tiny_toml(folder: Path, *changes: tuple[str, str]) -> Path:
-    """A file like tiny.toml in which each (old, new) piece of text, found once, is changed."""
+    """A file like tiny.toml in which each (old, new) piece of text, which must occur once, is replaced."""
     text = TINY.read_text("utf-8")
     for old, new in changes:
         assert text.count(old) == 1, old
@@ -32,7 +32,7 @@ def tiny_toml(folder: Path, *changes: tuple[str, str]) -> Path:
 
 
 def tiny_model(recipe: Recipe | None = None, seed: int = 0) -> FasterRCNN:
-    """An untrained tiny detector whose scores and boxes are all over the place, in evaluation mode."""
+    """An untrained tiny detector with widely scattered scores and boxes, in evaluation mode."""
     torch.manual_seed(seed)
     model = FasterRCNN(recipe or tiny_recipe())
     with torch.no_grad():
@@ -47,13 +47,13 @@ def divided(folder: Path) -> list[Sample]:
 
 
 def train_tiny(out: Path, data: Path, *, resume: bool = False) -> None:
-    """Train the tiny recipe into `out`, on one thread: the same bits on every machine with these packages."""
+    """Train the tiny recipe into `out`, on one thread: bit-identical on every machine with these packages."""
     torch.set_num_threads(1)
     train_run(open_run(out, tiny_recipe(), divided(data), resume=resume))
 
 
 def fake_run(out: Path, data: Path, recipe: Recipe | None = None) -> FasterRCNN:
-    """A finished run without its training: the weights of `tiny_model`, made-up figures. -> the model."""
+    """A finished run without training: the weights of `tiny_model`, and made-up metrics. -> the model."""
     recipe = recipe or tiny_recipe()
     model = tiny_model(recipe)
     open_run(out, recipe, divided(data))

@@ -1,6 +1,6 @@
-"""Train the tiny recipe on two processes: train_on_two.py PHOTOS RUN. Lightning starts this script a second time.
+"""Train the tiny recipe in two processes: train_on_two.py PHOTOS RUN. Lightning starts this script a second time.
 
-Each process leaves a digest of its weights beside RUN, as rank0 and rank1.
+Each process writes a digest of its weights beside RUN, as rank0 and rank1.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ def main(photos: Path, folder: Path) -> None:
     ]
     machine = Machine(accelerator="cpu", devices=2, strategy="ddp")
     run = open_run(folder, recipe, samples, machine=machine)
-    torch.manual_seed(rank_zero_only.rank)  # different weights to begin with: that they agree is DDP's doing
+    torch.manual_seed(rank_zero_only.rank)  # different initial weights, so that only DDP can make them agree
     model = FasterRCNN(recipe)
     train_stage(run, model, recipe.stages[0], "joint")
-    # Not the running means of batch norm: each process has those of its own last photos; the first one's are kept.
+    # Not batch norm's running means: each process has those of its own last photos, and the first one's are kept.
     weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
     digest = hashlib.sha256(weights).hexdigest()
     (folder.parent / f"rank{rank_zero_only.rank}").write_text(digest)

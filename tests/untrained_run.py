@@ -1,4 +1,4 @@
-"""A run folder as training leaves it, but of a small network that has learnt nothing."""
+"""A run folder as training leaves it, but of a small, untrained network."""
 
 import json
 from pathlib import Path

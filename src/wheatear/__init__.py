@@ -4,8 +4,8 @@
     heads = load().count("photo.jpg")
     print(len(heads), heads.boxes, heads.scores)
 
-The names below and the writers of wheatear.exports are the public API. Each is imported when it is first asked for, so
-that `import wheatear` costs nothing.
+The public API consists of the names in `__all__` and the writers in wheatear.exports. Each name is imported
+on first access, so `import wheatear` alone costs next to nothing.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m wheatear`: the command line where its script is not on the path."""
+"""`python -m wheatear`: the command line, for when the `wheatear` script is not on the PATH."""
 
 from wheatear.cli import app
 

@@ -1,4 +1,4 @@
-"""Work on the next items while the last one's result is being used."""
+"""Compute the next results while the last one is being used."""
 
 import threading
 from collections import deque
@@ -16,12 +16,12 @@ def ahead(
     threads: int = 1,
     stopping: threading.Event | None = None,
 ) -> Generator[Result]:
-    """function(item) of each item, in their order, worked out in threads while the caller uses earlier results.
+    """Yield function(item) for each item in order, computed in threads while the caller uses earlier results.
 
-    At most threads + 1 items are in work or waiting to be used, however many there are. What function raises is
-    raised at that item's turn, what items raises at once; then, and when the generator is closed, nothing further is
-    begun, and items is closed too if it is a generator. What is in work is waited for; stopping, where given, is set
-    first, for a function that looks at it.
+    At most threads + 1 items are being computed or waiting to be used, however many there are. An exception
+    from function is raised when its item's turn comes, one from items immediately; after that, and when the
+    generator is closed, no further item is started, and items is closed too if it is a generator. Items
+    already being computed are waited for; stopping, if given, is set first, for a function that checks it.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,6 +1,6 @@
-"""How much ground a photo shows, and how sure a count is.
+"""The ground area that a photo shows, and the uncertainty of a count.
 
-Lengths on the ground are metres, ground sampling distances (GSD) metres per pixel.
+Lengths on the ground are in metres, ground sampling distances (GSD) in metres per pixel.
 """
 
 import math
@@ -14,21 +14,22 @@ from PIL import ExifTags
 from wheatear.errors import InputError
 from wheatear.images import opened
 
-LONGEST = 10_000  # millimetres of a pixel, metres across a photo or up: more is a slip
-NORMAL_95 = 1.96  # standard deviations to each side that hold 95 % of a normal distribution
+LONGEST = 10_000  # millimetres per pixel, metres across a photo or of camera height: anything larger is a mistake
+NORMAL_95 = 1.96  # standard deviations on each side of the mean that contain 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
-SAME_LENS = 1.2  # pixels' sides by two tags that differ by more contradict each other; rounding makes 1.05
-SAME_SHAPE = 1.05  # sides to each other; a photo made very small is off by the rounding of its sides
+SAME_LENS = 1.2  # pixel sizes from two tags contradict each other above this ratio; rounding alone makes 1.05
+SAME_SHAPE = 1.05  # ratio of aspect ratios; in a photo made very small, rounding the sides changes its own
 MILLIMETRES = {2: 25.4, 3: 10.0}  # EXIF 2.3, FocalPlaneResolutionUnit: inch, centimetre
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What the user says of the ground: at most one of three; with none of them a photo has no area.
+    """The scale of the ground as given by the user, in at most one of three ways.
 
-    gsd_mm: millimetres of ground per pixel. frame_m: metres of ground across the photo's width.
-    height_m: metres from the camera to the heads; the photo's EXIF tells the lens and the sensor.
-    InputError for a number that is not above 0 and for more than one.
+    gsd_mm: millimetres of ground per pixel. frame_m: metres of ground across the photo's width. height_m:
+    metres from the camera to the heads; the photo's EXIF describes the lens and the sensor. Without any of
+    them, only an image with coordinates of its own has an area.
+    InputError for a number that is not above 0 and at most LONGEST, and for more than one.
     """
 
     gsd_mm: float | None = None
@@ -54,9 +55,9 @@ class Scale:
             raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
 
     def gsd(self, path: Path, width: int, height: int) -> float | None:
-        """Metres per pixel of a photo of this size in pixels; None where it cannot be told.
+        """The GSD of a photo of this size in pixels, in metres per pixel; None if it cannot be determined.
 
-        From height_m it is that × pixel pitch / focal length: a camera that looks straight down.
+        From height_m it is height_m × pixel pitch / focal length, for a camera that looks straight down.
         """
         if self.gsd_mm is not None:
             return self.gsd_mm / 1000
@@ -68,7 +69,7 @@ class Scale:
         return None if pitch_by_focal is None else self.height_m * pitch_by_focal
 
     def why_untold(self, path: Path, width: int, height: int) -> str:
-        """What is the matter with the EXIF of a photo by whose lens and sensor gsd is not told."""
+        """What is wrong with the EXIF of a photo if gsd cannot be determined from its lens and sensor."""
         exif = _exif(path)
         if _is_cut(exif, width, height):
             return "is that of a photo of other sides, so it was cut"
@@ -77,12 +78,13 @@ class Scale:
 
 
 def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
-    """The side of a pixel over the focal length, from EXIF tags; None where they do not tell.
+    """The pixel pitch divided by the focal length, from EXIF tags; None if these do not give it.
 
-    From the focal plane's resolution (pixels per unit of the sensor) and the focal length where both are given, else
-    from the focal length in 35 mm film. None, too, where the two contradict each other: of a photo that was resized the
-    first may be wrong, of a crop the second, and nothing tells them apart. Nor do they tell of a crop whose EXIF still
-    has the sides before. width, height: pixels of the photo, which may have been made smaller.
+    It comes from the focal-plane resolution (pixels per unit of the sensor) and the focal length if both are
+    given, else from the 35 mm equivalent focal length. It is also None if the two contradict each other (for
+    a resized photo the first may be wrong, for a crop the second, and nothing shows which), and for a crop
+    whose EXIF still has the original width and height. width, height: pixels of the photo, which may have
+    been downsized.
     """
     if _is_cut(exif, width, height):
         return None
@@ -93,7 +95,7 @@ def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) 
 
 
 def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float | None, float | None]:
-    """By the focal plane's resolution and by the focal length in 35 mm film."""
+    """The same from the focal-plane resolution and from the 35 mm equivalent focal length; None if not given."""
     by_plane = by_film = None
     focal = _positive(exif.get(ExifTags.Base.FocalLength))
     density = _positive(exif.get(ExifTags.Base.FocalPlaneXResolution))
@@ -111,7 +113,7 @@ def _contradict(one: float | None, other: float | None) -> bool:
 
 
 def _is_cut(exif: Mapping[int, object], width: int, height: int) -> bool:
-    """Whether a photo's sides are to each other as those that EXIF tells are not, either way up."""
+    """Whether the photo's aspect ratio differs from the one in its EXIF, in either orientation."""
     taken = [
         _positive(exif.get(tag)) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
     ]
@@ -123,7 +125,7 @@ def _is_cut(exif: Mapping[int, object], width: int, height: int) -> bool:
 
 
 def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
-    """The photo's side that EXIF calls its width: the longer one unless EXIF says that it is the shorter."""
+    """The side of the photo that EXIF calls its width: the longer one, unless EXIF says that it is the shorter."""
     taken_width = _positive(exif.get(ExifTags.Base.ExifImageWidth))
     taken_height = _positive(exif.get(ExifTags.Base.ExifImageHeight))
     upright = taken_width and taken_height and taken_width < taken_height
@@ -131,7 +133,7 @@ def _same_side(exif: Mapping[int, object], width: int, height: int) -> int:
 
 
 def _positive(value: object) -> float | None:
-    """An EXIF number above 0; None for anything else, such as a division by 0."""
+    """A number above 0 from EXIF; None for anything else, such as a division by 0."""
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, ZeroDivisionError):
@@ -143,12 +145,12 @@ def _exif(path: Path) -> dict[int, object]:
     try:
         with opened(path) as image:
             return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
-    except InputError:  # whatever broken EXIF raises; it tells nothing
+    except InputError:  # whatever broken EXIF raises; nothing can be read from it
         return {}
 
 
 class Interval(NamedTuple):
-    """Heads that the true number lies between, in about 95 of 100 photos."""
+    """The ends of an interval that contains the true number of heads for about 95 of 100 photos."""
 
     low: float
     high: float
@@ -156,9 +158,9 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class CountingError:
-    """How far the detector's counts were off on val: root mean square error and mean heads, per photo.
+    """How far off the detector's counts were on val, per photo: root mean square error, and mean number of heads.
 
-    interval_factor: the card's, by which intervals are wider than for photos like those of val.
+    interval_factor: the card's factor by which intervals are wider than for photos like those of val.
     """
 
     rmse: float
@@ -167,13 +169,14 @@ class CountingError:
 
     @property
     def margin(self) -> float:
-        """Heads to each side of a count that is no more than mean_heads."""
+        """The half-width, in heads, of the interval of a count of at most mean_heads."""
         return NORMAL_95 * self.rmse * self.interval_factor
 
     def around(self, heads: int) -> Interval:
-        """Count ± 1.96 RMSE × interval_factor, and in proportion where there are more heads than in val's mean photo.
+        """Count ± 1.96 RMSE × interval_factor, and proportionally more if heads exceeds mean_heads; never below 0.
 
-        In proportion, and not by the root of the number, as the errors within one field go the same way.
+        It is proportional to the count, not to its square root, as errors within one field tend in the same
+        direction.
         """
         margin = self.margin * max(1.0, heads / self.mean_heads)
         return Interval(max(0.0, heads - margin), heads + margin)
@@ -182,7 +185,7 @@ class CountingError:
 def counting_error(
     figures: Mapping[str, object], threshold: float, interval_factor: float = 1.0
 ) -> CountingError | None:
-    """The error in a model card's figures at a score threshold; None where it was not measured there on val."""
+    """The error in a model card's figures at a score threshold; None if it was not measured there on val."""
     val = figures.get("val")
     if not isinstance(val, dict):
         return None
@@ -203,7 +206,7 @@ FIGURES = (
 
 
 def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
-    """The columns FIGURES of a table; "" for what is not known."""
+    """The values of the columns FIGURES in a table; "" where unknown."""
     ends = [] if error is None else list(error.around(heads))
     low, high = [round(end, 1) for end in ends] or ("", "")
     if area_m2 is None:

@@ -1,4 +1,4 @@
-"""COCO's average precision, by faster-coco-eval."""
+"""COCO's average precision, computed with faster-coco-eval."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +12,11 @@ from wheatear.detections import Detections
 def average_precision(
     boxes: Sequence[np.ndarray], detections: Sequence[Detections]
 ) -> tuple[float, float] | tuple[None, None]:
-    """AP50 and AP50:95 in 0..1 of photos with heads (G, 4) and all their detections, whatever the score.
+    """AP50 and AP50:95 in 0..1 for photos with heads (G, 4) and all their detections, whatever their score.
 
     COCO's definition (101 recall points, IoU 0.50:0.05:0.95, all sizes) without its limit of 100 detections
-    a photo, which a dense photo of wheat exceeds. (None, None) where there are no heads; 0 where there are
-    heads but no detections.
+    per photo, which a dense photo of wheat exceeds. (None, None) if there are no heads; 0 if there are heads
+    but no detections.
     """
     if not any(len(heads) for heads in boxes):
         return None, None
@@ -28,7 +28,7 @@ def average_precision(
     coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0, 1e10]], ["all"]
     coco_eval.evaluate()
     coco_eval.accumulate()
-    precision = coco_eval.eval["precision"][:, :, 0, 0, 0]  # (IoU, recall) of the one class, area and limit
+    precision = coco_eval.eval["precision"][:, :, 0, 0, 0]  # (IoU, recall) for the only class, area and limit
     return float(precision[0].mean()), float(precision.mean())
 
 
@@ -50,7 +50,7 @@ def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:
-    """Boxes (G, 4) as COCO has them; one turned inside out has no sides, as one without area is still a head."""
+    """Boxes (G, 4) in COCO's form; an inverted box gets sides of 0, as a box without area is still a head."""
     corners = boxes.astype(np.float64)
     corners[:, 2:] = (corners[:, 2:] - corners[:, :2]).clip(min=0)
     listed: list[list[float]] = corners.tolist()

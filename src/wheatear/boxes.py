@@ -1,4 +1,4 @@
-"""Geometry of boxes in numpy: float32 xyxy pixels, half-open, so a box's width is xmax - xmin.
+"""Geometry of boxes in NumPy: float32 xyxy pixels, half-open, so a box's width is xmax - xmin.
 
 Shape letters: N, M boxes; K boxes kept; P pairs; V views of one photo.
 """
@@ -9,11 +9,11 @@ import numpy as np
 
 _LOW_NEGATED = np.array([-1, -1, 1, 1], np.float32)
 PAIRS = 1_000_000  # of boxes whose overlaps are computed at a time
-_LITTLE = np.finfo(np.float32).tiny  # above 0, and nothing beside any area or score
+_LITTLE = np.finfo(np.float32).tiny  # above 0, but negligible beside any area or score
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
-    """Areas in square pixels: (N, 4) -> (N,) float32. A box turned inside out has area 0."""
+    """Areas in square pixels: (N, 4) -> (N,) float32. An inverted box has area 0."""
     sides = (boxes[..., 2:] - boxes[..., :2]).clip(min=0)
     areas: np.ndarray = sides[..., 0] * sides[..., 1]
     return areas
@@ -22,13 +22,13 @@ def area(boxes: np.ndarray) -> np.ndarray:
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) float32 in 0..1.
 
-    A pair whose union is empty has 0, so a box of no area overlaps nothing, not even itself.
+    A pair whose union is empty has IoU 0, so a box without area overlaps nothing, not even itself.
     """
     return _iou(a[:, None], b[None, :])
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The same of boxes (..., 4) beside each other -> (...)."""
+    """The same for boxes (..., 4) paired element by element -> (...)."""
     top_left, bottom_right = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     intersection = area(np.concatenate([top_left, bottom_right], axis=-1))
     union = area(a) + area(b) - intersection
@@ -37,7 +37,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes cut at the photo's edges: (N, 4) -> (N, 4). A box outside the photo keeps no area but stays."""
+    """Boxes clipped to the photo: (N, 4) -> (N, 4). A box outside the photo has no area left but is kept."""
     low = np.zeros(4, boxes.dtype)
     high = np.array([width, height, width, height], boxes.dtype)
     return boxes.clip(low, high)
@@ -46,11 +46,11 @@ def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 def nms(
     boxes: np.ndarray, scores: np.ndarray, iou_thresh: float, sources: np.ndarray | None = None
 ) -> np.ndarray:
-    """Non-maximum suppression: (N, 4), (N,) -> (K,) int64, the boxes kept, in descending score.
+    """Non-maximum suppression: (N, 4), (N,) -> (K,) int64, indices of the boxes kept, in descending score.
 
-    A box goes where a better one overlaps it by an IoU above (not equal to) iou_thresh, as in torchvision.
-    Of two equal scores the earlier box wins. No boxes give an empty result.
-    sources: (N,) integers; those of one source, which have been through their own, leave each other alone.
+    A box is dropped if a better one that is kept overlaps it by an IoU above (not equal to) iou_thresh, as in
+    torchvision. Of two equal scores the earlier box wins. No boxes give an empty result.
+    sources: (N,) integers; boxes from the same source, already suppressed there, do not suppress each other.
     """
     order = np.argsort(-scores, kind="stable")
     ranked, rivals = boxes[order], [np.zeros((0, 2), np.int64)]
@@ -69,9 +69,10 @@ def nms(
 
 
 def _near_pairs(boxes: np.ndarray) -> Iterator[np.ndarray]:
-    """Every pair of boxes (N, 4) that may overlap, once: (P, 2) indices, PAIRS and what one box adds at a time.
+    """Every pair of boxes (N, 4) that may overlap, once: (P, 2) indices, in batches.
 
-    They are those whose extents meet along x, or along y where fewer do: all the pairs of an orthomosaic are too many.
+    These are the pairs whose extents overlap along x, or along y if those are fewer: all pairs of an
+    orthomosaic's boxes would be too many. A batch has at most PAIRS pairs plus those of one box.
     """
     order, numbers = min(
         (_meeting(boxes, axis) for axis in (0, 1)), key=lambda meeting: int(meeting[1].sum())
@@ -84,7 +85,7 @@ def _near_pairs(boxes: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _meeting(boxes: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes (N, 4) by where they begin along an axis, (N,), and with how many that follow each one meets, (N,)."""
+    """The order of boxes (N, 4) by their start along an axis, (N,), and how many later ones each meets, (N,)."""
     order = np.argsort(boxes[:, axis], kind="stable")
     begins, ends = boxes[order, axis], boxes[order, axis + 2]
     return order, (np.searchsorted(begins, ends) - np.arange(1, len(boxes) + 1)).clip(min=0)
@@ -95,11 +96,12 @@ def weighted_box_fusion(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted boxes fusion (Solovyev, Wang and Gabruseva 2021, section 3) of V views, each (N, 4) and (N,) in 0..1.
 
-    -> boxes (K, 4) and scores (K,), float32, in descending score. The boxes of all views are taken in descending score
-    (of equals that of the earlier view first); each joins the fused box that it overlaps most, if by an IoU above (not
-    equal to) iou_thresh, else it begins one. A fused box has the mean corners of its T boxes, weighted by their
-    scores, and their mean score × min(T, V) / V: what few views see is less sure. Views without boxes count in V.
-    No views, or no boxes in them, give an empty result.
+    -> boxes (K, 4) and scores (K,), float32, in descending score. The boxes of all views are processed in
+    descending score (for equal scores, earlier views first); each joins the fused box that it overlaps most,
+    if their IoU is above (not equal to) iou_thresh, or else starts a new one. A fused box has the mean
+    corners of its T boxes, weighted by their scores, and their mean score × min(T, V) / V, so what few views
+    find is less certain. Views without boxes count towards V. No views, or no boxes in them, give an empty
+    result.
     """
     if not boxes:
         return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
@@ -108,16 +110,16 @@ def weighted_box_fusion(
     every_score = every_score[order].astype(np.float64)
     fused, joined = _fuse(np.concatenate(boxes)[order], every_score, iou_thresh)
     members = np.bincount(joined, minlength=len(fused))
-    # Of T boxes the mean is sum / T, and sum / T × min(T, V) / V is this:
+    # The mean score of T boxes is sum / T, and sum / T × min(T, V) / V equals sum / max(T, V):
     means = np.bincount(joined, every_score, len(fused)) / np.maximum(members, len(boxes))
     order = np.argsort(-means, kind="stable")
     return fused[order], means[order].astype(np.float32)
 
 
 def _fuse(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> tuple[np.ndarray, np.ndarray]:
-    """What boxes (N, 4), best first, with scores (N,) are fused into, (K, 4), and which of these each joins, (N,).
+    """The fused boxes (K, 4) of boxes (N, 4), best first, with scores (N,); and which of them each joins, (N,).
 
-    A box of no area overlaps nothing. Boxes of score 0 count as if they had a little, so that they have a mean too.
+    A box without area overlaps nothing. Boxes of score 0 get a tiny weight, so that they have a mean too.
     """
     weights = np.maximum(scores, _LITTLE)[:, None]
     # With the low corners negated, one minimum gives the corners of an intersection, and one sum the sides of a box.
@@ -139,7 +141,7 @@ def _fuse(boxes: np.ndarray, scores: np.ndarray, iou_thresh: float) -> tuple[np.
 def _most_overlapped(
     fused: np.ndarray, areas: np.ndarray, box: np.ndarray, own_area: np.float32, iou_thresh: float
 ) -> int:
-    """The fused box, of (4, K), that a box (4, 1) overlaps most; K where it overlaps none by more than iou_thresh."""
+    """Which fused box, among (4, K), a box (4, 1) overlaps most: its index, or K if no IoU exceeds iou_thresh."""
     number = len(areas)
     if not number:
         return 0

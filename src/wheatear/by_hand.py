@@ -1,7 +1,7 @@
-"""A score threshold for one's own field, from some of its photos whose heads somebody counted.
+"""A score threshold for one's own field, fitted to some of its photos whose heads somebody counted.
 
-In a field that a detector has not seen it finds too many heads or too few, all over the field. A few numbers tell
-which, and no boxes are wanted.
+In a field that was not part of its training, a detector finds too many heads or too few, consistently across
+the field. A few counts show which; boxes are not needed.
 """
 
 import math
@@ -23,15 +23,18 @@ from wheatear.photo_names import Photo
 from wheatear.sized import HeadPx, detect_in_file
 
 COLUMNS = ("image", "heads")
-DIGITS = 6  # of the heads in a photo, at most
-OWN_WORTH = 2  # photos counted by hand, that the detector's own threshold weighs as much as
-# By how much a count that was fitted must miss the numbers to be called off: of the heads, and heads a photo.
+DIGITS = 6  # of the number of heads in a photo, at most
+OWN_WORTH = 2  # photos counted by hand: the detector's own threshold has the same weight as that many
+# How far a fitted count must be from the count by hand to be reported: a share of the heads, and heads per photo.
 STILL_OFF, STILL_OFF_HEADS = 0.15, 2
 
 
 class ByHand(NamedTuple):
-    """threshold: of scores, of two decimals. photos: those counted by hand. heads, found, found_now: how many they
-    have together by hand, at the detector's own threshold and at this one."""
+    """A score threshold, of two decimals, and the photos counted by hand that it was fitted to.
+
+    photos: their number. heads, found, found_now: the heads in all of them together, by hand, at the
+    detector's own threshold and at this one.
+    """
 
     threshold: float
     photos: int
@@ -40,18 +43,19 @@ class ByHand(NamedTuple):
     found_now: int
 
     def is_still_off(self) -> bool:
-        """Whether the threshold does not make up for what the detector misses here, or finds too much."""
+        """Whether the count at this threshold is still too far from the count by hand, below or above."""
         return abs(self.found_now - self.heads) > max(STILL_OFF * self.heads, STILL_OFF_HEADS * self.photos)
 
 
 def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
-    """The heads of the photos that a csv has rows of, whose columns are COLUMNS, in whatever capitals, and any others.
+    """Read counts by hand from a csv -> heads by photo; it must have the columns COLUMNS, in any case.
 
-    image: a photo's name in the tables of a count, or the end of its path, from the file's name alone on, where no
-    other has it; if there is none, in whatever capitals, with or without its ending, and with Windows' \\ for /. Rows
-    with "no" in a column "checked", as the page in a browser writes it, are left out.
-    InputError, with the row, for one that is no photo of these, is there twice, or whose heads are no whole number; and
-    for none at all.
+    image: a photo's name in the tables of a count, or the end of its path, from the file name alone up, if
+    only one photo has it; if none does, the same in any case, with or without its extension, and with
+    Windows' \\ for /. Rows with "no" in a column "checked", as the browser page writes it, are skipped; other
+    columns are ignored.
+    InputError, with the line, for a row whose image matches none of the photos, several or one that already
+    has a row, or whose heads are not a whole number; and if no row is left.
     """
     header, table = read_table(file)
     require(file, [name.lower() for name in header], *COLUMNS)
@@ -91,18 +95,18 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
 
 
 def _composed(name: str) -> str:
-    """A name with its accents as most systems write them: Macs keep letter and accent apart."""
+    """A name with its accents in the form that most systems use: Macs store letter and accent separately."""
     return unicodedata.normalize("NFC", name)
 
 
 def _loose(name: str) -> str:
-    """A name without the ending of a photo and its capitals."""
+    """A name without the extension of a photo, case-folded."""
     composed = _composed(name)
     return (PurePosixPath(composed).stem if is_found(composed) else composed).casefold()
 
 
 def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[[str], str]) -> list[Photo]:
-    """The photos whose paths end like this; files: all of them, by their files' names, these as `like` has them."""
+    """The photos whose paths end like `image`; files: all photos by file name, names converted by `like`."""
     parts = [like(part) for part in PurePosixPath(image).parts]
     return [
         photo
@@ -112,15 +116,15 @@ def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[
 
 
 def _count(text: str) -> int | None:
-    """A whole number, which spreadsheets may write with a point or comma and zeros; None for anything else."""
+    """A whole number of up to DIGITS digits, which may end in .0 or ,00 as in spreadsheets; None for anything else."""
     whole, _, rest = text.strip().replace(",", ".").partition(".")
     return int(whole) if whole.isdecimal() and len(whole) <= DIGITS and rest in ("", "0", "00") else None
 
 
 def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:
-    """threshold_for the photos of a field that were counted by hand, after a look at them.
+    """threshold_for the photos of a field that were counted by hand, once the detector has run on them.
 
-    head_px: as in detect_sized. InputError for a photo that cannot be read or run.
+    head_px: as in detect_sized. InputError for a photo that cannot be read or on which the model fails.
     """
     own, floor = detector.card.threshold_to_count(), detector.card.score_floor
     looks = [detect_in_file(detector, photo.path, floor, head_px).heads for photo in counted]
@@ -132,18 +136,19 @@ def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx
 
 
 def thresholds_from(floor: float) -> np.ndarray:
-    """The score thresholds that one for a field is looked for among, (T,), rising; none below floor."""
+    """The score thresholds among which one for a field is searched, (T,), ascending; none below floor."""
     return SCORE_THRESHOLDS[floor <= SCORE_THRESHOLDS]
 
 
 def threshold_for(scores: np.ndarray, heads: int, photos: int, own: float, floor: float) -> float:
-    """The score threshold, of two decimals, for a field by some photos with so many heads together.
+    """The score threshold, of two decimals, for a field, given some of its photos and their heads in total.
 
-    That at which as many of their scores (N,) count, as far as there is one, drawn to the detector's own as if
-    OWN_WORTH photos more had spoken for it. None below floor, under which the detector gives no scores.
+    It is the one at which the number of their scores (N,) that count comes closest to heads, pulled towards
+    the detector's own as if OWN_WORTH further photos supported that. None below floor is considered, as the
+    detector returns no scores there.
     """
     candidates = thresholds_from(floor)
     found = (scores >= candidates[:, None].astype(np.float32)).sum(1)
     best = candidates[np.lexsort((abs(candidates - own), abs(found - heads)))[0]]
-    # Halves go up, as in the page's code, which must come to the same.
+    # Halves are rounded up, as in the code of the browser page, which must give the same result.
     return math.floor(100 * float(own + (best - own) * photos / (photos + OWN_WORTH)) + 0.5) / 100

@@ -1,4 +1,4 @@
-"""`wheatear count` once its options are known: the run, and what the user is told of it."""
+"""`wheatear count` once its options are known: the run itself, and the messages to the user."""
 
 import os
 import re
@@ -51,9 +51,9 @@ def run_count(
     report: bool,
     unread: Sequence[str],
 ) -> int:
-    """Count, print the summary, write what is made of the tables; -> the number of photos that failed.
+    """Count, print the summary and write the files made from the tables -> the number of photos that failed.
 
-    unread: lines on photos of kinds that are not read, for the report.
+    unread: lines about files of kinds that are not read, for the report.
     """
     if by_hand:
         _refuse_written_over(by_hand, out)
@@ -78,7 +78,7 @@ def run_count(
             typer.echo(
                 f"wheatear: stopped; go on with --resume; the photos done so far are in {done}", err=True
             )
-            raise typer.Exit(130) from None  # what a shell expects of a program that Ctrl-C ended
+            raise typer.Exit(130) from None  # what a shell expects from a program stopped by Ctrl-C
     typer.echo(f"Results in {out}")
     return len(summary.errors)
 
@@ -94,10 +94,10 @@ def _load(model: str | None, tta: str | None, options: Options) -> tuple[Detecto
 
 
 def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Options) -> Options:
-    """The options with a threshold by the photos counted by hand.
+    """The options with a threshold fitted to the photos counted by hand.
 
-    The error stays the detector's own: with such a threshold it is no larger (docs/results.md). Where these photos are
-    still counted far off, it is not known.
+    The counting error remains the detector's own: with such a threshold it is no larger (docs/results.md). If
+    the counts of these photos are still far off, it is unknown.
     """
     own = detector.card.threshold_to_count()
     fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
@@ -114,7 +114,7 @@ def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Opt
 
 
 def _refuse_written_over(by_hand: Path, out: Path) -> None:
-    """InputError where the numbers by hand are in a file that the run writes."""
+    """InputError if the counts by hand are in a file that the run would overwrite."""
     if by_hand.resolve() in [(out / name).resolve() for name in (COUNTS, PLOTS)]:
         raise InputError(f"{by_hand}: would be written over; name another folder for --out")
 
@@ -122,8 +122,8 @@ def _refuse_written_over(by_hand: Path, out: Path) -> None:
 def _prepare(
     out: Path, photos: list[Photo], options: Options, formats: "Sequence[Format]", report: bool
 ) -> None:
-    """Of a new run into OUT, say what an earlier one left there, or refuse what would pass for its own."""
-    # With --resume the tables say themselves that they do not fit.
+    """Before a run into OUT, refuse what would pass for its own results, and report what an earlier run left there."""
+    # With --resume, tables that do not fit are refused when they are read.
     files = [] if options.resume else [COUNTS, DETECTIONS, FOLDERS, SETTINGS]
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
@@ -140,14 +140,14 @@ def _prepare(
 
 
 def _of_a_stopped_run(out: Path) -> int:
-    """The number of photos in a table that is not whole, and could be gone on with."""
-    with suppress(InputError):  # a table of other columns is of no use
+    """The number of photos in an unfinished table that a run with --resume can continue; 0 without one."""
+    with suppress(InputError):  # a table with other columns cannot be continued
         return len(counted_before(out)) if part_of(out / COUNTS).is_file() else 0
     return 0
 
 
 def _count(detector: Detector, photos: list[Photo], out: Path, options: Options) -> Summary:
-    """Count with a progress bar."""
+    """Count the photos, with a progress bar."""
     known = counted_before(out) if options.resume else set()
     names = {photo.name for photo in photos}
     before = len(known & names)
@@ -183,7 +183,7 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
 
 
 def in_common(lines: Sequence[str]) -> str:
-    """Lines that differ in their numbers alone as one, with … for the numbers that differ."""
+    """Merge lines that differ only in their numbers into one, with … for the numbers that differ."""
     numbers = zip(*map(NUMBER.findall, lines), strict=True)
     shown = (each[0] if len(set(each)) == 1 else "…" for each in numbers)
     return NUMBER.sub(lambda _: next(shown), lines[0])

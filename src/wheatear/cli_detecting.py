@@ -1,4 +1,4 @@
-"""Many photos for a detector, behind a bar; those that it cannot do are named."""
+"""Run a detector on many photos, with a progress bar; photos on which it fails are named."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -21,19 +21,19 @@ Found = TypeVar("Found")
 
 
 def detecting(todo: Sequence[Photo]) -> Iterable[Photo]:
-    """The photos one by one, behind a bar where there is a terminal."""
+    """The photos one by one, with a progress bar if stderr is a terminal."""
     console = Console(stderr=True)
     return track(todo, "Detecting", console=console, transient=True, disable=not console.is_terminal)
 
 
 class Looking:
-    """A detector that looks at photos as `wheatear count` does (`detect_sized`), and how many it has resized."""
+    """A detector that runs on photos as `wheatear count` does (`detect_sized`), and how many it has resized."""
 
     def __init__(self, detector: "Detector", head_px: "HeadPx") -> None:
         self.detector, self.head_px, self.resized = detector, head_px, 0
 
     def find(self, photo: Path, score_threshold: float) -> "Detections":
-        """The heads in a photo's file. InputError where it cannot be read or run."""
+        """The heads in a photo's file. InputError if it cannot be read or the model fails on it."""
         from wheatear.sized import detect_in_file
 
         heads, resized_by, measured = detect_in_file(self.detector, photo, score_threshold, self.head_px)
@@ -41,7 +41,7 @@ class Looking:
         return heads
 
     def tell(self) -> None:
-        """Say how many photos were resized, if any."""
+        """Report how many photos were resized, if any."""
         if self.resized:
             typer.echo(
                 f"wheatear: resized, as their heads seem to call for it: {photos(self.resized)}", err=True
@@ -49,9 +49,9 @@ class Looking:
 
 
 def detect_in_each(todo: Sequence[Photo], detect: Callable[[Photo], Found]) -> list[Found]:
-    """What `detect` makes of each photo; those that cannot be read or run are named and left out.
+    """The result of `detect` for each photo; those that cannot be read or run are named and left out.
 
-    InputError where none is left.
+    InputError if none is left.
     """
     found = []
     for photo in detecting(todo):

@@ -1,7 +1,7 @@
-"""The job behind `wheatear count`: photos in; counts, boxes, pictures and maps out.
+"""The work behind `wheatear count`: photos in; counts, boxes, pictures and maps out.
 
-Three steps, each with threads of its own, so that the next photo is decoded and the last one's picture drawn while the
-detector works: open, detect, write. The tables grow in the order of the photos.
+There are three steps (open, detect, write), each with its own threads, so that the next photo is decoded and
+the last one's picture drawn while the detector works. The tables grow in the order of the photos.
 """
 
 import errno
@@ -39,11 +39,15 @@ OWN: Literal["own"] = "own"
 
 @dataclass(frozen=True)
 class Options:
-    """threshold, head_px: as in detect_sized.
-    scale: what is known of the ground. maps: for georeferenced images.
-    pictures: draw them. jobs: photos at a time in each step. resume: go on with an interrupted run's tables.
-    error: of the counts; OWN for the card's at this threshold, None where it is not known.
-    by_hand: the name of the file of numbers by which threshold was chosen, None where it was not."""
+    """The options of a count.
+
+    threshold, head_px: as in detect_sized.
+    scale: of the ground, as given by the user. maps: for georeferenced images.
+    pictures: whether to draw them. jobs: photos at a time in each step. resume: continue the tables of an
+    interrupted run.
+    error: the counting error; OWN for the card's at this threshold, None if unknown.
+    by_hand: the name of the file of counts by hand to which threshold was fitted; None without one.
+    """
 
     threshold: float | None = None
     head_px: HeadPx = None
@@ -58,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Count:
-    """What came of one photo: its heads and its ground, or the line that says why there is no count."""
+    """The result for one photo: its heads and ground area, or the line that says why there is no count."""
 
     name: str
     heads: int | None
@@ -70,12 +74,13 @@ class Count:
 def count_photos(
     detector: Detector, photos: Sequence[Photo], out: Path, options: Options | None = None
 ) -> Generator[Count]:
-    """Count the heads of each photo and write OUT/counts.csv, detections.csv, annotated/*.jpg and maps/*.
+    """Count the heads in each photo and write OUT/counts.csv, detections.csv, annotated/*.jpg and maps/*.
 
-    Yields one Count a photo as soon as it is done, in the order given. A photo that cannot be read or run yields its
-    error and is in none of the files. The tables get their names when the last photo is done; until then, and after
-    an interruption, they are *.csv.part and hold every photo yielded so far. With options.resume those are skipped.
-    Memory does not grow with the number of photos. OSError where OUT cannot be written.
+    With options.maps.plots it also writes plots.csv. It yields one Count per photo as soon as it is done, in
+    the order given. A photo that cannot be read or run yields its error and is in none of the tables. The
+    tables get their names when the last photo is done; until then, and after an interruption, they are
+    *.csv.part and contain every photo yielded so far. With options.resume, photos already in them are
+    skipped. Memory does not grow with the number of photos. OSError if OUT cannot be written.
     """
     options = options or Options()
     done = counted_before(out) if options.resume else set()
@@ -92,7 +97,7 @@ def count_photos(
 
 
 def counting_error_of(detector: Detector, threshold: float | None) -> CountingError | None:
-    """That of the detector's counts at a threshold, None for its own for boxes; None where it was not measured so."""
+    """The error of the detector's counts at a threshold (None: the card's for boxes); None if not measured so."""
     card = detector.card
     if detector.tta is not None and detector.tta not in card.tta:
         return None
@@ -102,7 +107,7 @@ def counting_error_of(detector: Detector, threshold: float | None) -> CountingEr
 
 
 def counted_before(out: Path) -> set[str]:
-    """The names of the photos in OUT's counts, whether that run ended or was interrupted; none where there was none."""
+    """The names of the photos in OUT's counts, from a finished or an interrupted run; empty if there was none."""
     return {row[0] for row in rows_so_far(out / COUNTS, COUNTS_HEADER)}
 
 
@@ -133,7 +138,7 @@ class _Failed(NamedTuple):
 def _results(
     detector: Detector, photos: Sequence[Photo], out: Path, options: Options
 ) -> Generator[_Done | _Failed]:
-    """Each photo through the three steps."""
+    """Take each photo through the three steps."""
     stopping = Event()
     opened = ahead(_open, photos, options.jobs)
     found = ahead(partial(_detect, detector, options, stopping), opened, options.jobs, stopping)
@@ -150,7 +155,7 @@ def _open(photo: Photo) -> _Opened | _Failed:
 
 @dataclass(frozen=True, eq=False)
 class _UntilStopped:
-    """Pixels that cannot be read any more once a run is stopped, so that nobody waits for the rest of a large photo."""
+    """Pixels that can no longer be read once a run is stopped, so that nobody waits for the rest of a large photo."""
 
     pixels: Pixels
     stopping: Event
@@ -190,7 +195,7 @@ def _detect(
 
 
 def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
-    """Pictures and maps come before the tables' rows: what the tables list is whole."""
+    """Write pictures and maps before the tables' rows: the files of a photo in the tables are complete."""
     if isinstance(found, _Failed):
         return found
     photo, pixels, sized = found
@@ -236,7 +241,7 @@ def _tables(out: Path, options: Options, done: set[str]) -> Iterator[dict[str, W
 
 
 def _add_rows(write: dict[str, Write], done: _Done, error: CountingError | None) -> None:
-    """The counts last: a photo that they list is whole in the other tables too."""
+    """Write the counts last: a photo listed there is complete in the other tables too."""
     name = done.photo.name
     if PLOTS in write:
         write[PLOTS](

@@ -1,7 +1,7 @@
-"""What is made of a count's tables once they are whole: the photos by folder, other programs' formats, the page.
+"""Files made from a count's finished tables: the means of folders, other programs' formats, the HTML report.
 
-Made from the tables and not from the run, so that a resumed run's files hold every photo, and a finished run can
-be asked for them with --resume, without counting again.
+They are made from the tables, not from the run, so that a resumed run's files contain every photo, and a
+finished run can produce them with --resume, without counting again.
 """
 
 from collections import Counter
@@ -46,10 +46,10 @@ MAP_ENDINGS = ("", HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP)
 
 
 def refuse_foreign_count(out: Path, photos: Sequence[Photo], drawn: bool, files: Sequence[str]) -> None:
-    """InputError where OUT has a file that a run is to write, and no tables of a count beside it: it is another's.
+    """InputError if OUT has a file that a run would overwrite but no count's tables beside it: it is not ours.
 
-    So is a table that the page in a browser saved, or one that was given other columns. drawn: whether the run draws
-    pictures. files: what else it writes.
+    The same applies to a table saved by the browser page, to one whose columns were changed, and to a folder
+    where a file is to be written. drawn: whether the run draws pictures. files: the others that it writes.
     """
     if folders := [out / name for name in files if (out / name).is_dir() and Path(name).suffix]:
         raise InputError(f"{folders[0]}: is a folder; move it away, or name another folder for --out")
@@ -68,13 +68,13 @@ def refuse_foreign_count(out: Path, photos: Sequence[Photo], drawn: bool, files:
 
 
 def _is_as_written(counts: Path) -> bool:
-    """Whether a table of counts has the columns of a run; what is in them nobody can tell from a count's."""
+    """Whether a table of counts has the columns that a run writes; changes in its values cannot be recognised."""
     with counts.open(encoding="utf-8", errors="replace") as text:
         return text.readline().rstrip("\r\n") == ",".join(COUNTS_HEADER)
 
 
 def refuse_older(out: Path, formats: Iterable[str]) -> None:
-    """InputError where OUT has a format's folder with files, which would be taken for those of a new run."""
+    """InputError if OUT has a format's folder with files in it, which would pass for those of a new run."""
     for name in formats:
         place = out / EXPORTS[name][0]
         if place.is_dir() and any(place.iterdir()):
@@ -82,7 +82,10 @@ def refuse_older(out: Path, formats: Iterable[str]) -> None:
 
 
 def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: bool) -> list[str]:
-    """The files and folders of formats of an earlier run into OUT that a new run, with these, will not write anew."""
+    """The files and folders in OUT from an earlier run that a new run with these formats will not write again.
+
+    has_plots, has_report: whether the new run writes plots.csv and report.html.
+    """
     kept = {place for place, _ in EXPORTS.values()} | {PLOTS, REPORT}
     kept -= {EXPORTS[name][0] for name in written}
     kept -= {name for name, again in ((PLOTS, has_plots), (REPORT, has_report)) if again}
@@ -90,7 +93,7 @@ def older_files(out: Path, written: Iterable[str], has_plots: bool, has_report: 
 
 
 def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]:
-    """The folders in OUT with pictures or maps of an earlier run that a new run of these photos will not draw anew.
+    """The folders in OUT with pictures or maps from an earlier run that a new run of these photos will not draw again.
 
     drawn: whether the new run draws pictures at all.
     """
@@ -104,20 +107,20 @@ def _place(photo: Photo) -> str:
 
 
 def _maps_of(photos: Sequence[Photo]) -> set[str]:
-    """The maps of photos, below MAPS and without their endings, if they were GeoTIFFs."""
+    """The paths of the photos' maps if they were GeoTIFFs, below MAPS and without extensions."""
     return {_place(photo) + ending for photo in photos for ending in MAP_ENDINGS}
 
 
 def _places(folder: Path) -> set[str]:
-    """The files in a folder and in those in it, without their endings."""
+    """The files in a folder and its subfolders, relative to it and without extensions."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(file.relative_to(folder).with_suffix("")) for file in files}
 
 
 def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
-    """Write OUT/folders.csv of all photos in OUT's counts -> the folders; InputError where the counts are none.
+    """Write OUT/folders.csv for all photos in OUT's counts -> the folders; InputError if these are not numbers.
 
-    photos: those of this run; where the others lie, OUT's settings say.
+    photos: those of this run; OUT's settings tell where the others lie.
     """
     places = places_of(out) | {photo.name: photo.path for photo in photos}
     try:
@@ -131,9 +134,10 @@ def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
 
 
 def write_formats(out: Path, formats: Sequence[str]) -> None:
-    """Write OUT's tables in each of the formats, names of EXPORTS, in one pass: memory does not grow with the heads.
+    """Write OUT's tables in each of the formats (names in EXPORTS), in one pass.
 
-    Coordinates are those of detections.csv, to 0.01 pixel. InputError where the tables do not fit each other.
+    Memory does not grow with the number of heads. Coordinates are those of detections.csv, to 0.01 pixel.
+    InputError if the tables do not match.
     """
     if not formats:
         return
@@ -145,7 +149,7 @@ def write_formats(out: Path, formats: Sequence[str]) -> None:
 
 
 def counted_heads(out: Path) -> Iterator[tuple[str, Detections]]:
-    """Each photo of OUT's tables with its heads and size, in the tables' order; InputError where they do not fit."""
+    """Each photo in OUT's tables with its heads and size, in the tables' order; InputError if they do not match."""
     heads = rows_so_far(out / DETECTIONS, HEADER)
     for row in _rows(out / COUNTS, COUNTS_HEADER):
         try:
@@ -157,7 +161,7 @@ def counted_heads(out: Path) -> Iterator[tuple[str, Detections]]:
 
 
 def _detections(row: Mapping[str, str], heads: Iterator[Sequence[str]]) -> Detections:
-    """The next of the heads, as many as the row of counts.csv tells; ValueError where they are not its own."""
+    """The next heads, as many as the row of counts.csv has; ValueError if they are another photo's."""
     mine = list(islice(heads, int(row["heads"])))
     if [name for name, *_ in mine] != [row["image"]] * int(row["heads"]):
         raise ValueError("the heads of another photo")
@@ -173,11 +177,11 @@ def write_page(
     errors: Sequence[str],
     left_out: Sequence[str] = (),
 ) -> None:
-    """Write OUT/report.html of all photos in OUT's tables; those of an earlier run elsewhere have no picture."""
+    """Write OUT/report.html for all photos in OUT's tables; those not among `photos` have no picture."""
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
     shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
     shown |= {name: value for name, value in settings.items() if value is not None}
-    # What an earlier run into OUT left is no result of one that was not given plots.
+    # A table of plots left by an earlier run into OUT is no result of a run that was not given plots.
     plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
     folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
@@ -185,9 +189,10 @@ def write_page(
 
 
 def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str]:
-    """What the tables in OUT show that no photo alone does, a line each.
+    """Remarks that follow from all of OUT's tables and not from a single photo, one line each.
 
-    plots: those that lie on no image. frame_m: given where photos of the same sides lie some upright, some on a side.
+    plots: if given, those that lie on no image. frame_m: if given, photos of the same size of which some are
+    upright and some on their side.
     """
     lines = []
     if plots is not None:

@@ -1,4 +1,4 @@
-"""report.html of a run of `wheatear count`: its table, a histogram, thumbnails, the settings and the model's card."""
+"""report.html of a run of `wheatear count`: tables, histograms, thumbnails, the settings and the model's card."""
 
 import json
 import os
@@ -21,17 +21,17 @@ from wheatear.words import figures, photos
 if TYPE_CHECKING:
     from wheatear.detector import Card
 
-# Pixels of what opens: it shows each box and is 85 kB. Of many photos it is smaller, so that the page of 1,000
-# still opens on a phone.
+# Pixels per side of an enlarged picture, in which each box is visible and which takes 85 kB. If there are more than
+# MANY photos it is smaller, so that a page of 1,000 still opens on a phone.
 SIDE, SMALL_SIDE, MANY = 512, 256, 200
 MOST_BARS = 24
-FEW = 5  # photos that could not be counted, listed without a click
+FEW = 5  # photos that could not be counted; up to this many are listed without a click
 LOW, HIGH = "_low", "_high"
 INTERVAL = "Small numbers: the true one lies between them for about 95 in 100 photos"
 CHARTED = ("heads", "heads_per_m2")
-# The ends of an interval stand below the number, and the size of a photo says little to who counts heads.
+# The ends of an interval are shown below the number, and the size of a photo means little to someone counting heads.
 NO_COLUMNS = (LOW, HIGH, "width", "height")
-NAMES = ("image", "folder", "plot")  # be they numbers or not
+NAMES = ("image", "folder", "plot")  # shown as text even if they are numbers
 TITLES = {
     "area_m2": "area, m²",
     "heads_per_m2": "heads per m²",
@@ -58,20 +58,20 @@ def write_report(
     plots: Sequence[Row] = (),
     left_out: Sequence[str] = (),
 ) -> None:
-    """Write one HTML page that needs nothing else.
+    """Write one self-contained HTML page.
 
-    rows: a photo each, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
-    pictures: the annotated picture by image name; a photo may have none. They are read one at a time and put
-    into the file as they come, so memory grows with the rows alone. settings: what the run was asked for.
-    errors: a line for each photo that is not among the rows because it could not be counted. left_out: lines on files
-    that are photos of kinds that are not read.
-    folders, plots: one each, with the columns of folders.csv and plots.csv, in tables of their own. A column without
-    anything in it is left out. No rows give a page that says so. OSError where the page cannot be written.
+    rows: one per photo, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
+    pictures: the annotated picture by image name; a photo may have none. They are read one at a time and
+    written to the file directly, so memory grows with the rows alone. settings: what the run was asked for.
+    errors: one line for each photo that is not among the rows because it could not be counted. left_out:
+    lines about files of kinds that are not read and about linked folders, as images.left_out returns them.
+    folders, plots: rows for tables of their own, with the columns of folders.csv and plots.csv. Empty columns
+    are left out. No rows give a page that says so. OSError if the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
         write(_summary(rows))
         write(_not_counted(errors))
-        # Lines begin so, or with the path of a link.
+        # A line begins with "left", or with the path of a link.
         write("".join(f"<p>{escape(re.sub('^left', 'Left', line))}.</p>\n" for line in left_out))
         if rows:
             write(_histograms(rows))
@@ -93,7 +93,7 @@ def _summary(rows: Sequence[Row]) -> str:
 
 
 def _density(rows: Sequence[Row]) -> str:
-    """That of all photos of known ground together."""
+    """The density over all photos whose ground area is known."""
     known = [row for row in rows if _number(row.get("area_m2"))]
     heads, area = sum(_numbers(known, "heads")), sum(_numbers(known, "area_m2"))
     if not known:
@@ -129,7 +129,10 @@ def _histogram(values: Sequence[float], name: str) -> str:
 
 
 def _binned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bins of Freedman and Diaconis, at most MOST_BARS; of whole numbers as many in each, so that none seems rare."""
+    """Histogram with NumPy's automatic bins, at most MOST_BARS -> counts, edges.
+
+    For whole numbers, each bin spans equally many of them, so that none seems rare.
+    """
     bins = max(1, min(MOST_BARS, len(np.histogram_bin_edges(values, "auto")) - 1))
     if (values != np.round(values)).any():
         counts, edges = np.histogram(values, bins)
@@ -153,7 +156,7 @@ def _write_table(write: Write, rows: Sequence[Row], pictures: Mapping[str, Path]
 
 
 def _interval(rows: Sequence[Row], card: "Card") -> str:
-    """What the small numbers are, where there are any."""
+    """What the small numbers mean, if there are any."""
     if not any(row.get(f"heads{HIGH}") for row in rows):
         return ""
     where = (
@@ -175,7 +178,7 @@ def _write_places(write: Write, title: str, rows: Sequence[Row]) -> None:
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, bool]:
-    """The columns that are shown, those with anything in them, and whether they hold numbers."""
+    """The columns to show, which are those that are not empty, and whether each holds numbers."""
     filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
     shown = [name for name in filled if not name.endswith(NO_COLUMNS)]
     return {name: name not in NAMES and bool(_numbers(rows, name)) for name in shown}
@@ -191,7 +194,7 @@ def _thumbnail(name: str, row: Row, picture: Path | None, folder: Path, side: in
     try:
         with opened(picture) as image:
             data = thumbnail(image, side)
-    except InputError:  # the count is no less true without it
+    except InputError:  # the count is valid without it
         return ""
     near = picture.resolve().is_relative_to(folder.resolve())
     link = quote(os.fsencode(picture.resolve().relative_to(folder.resolve()).as_posix())) if near else ""

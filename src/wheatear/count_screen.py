@@ -1,4 +1,4 @@
-"""What `wheatear count` shows on the screen: a bar while it works, a table at the end."""
+"""What `wheatear count` shows in the terminal: a progress bar while it works, a table at the end."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -17,19 +17,19 @@ from wheatear.count import Count
 from wheatear.folders import Folder, Sums
 from wheatear.words import photos
 
-SHOWN = 20  # photos listed on the screen, what fits without scrolling; the CSV has all
+SHOWN = 20  # photos listed on the screen, as many as fit without scrolling; the CSV has all of them
 
 
 @dataclass
 class Summary:
-    """Keeps the first photos and sums, however many there are. before: photos that an earlier run counted."""
+    """The first photos and the sums over all, however many there are. before: photos that an earlier run counted."""
 
     before: int = 0
     first: list[Count] = field(default_factory=list)
     counted: int = 0
     errors: list[str] = field(default_factory=list)  # a line for each photo that was not counted
     heads: int = 0
-    measured: int = 0  # of those counted, photos of known area
+    measured: int = 0  # photos counted whose ground area is known
     area_m2: float = 0.0
 
     def add(self, count: Count) -> None:
@@ -43,7 +43,7 @@ class Summary:
             self.area_m2 += count.area_m2
 
     def show(self, folders: Mapping[str, Folder]) -> None:
-        """The photos, their sum, and the mean of each folder, an earlier run's photos included."""
+        """Print the photos, their total, and the mean of each folder, which includes an earlier run's photos."""
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
@@ -59,7 +59,7 @@ class Summary:
         table.add_section()
         if self.first:
             total = f"Total of {photos(self.counted)}" + (" counted now" if self.before else "")
-            # Of a part of the photos it would be another mean than that of the heads beside it.
+            # If only some photos have an area, the density would be that of other photos than the heads beside it.
             area_m2 = self.area_m2 if self.measured == self.counted else None
             table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
         for name, folder in islice(folders.items(), SHOWN):
@@ -73,7 +73,7 @@ class Summary:
 
 @contextmanager
 def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """A bar on stderr -> (say, step): print a line above the bar, count one photo as done."""
+    """A progress bar on stderr -> (say, step): print a line above the bar; count one photo as done."""
     console = Console(stderr=True)
     columns = (
         TextColumn("Counting"),
@@ -93,7 +93,7 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[
 
 
 def _printable(name: str) -> Text:
-    # A file name may hold bytes that are no text, and brackets, which rich would take for a style.
+    # A file name may contain bytes that are not text, and brackets, which rich would take for markup.
     text = os.fsencode(name).decode(errors="replace")
     return Text("".join(letter if letter.isprintable() else "?" for letter in text))
 

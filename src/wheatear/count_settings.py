@@ -1,4 +1,4 @@
-"""settings.json of a count: what the numbers depend on, so that a run is resumed as it began."""
+"""settings.json of a count: what its numbers depend on, so that a run is resumed with the settings it began with."""
 
 import glob
 import hashlib
@@ -17,13 +17,13 @@ from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
 MEND = "give the folders that were given before, or leave out --resume"
-# What the keys of the settings are given by.
+# The options that give the settings with these keys.
 OPTIONS = {
     "tta": "--tta", "by_hand": "--by-hand", "threshold": "--threshold", "head_px": "--head-px",
     "gsd_mm": "--gsd", "frame_m": "--frame", "height_m": "--height", "plots": "--plots", "cell_m": "--cell",
 }  # fmt: skip
-PHOTOS = "photos"  # the key of where each photo lies, from OUT on
-BYTES = "bytes"  # of each photo's file, by which another one of its name is told
+PHOTOS = "photos"  # the key for where each photo lies, relative to OUT
+BYTES = "bytes"  # the key for the size of each photo's file, by which another file of the same name is recognised
 
 Settings = dict[str, str | float | None]
 
@@ -32,13 +32,13 @@ Settings = dict[str, str | float | None]
 def kept_settings(
     out: Path, detector: Detector, options: Options, photos: Sequence[Photo]
 ) -> Iterator[Settings]:
-    """Write OUT/settings.json -> what it says but for the photos.
+    """Write OUT/settings.json -> its contents except for the photos.
 
-    Like the tables it has its name once the block ends well; until then, and after an interruption, it is
-    settings.json.part, and what an earlier run left is as it was.
-    InputError where a run is resumed with other settings than it began with. The file also says where each photo lies:
-    a photo that was counted before must have the name that it had, and no other photo may have it, or it would be
-    counted twice, or not at all. And its file must be as long as it was.
+    Like the tables, the file gets its name once the block ends well; until then, and after an interruption,
+    it is settings.json.part, and that of an earlier run is unchanged.
+    InputError if a run is resumed with other settings than it began with. The file also records where each
+    photo lies: a photo already counted must keep its name, and no other photo may have that name, or it would
+    be counted twice or not at all. Its file must have the same size as before, too.
     """
     path, settings = out / SETTINGS, settings_of(detector, options)
     places = {photo.name: _place(photo.path, out) for photo in photos}
@@ -62,7 +62,7 @@ def kept_settings(
 
 
 def settings_of(detector: Detector, options: Options) -> Settings:
-    """What the numbers depend on, by name; None for what was not asked for."""
+    """The settings that the numbers depend on, by name; None for what was not asked for."""
     plots = options.maps.plots
     return {
         "model": detector.card.name,
@@ -81,21 +81,21 @@ def settings_of(detector: Detector, options: Options) -> Settings:
 
 
 def _begun(out: Path) -> Path:
-    """The settings of OUT's tables so far, which may not be there."""
+    """The settings file of OUT's tables so far, which may not exist."""
     path = out / SETTINGS
     part = part_of(path)
     return part if part.exists() and part_of(out / COUNTS).exists() else path
 
 
 def places_of(out: Path) -> dict[str, Path]:
-    """Where the photos of OUT's tables so far lie, by name; none where there are no settings."""
+    """Where the photos in OUT's tables so far lie, by name; empty without settings."""
     path = _begun(out)
     known = (_read(path).get(PHOTOS) or {}) if path.exists() else {}
     return {name: out / place for name, place in known.items()}
 
 
 def _digest(plots: Path) -> str:
-    """Of a file of plots; of a Shapefile, of all the files that it is made of."""
+    """The digest of a file of plots; for a Shapefile, of all the files that it consists of."""
     if plots.suffix.lower() != ".shp":
         return sha256(plots)[:DIGITS]
     parts = sorted(plots.parent.glob(f"{glob.escape(plots.stem)}.*"))
@@ -103,15 +103,15 @@ def _digest(plots: Path) -> str:
 
 
 def _were_moved(out: Path, done: Mapping[str, str], now: Mapping[str, str]) -> bool:
-    """Whether all photos that were counted have left their places, and all their names are there again elsewhere."""
+    """Whether all photos already counted have left their places, and all their names are given again elsewhere."""
     return done.keys() <= now.keys() and not any((out / place).exists() for place in done.values())
 
 
 def _place(photo: Path, out: Path) -> str:
-    """Where a photo lies, from OUT on, so that both may be moved together; from the root on, on another drive."""
+    """Where a photo lies, relative to OUT, so that both can be moved together; an absolute path on another drive."""
     try:
         place = os.path.relpath(os.path.realpath(photo), os.path.realpath(out))
-    except ValueError:  # of another drive of Windows
+    except ValueError:  # it is on another Windows drive
         place = os.path.realpath(photo)
     return place.encode("utf-8", "backslashreplace").decode()
 
@@ -137,14 +137,18 @@ def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -
 
 
 def _bytes(photo: Path) -> int | None:
-    """The length of a file; None where it cannot be told, and the count says why."""
+    """The size of a file; None if it cannot be determined, in which case the count reports why."""
     with suppress(OSError):
         return photo.stat().st_size
     return None
 
 
 def _refuse_other_files(before: Mapping[str, int | None], now: Mapping[str, int | None]) -> None:
-    """before: the lengths of the files that were counted, by the photos' names; now: those of the files given."""
+    """InputError if a file given now has another size than the file of the same name that was counted.
+
+    before: the sizes of the files that were counted, by photo name, None if unknown; now: those of the files
+    given.
+    """
     changed = [
         name for name in before if None not in (before[name], now.get(name)) and before[name] != now[name]
     ]
@@ -157,8 +161,11 @@ def _refuse_other_files(before: Mapping[str, int | None], now: Mapping[str, int 
 
 
 def _refuse_other_names(done: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """done: the places of the photos that were counted, by name; now: those of the photos that are to be."""
-    names: dict[str, list[str]] = {}  # a link has the place of its photo, and is counted like it
+    """InputError if a photo already counted would get another name, or another photo its name.
+
+    done: the places of the photos already counted, by name; now: those of the photos to be counted.
+    """
+    names: dict[str, list[str]] = {}  # a link has the same place as its photo, and is counted too
     for name, place in done.items():
         names.setdefault(place, []).append(name)
     for name, place in now.items():

@@ -1,4 +1,4 @@
-"""How far counts are from the truth. Shape letter: P photos."""
+"""How far counts are from the true numbers. Shape letter: P photos."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CountErrors:
-    """Errors of the heads counted a photo.
+    """Errors of the counts per photo.
 
     mae, rmse: mean absolute and root mean square error, in heads.
-    bias: mean of predicted - true, in heads; above 0 where too many are counted.
-    r2:   coefficient of determination, 1 - SSE / SST: at most 1, and below 0 where the mean of the true
-          counts would do better. None for fewer than two photos and where all have the same true count.
+    bias: mean of predicted - true, in heads; above 0 if too many are counted.
+    r2:   coefficient of determination, 1 - SSE / SST: at most 1, and below 0 if the mean of the true counts
+          would be a better prediction. None for fewer than two photos, and if all have the same true count.
     """
 
     mae: float
@@ -22,7 +22,7 @@ class CountErrors:
 
 
 def count_errors(true: np.ndarray, predicted: np.ndarray) -> CountErrors:
-    """Errors of the predicted counts (P,) of one photo or more. ValueError where there is none."""
+    """Errors of the predicted counts (P,) of one or more photos. ValueError if there are none."""
     if not len(true):
         raise ValueError("the errors of no counts are not defined")
     error = predicted.astype(np.float64) - true

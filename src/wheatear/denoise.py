@@ -1,10 +1,11 @@
-"""Label denoising: labelled boxes moved towards what a detector finds for the same heads.
+"""Label denoising: labelled boxes are moved towards what a detector finds for the same heads.
 
-Two people who label the same photo draw the edges of a head some pixels apart, and no network can foresee which of
-them held the pen. A detector that has seen thousands of such boxes, and learnt none by heart, finds about their mean;
-learning from that is learning from less noise. It is self-distillation (Furlanello et al. 2018, "Born-Again Neural
-Networks") of the boxes alone: no head is added and none is taken away. What the labels of a photo have in common, as
-that all lie a little above their heads, is no noise: it may be the way of the whole session, and is kept.
+Two people who label the same photo draw the edges of a head some pixels apart, and no network can predict
+which of them drew a box. A detector trained on thousands of such boxes, without memorising any, finds roughly
+their mean; training on that means training on less noise. This is self-distillation (Furlanello et al. 2018,
+"Born-Again Neural Networks") of the boxes only: no head is added and none is removed. What the labels of a
+photo have in common, for example if all lie a little above their heads, is not noise: it may be the
+convention of the whole session, and is kept.
 """
 
 from dataclasses import replace
@@ -16,16 +17,17 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.matching import match
 
-# A box and a label that overlap less are hardly of one head; those that overlap by just so much gain most.
+# A detection and a label that overlap less are hardly of the same head; those that just overlap this much gain most.
 MATCH_IOU = 0.4
 
 
 def denoised(sample: Sample, heads: Detections, keep: float) -> tuple[Sample, int]:
-    """The sample with its boxes moved, and how many of them are: those that a detection was matched to.
+    """The sample with its boxes moved, and how many were moved: those matched by a detection.
 
-    heads: what a detector finds in the photo, best first, in its pixels.
-    keep: 0..1, how much is left of what is each label's own; 0 takes the detector's boxes, moved and sized by the mean
-          of their differences from the labels (of each edge, as shares of a head's side), 1 leaves all as it is.
+    heads: what a detector finds in the photo, best first, in pixels of the photo.
+    keep: 0..1, how much is kept of each label's own deviation; 0 takes the detector's boxes, shifted and
+          resized by the mean of their differences from the labels (per edge, as fractions of a head's side),
+          1 leaves the labels unchanged.
     """
     (taken,) = match(sample.boxes, heads, np.array([MATCH_IOU])).taken
     hit = taken >= 0

@@ -1,4 +1,4 @@
-"""Detections: the heads found in one photo, what they can be turned into, and their CSV."""
+"""Detections: the heads found in one photo, their conversion to other formats, and their CSV."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
     import supervision
 
-# Columns, rows and offset of a pixel on the map: x = a * column + b * row + c, y = d * column + e * row + f.
+# (a, b, c, d, e, f), from a pixel to the map: x = a * column + b * row + c, y = d * column + e * row + f.
 Transform = Sequence[float]
 PIXELS: Transform = (1, 0, 0, 0, 1, 0)
 
@@ -28,12 +28,13 @@ HEADER = ("image", "xmin", "ymin", "xmax", "ymax", "score")
 class Detections:
     """The heads found in one photo, best first.
 
-    boxes:  (N, 4) float32 xyxy pixels of the photo as given, half-open; (0, 4) where nothing was found.
+    boxes:  (N, 4) float32 xyxy pixels of the photo as given, half-open; (0, 4) if nothing was found.
     scores: (N,) float32, descending.
-    height, width: pixels of the photo; 0 where unknown, as in detections read from a CSV.
+    height, width: size of the photo in pixels; 0 if unknown, as in detections read from a CSV.
 
-    They may be given in any order and of any float type. ValueError where the shapes do not fit or a
-    number is not finite; that a box has its smaller corner first, and a score lies in 0..1, is the caller's care.
+    Boxes and scores may be given in any order and numeric type; they are sorted and converted. ValueError if
+    the shapes do not match or a number is not finite. The caller must ensure that each box has its smaller
+    corner first and each score lies in 0..1.
     """
 
     boxes: np.ndarray
@@ -56,21 +57,24 @@ class Detections:
         return len(self.scores)
 
     def __getitem__(self, index: slice | np.ndarray) -> "Detections":
-        """Those at a slice, an array of indices or a bool mask; still best first. TypeError for a single index."""
+        """The heads at a slice, index array or bool mask, still best first. TypeError for a single index."""
         if np.ndim(index) == 0 and not isinstance(index, slice):  # type: ignore[arg-type]
             raise TypeError("a single head is no Detections; take a slice, or walk over .boxes and .scores")
         return Detections(self.boxes[index], self.scores[index], self.height, self.width)
 
     def above(self, threshold: float) -> "Detections":
-        """Those with score >= threshold."""
+        """The heads with score >= threshold."""
         return self[self.scores >= np.float32(threshold)]
 
     def to_csv(self, path: str | Path, image: str) -> None:
-        """Write a CSV with HEADER, as read_csv reads it; no heads give the header alone."""
+        """Write a CSV with the columns HEADER, which read_csv can read; without heads, the header alone.
+
+        image: the photo's name, for the first column.
+        """
         write_csv(path, [(image, self)])
 
     def to_coco(self, image_id: int = 1, category_id: int = 1) -> list[dict[str, Any]]:
-        """COCO's results, a dict a head with bbox [x, y, width, height]: json.dump them, or loadRes them."""
+        """COCO results, one dict per head with bbox [x, y, width, height]: for json.dump or COCO's loadRes."""
         corners = self.boxes.astype(np.float64)
         corners[:, 2:] -= corners[:, :2]
         ids = {"image_id": image_id, "category_id": category_id}
@@ -80,16 +84,16 @@ class Detections:
         ]
 
     def to_geojson(self, transform: Transform = PIXELS) -> dict[str, Any]:
-        """A GeoJSON FeatureCollection, a closed polygon with its score for each head.
+        """A GeoJSON FeatureCollection with a closed polygon and a score for each head.
 
         transform: (a, b, c, d, e, f) from pixels to map coordinates, x = a * column + b * row + c and
-        y = d * column + e * row + f, as rasterio's `dataset.transform`. Without it the coordinates are pixels.
-        ValueError for fewer than six numbers.
+        y = d * column + e * row + f, such as rasterio's `dataset.transform`. By default the coordinates are
+        pixels. ValueError for fewer than six numbers.
         """
         a, b, c, d, e, f = tuple(transform)[:6]
         features = []
         for (xmin, ymin, xmax, ymax), score in zip(self.boxes.tolist(), self.scores.tolist(), strict=True):
-            # Counter-clockwise on a map with north up, as RFC 7946 (3.1.6) wants it.
+            # Counter-clockwise on a map with north up, as RFC 7946 (3.1.6) requires.
             corners = ((xmin, ymin), (xmin, ymax), (xmax, ymax), (xmax, ymin), (xmin, ymin))
             ring = [[a * x + b * y + c, d * x + e * y + f] for x, y in corners]
             geometry = {"type": "Polygon", "coordinates": [ring]}
@@ -97,26 +101,26 @@ class Detections:
         return {"type": "FeatureCollection", "features": features}
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row a head: xmin, ymin, xmax, ymax, score (float32). InputError where pandas is not installed."""
+        """A DataFrame, one row per head: xmin, ymin, xmax, ymax, score (float32). InputError without pandas."""
         values = np.column_stack([self.boxes, self.scores])
         return _installed("pandas").DataFrame(values, columns=list(HEADER[1:]))
 
     def to_supervision(self) -> "supervision.Detections":
-        """supervision's Detections, all of class 0. InputError where supervision is not installed."""
+        """The heads as supervision.Detections, all of class 0. InputError without supervision."""
         return _installed("supervision").Detections(
             xyxy=self.boxes.copy(), confidence=self.scores.copy(), class_id=np.zeros(len(self), np.int64)
         )
 
 
 def rows(image_name: str, detections: Detections) -> list[list[str | float]]:
-    """Lines for a CSV with HEADER: coordinates to 0.01 pixel, scores to 0.0001. No detections, no lines."""
+    """Rows for a CSV with HEADER: coordinates to 0.01 pixel, scores to 0.0001; [] without detections."""
     corners = detections.boxes.astype(np.float64).round(2).tolist()
     scores = detections.scores.astype(np.float64).round(4).tolist()
     return [[image_name, *box, score] for box, score in zip(corners, scores, strict=True)]
 
 
 def write_csv(path: str | Path, found: Iterable[tuple[str, Detections]]) -> None:
-    """Write the detections of many photos, by image name, as one CSV with HEADER; whole or not at all."""
+    """Write the detections of many photos, with their names, as one CSV with HEADER; whole or not at all."""
     with whole(Path(path)) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
@@ -125,11 +129,12 @@ def write_csv(path: str | Path, found: Iterable[tuple[str, Detections]]) -> None
 
 
 def read_csv(path: Path | str) -> dict[str, Detections]:
-    """Detections by image name as written, from a CSV with the columns of HEADER (any order, others ignored).
+    """Detections by image name as written, from a CSV with the columns HEADER (in any order, others ignored).
 
-    A byte-order mark, Windows line ends and blank lines are accepted; a header alone gives an empty dict.
+    A byte-order mark, Windows line endings and blank lines are accepted; a header alone gives an empty dict.
     Photo sizes are unknown, so height and width are 0.
-    InputError with file and line for a row that is not a box with a score in 0..1.
+    InputError for a file that cannot be read, is not UTF-8 or lacks a column, and, with the line number, for
+    a row that is not a name and a box of some area with a score in 0..1.
     """
     path = Path(path)
     try:
@@ -154,7 +159,7 @@ def _installed(name: str) -> ModuleType:
 
 
 def _parse(path: Path, file: TextIO) -> tuple[list[str], np.ndarray, list[int]]:
-    """Names, (N, 5) float32 corners and score, and the line number of each row."""
+    """Names, (N, 5) float32 corners and scores, and the line number of each row."""
     reader = csv.reader(file)
     name_column, *number_columns = _columns(path, next(reader, []))
     names: list[str] = []
@@ -177,7 +182,7 @@ def _parse(path: Path, file: TextIO) -> tuple[list[str], np.ndarray, list[int]]:
 
 
 def _columns(path: Path, header: list[str]) -> list[int]:
-    """Where the columns of HEADER are."""
+    """The places of HEADER's columns in the file's header; InputError if one is missing."""
     found = [title.strip().lower() for title in header]
     missing = [title for title in HEADER if title not in found]
     if missing:

@@ -1,4 +1,4 @@
-"""Detector: a trained model.onnx run by onnxruntime, without torch."""
+"""Detector: a trained model.onnx, run with onnxruntime and without torch."""
 
 import hashlib
 from functools import partial
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 DEFAULT_MODEL = "small"
-# This pass would have the max-pool of a quantized network work on bytes, in a third of the time of a whole photo.
+# An optimizer pass that would make the max-pool of a quantized network work on bytes, which alone takes about a third
+# of the time for a photo.
 SLOW = "QDQPropagationTransformer"
 
 
 class Judged(BaseModel):
-    """Thresholds and figures with test-time augmentation, where they differ from the card's own; see Card.
+    """Thresholds and figures for one kind of test-time augmentation, in place of the card's own; see Card.
 
-    interval_factor: None where it was not measured with these views; the card's own is then taken.
+    interval_factor: None if it was not measured with these views; the card's own then applies.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,19 +44,21 @@ class Judged(BaseModel):
 
 
 class Card(BaseModel):
-    """What is known of a trained detector: the model.json beside each model.onnx. Further keys are kept.
+    """What is known about a trained detector: the JSON file beside its model.onnx. Unknown keys are kept.
 
     score_threshold: detections below it are left out unless the caller asks for them; chosen on val for the
                      Kaggle metric.
-    count_threshold: the same, chosen for the smallest counting error; None where it was not chosen apart.
-    score_floor:     the model itself returns nothing below it, whatever the caller asks for.
-    head_px:         the median size of the heads it learned from, the root of a box's area, in pixels.
-    known_failures:  what it does worst, a sentence each; written where the thresholds were chosen.
-    interval_factor: how many times as wide as val's errors say the interval of a count must be, to hold 95 of 100
-                     numbers in fields that it has not seen; 1 where that was not measured (bench/unseen.py).
-    arithmetic:      what it computes in: float32, or for the most part integers of 8 bits.
-    usual_tta:       a name of tta.VIEWS, as which it sees a photo unless the caller asks otherwise; None: once.
-    tta:             by the names of tta.VIEWS, those for which thresholds were chosen.
+    count_threshold: the same, chosen for the smallest counting error; None if none was chosen for counting.
+    score_floor:     the model itself returns nothing below it, whatever threshold the caller asks for.
+    head_px:         the median size of the heads in training: the square root of a box's area, in pixels.
+    known_failures:  what the detector does worst, one sentence each; written when the thresholds were chosen.
+    interval_factor: how many times as wide as val's errors suggest a count's interval must be to contain 95
+                     of 100 true counts in fields not used in training; 1 if that was not measured
+                     (bench/unseen.py).
+    arithmetic:      what the model computes in: float32, or int8 (mostly 8-bit integers).
+    usual_tta:       the test-time augmentation used by default, a name from tta.VIEWS; None for a single
+                     view.
+    tta:             by name from tta.VIEWS, the augmentations for which thresholds were chosen.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -78,17 +81,17 @@ class Card(BaseModel):
     citation: str = ""
 
     def threshold_to_count(self) -> float:
-        """The score threshold that counts best, as far as is known."""
+        """The score threshold for counting: count_threshold, or score_threshold if there is none."""
         return self.score_threshold if self.count_threshold is None else self.count_threshold
 
     def nms_thresh(self) -> float:
-        """The IoU above which the detector takes two boxes for one head; NMS_THRESH where the recipe is unknown."""
+        """The IoU above which the detector takes two boxes for the same head; NMS_THRESH if not in the recipe."""
         detection = self.recipe.get("detection")
         thresh = detection.get("nms_thresh") if isinstance(detection, dict) else None
         return float(thresh) if isinstance(thresh, int | float) and 0 <= thresh <= 1 else NMS_THRESH
 
     def with_tta(self, tta: str) -> "Card":
-        """The card with the thresholds and figures of these views; as it is where none were chosen."""
+        """The card with the thresholds and figures for these views; unchanged if it has none for them."""
         judged = self.tta.get(tta)
         if judged is None:
             return self
@@ -98,10 +101,11 @@ class Card(BaseModel):
 
 
 class Detector:
-    """Finds wheat heads in photos of any size. Made by load(); several threads may use one at once.
+    """Finds wheat heads in photos of any size. Create one with load(); several threads may share it.
 
-    card: thresholds and figures, for the views in use. tta: how it views a photo, one of tta.VIEWS; None for once.
-    sha256: the digest of its model.onnx, in hexadecimal; a name alone may be that of several.
+    card: thresholds and figures for the views in use. tta: the test-time augmentation, a name from tta.VIEWS;
+    None for a single view.
+    sha256: the hexadecimal SHA-256 digest of model.onnx; several models may have the same name.
     """
 
     def __init__(
@@ -118,18 +122,21 @@ class Detector:
         score_threshold: float | None = None,
         head_px: float | None = None,
     ) -> Detections:
-        """The heads in one photo, best first; a photo without heads gives Detections of length 0.
+        """Find the heads in one photo -> Detections, best first; of length 0 for a photo without heads.
 
-        photo: a file (see raster.open_pixels), (H, W, 3) uint8 RGB with H, W >= 1, or what is read in windows.
-               Above 1,280 pixels a side it is run in tiles, as memory grows with the pixels of a run.
-        score_threshold: 0..1, the lowest score returned; None takes the card's. Below the card's score_floor
-               the model has nothing to add.
-        head_px: the size of the heads in this photo, in pixels; the photo is resized so that they have the size
-               that the model learned. None takes the photo as it is.
+        photo: the path of a file (see raster.open_pixels), an (H, W, 3) uint8 RGB array with H, W >= 1, or
+               Pixels to be read window by window. If a side exceeds 1,280 pixels after resizing by head_px,
+               the photo is processed in tiles, as memory use grows with the pixels of a run.
+        score_threshold: 0..1, the lowest score returned; None uses the card's. A run of the model returns
+               nothing below the card's score_floor.
+        head_px: the size of the heads in this photo, in pixels (the square root of a box's area); the photo
+               is resized so that they have the size that the model was trained on. None leaves the photo as
+               it is.
 
-        Boxes are xyxy pixels of the photo as given, after its EXIF turn. InputError for a file that cannot be
-        read or a photo the model cannot run on; TypeError for an array that is not uint8, ValueError for one
-        of another shape, a threshold outside 0..1 or a size of heads outside 4..10,000.
+        Boxes are xyxy pixels of the photo as given, after its EXIF orientation is applied. InputError for a
+        file that cannot be read or a photo on which the model fails; TypeError for anything but a path,
+        Pixels or a uint8 array; ValueError for an array of another shape, a threshold outside 0..1 or a head
+        size outside 4..10,000.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
         if not 0 <= threshold <= 1:
@@ -153,11 +160,12 @@ class Detector:
         score_threshold: float | None = None,
         head_px: HeadPx = None,
     ) -> Detections:
-        """The heads of one photo that `wheatear count` counts, best first; their number is the count.
+        """Find the heads in one photo as `wheatear count` does -> Detections, best first; their number is the count.
 
-        It differs from detect in two ways: the threshold is that of the card for counts, and in a photo whose longer
-        side has 1,600 pixels or more, or 200 to 768, the size of the heads is measured first and the photo resized.
-        score_threshold: another threshold, 0..1, as `wheatear count --threshold`.
+        It differs from detect in two ways: it uses the card's threshold for counting, and if the longer side
+        of the photo has 1,600 pixels or more, or 200 to 768, it first measures the size of the heads and
+        resizes the photo if necessary.
+        score_threshold: 0..1, replaces that threshold, like `wheatear count --threshold`.
         head_px: the size of the heads in this photo, in pixels; "auto" measures it whatever the photo's size.
 
         photo and errors: as in detect.
@@ -169,13 +177,13 @@ class Detector:
         return detect_sized(self, _pixels(photo), threshold, head_px).heads
 
     def scale_for(self, head_px: float) -> float:
-        """By how much a photo with heads of this size, in pixels, is resized. ValueError for no such size."""
+        """The factor by which a photo with heads of this size in pixels is resized. ValueError outside 4..10,000."""
         if not SMALLEST_HEAD <= head_px <= LARGEST_HEAD:
             raise ValueError(f"head_px must lie in {SMALLEST_HEAD}..{LARGEST_HEAD}, got {head_px}")
         return self.card.head_px / head_px
 
     def measure_heads(self, photo: str | Path | np.ndarray | Pixels) -> HeadSize:
-        """The size of the heads in a photo; its `to_resize` is for detect's head_px (see wheatear.head_size).
+        """Measure the size of the heads in a photo; its `to_resize` is for detect's head_px (see wheatear.head_size).
 
         photo: as in detect; InputError, TypeError and ValueError likewise.
         """
@@ -187,11 +195,11 @@ class Detector:
         return measure_heads(run, pixels, self.card.head_px)
 
     def run(self, image: np.ndarray, score_threshold: float) -> Detections:
-        """One run of the model over (H, W, 3) uint8 RGB, whatever its size. InputError where it fails."""
+        """Run the model once on (H, W, 3) uint8 RGB, whatever its size. InputError if the model fails."""
         try:
             boxes, scores = self._session.run(["boxes", "scores"], {"image": np.ascontiguousarray(image)})
             found = Detections(boxes, scores, *image.shape[:2])
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
             message = f"the model failed on this photo ({first_line(error)}); try a smaller one"
             raise InputError(message) from error
         return found.above(score_threshold)
@@ -200,14 +208,14 @@ class Detector:
 def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = None) -> Detector:
     """Load a shipped detector by name, or one of your own by the path of its model.onnx.
 
-    The card lies beside the model under the same name, ending in .json.
-    threads: processor threads for one photo; 0 takes all cores.
+    The card must lie beside the model, under the same name but ending in .json.
+    threads: CPU threads for one photo; 0 uses all cores.
     tta: test-time augmentation, one of tta.VIEWS: "mix" (2 runs of the model), "flips" (4), "turns" (8) or
-         "scales" (6); "once" for none; None for what its card says, which for the shipped medium is mix and
-         for the other shipped ones none.
+         "scales" (6); "once" for none; None for the card's default, which is mix for the shipped medium and
+         none for the other shipped detectors.
 
-    InputError where the model or its card is missing, damaged or not one of ours; ValueError for threads < 0 and for
-    an unknown tta.
+    InputError if the model or its card is missing, damaged or not one of Wheatear's; ValueError for
+    threads < 0 or an unknown tta.
     """
     if threads < 0:
         raise ValueError(f"threads must be 0 (all cores) or more, got {threads}")
@@ -222,12 +230,12 @@ def load(model: str | Path = DEFAULT_MODEL, threads: int = 0, tta: str | None = 
 
 
 def is_file_name(model: str | Path) -> bool:
-    """Whether it can only be a model.onnx of one's own, and no shipped detector's name."""
+    """Whether this can only be the file name of your own model.onnx, not the name of a shipped detector."""
     return str(model).lower().endswith(".onnx")
 
 
 def find(model: str | Path) -> tuple[Traversable, Traversable]:
-    """The model.onnx and the card of a shipped detector or of one's own. InputError where there is no such model."""
+    """The model.onnx and the card of a shipped detector or of your own. InputError if there is no such model."""
     is_name = isinstance(model, str) and Path(model).name == model and not is_file_name(model)
     return _shipped(str(model)) if is_name else _own(Path(model))
 
@@ -251,7 +259,7 @@ def _own(path: Path) -> tuple[Path, Path]:
 
 
 def read_card(path: Traversable) -> Card:
-    """The card in a file, such as `find` gives. InputError where it cannot be read, or is none of ours."""
+    """The card in a file, such as `find` returns. InputError if it cannot be read or is not a valid card."""
     try:
         return Card.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -269,7 +277,7 @@ def _session(path: Traversable, content: bytes, threads: int) -> "InferenceSessi
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # failures come as exceptions; onnxruntime would print them a second time
+    options.log_severity_level = 4  # failures are raised as exceptions; onnxruntime would print them as well
     try:
         session = onnxruntime.InferenceSession(
             content,
@@ -277,7 +285,7 @@ def _session(path: Traversable, content: bytes, threads: int) -> "InferenceSessi
             providers=["CPUExecutionProvider"],
             disabled_optimizers=[SLOW],
         )
-    except Exception as error:  # onnxruntime's exceptions share no base of their own
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
         message = f"{path}: not a model that can be loaded ({first_line(error)}); export it again"
         raise InputError(message) from error
     _refuse_foreign(path, session)

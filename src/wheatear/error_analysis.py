@@ -1,6 +1,7 @@
-"""Where a detector errs: by score, by the size of the heads, by how dense they are, and its worst mistakes.
+"""Where a detector errs: by score, by the size of the heads, by their number per photo; and its worst mistakes.
 
-All at IoU 0.5, the first threshold of the matches. Shape letters: P photos, N detections, K points of a curve.
+All at IoU 0.5, the first threshold of the matches. Shape letters: P photos, N detections, K points of a
+curve.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.matching import Matches, Tally
 
-BINS = 5  # fifths of the heads or photos: each bin has enough of them to judge by
+BINS = 5  # fifths of the heads or photos: each bin has enough of them for a judgement
 NEAR = (
-    0.25  # the IoU from which a detection may have meant a head; neighbours in a dense photo overlap by less
+    0.25  # the IoU from which a detection may be meant for a head; neighbours in a dense photo overlap by less
 )
 
 
@@ -24,8 +25,8 @@ NEAR = (
 class SizeBin:
     """Heads and detections whose √area lies in low <= size < high pixels (the last bin includes high).
 
-    recall: the share of the heads that are found. precision: the share of the detections that find one, by their
-    own size; None where there are none.
+    recall: the share of the heads that are found. precision: the share of the detections of this size that
+    find a head; None without such detections.
     """
 
     low: float
@@ -37,7 +38,7 @@ class SizeBin:
 
 @dataclass(frozen=True)
 class DensityBin:
-    """Photos with low <= heads < high (the last bin includes high): their mean absolute error and bias, in heads."""
+    """Photos with low <= heads < high (the last bin includes high): mean absolute error and bias, in heads."""
 
     low: float
     high: float
@@ -48,9 +49,9 @@ class DensityBin:
 
 @dataclass(frozen=True, eq=False)
 class Mistake:
-    """A detection that finds no head, or, where score is None, a head that is not found.
+    """A detection that finds no head or, if score is None, a head that is not found.
 
-    photo: its place among the samples. box: (4,) xyxy pixels.
+    photo: its index among the samples. box: (4,) xyxy pixels.
     """
 
     photo: int
@@ -59,9 +60,9 @@ class Mistake:
 
 
 def precision_recall(matches: Sequence[Matches]) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall (K,), (K,) in 0..1 of all photos together at every score, descending.
+    """Precision and recall (K,), (K,) in 0..1 over all photos together, for every score in descending order.
 
-    Recall never falls. Both are empty where there are no heads or no detections.
+    Recall never falls. Both are empty without heads or without detections.
     """
     heads = sum(each.heads for each in matches)
     scores = np.concatenate([each.scores for each in matches])
@@ -71,7 +72,7 @@ def precision_recall(matches: Sequence[Matches]) -> tuple[np.ndarray, np.ndarray
     hits = np.concatenate([each.taken[0] >= 0 for each in matches])[order].cumsum()
     last = np.append(
         np.flatnonzero(np.diff(scores[order])), len(scores) - 1
-    )  # equal scores stand or fall together
+    )  # equal scores are kept or dropped together
     return hits[last] / (last + 1), hits[last] / heads
 
 
@@ -80,7 +81,7 @@ def by_head_size(
 ) -> list[SizeBin]:
     """Recall and precision in fifths of the heads by size, at a score threshold; [] without heads.
 
-    found: the detections that were matched, photo by photo.
+    found: the detections that were matched, one Detections per photo.
     """
     head_sizes = _sizes([sample.boxes for sample in samples])
     head_found = np.concatenate([_found(each, threshold) for each in matches])
@@ -96,7 +97,7 @@ def by_head_size(
 
 
 def by_density(counts: Tally) -> list[DensityBin]:
-    """Counting errors in fifths of the photos by their heads; [] without photos."""
+    """Counting errors in fifths of the photos by their number of heads; [] without photos."""
     errors = counts.found - counts.heads
     edges = _edges(counts.heads)
     return [
@@ -108,7 +109,7 @@ def by_density(counts: Tally) -> list[DensityBin]:
 def worst_false_alarms(
     found: Sequence[Detections], matches: Sequence[Matches], threshold: float, number: int
 ) -> list[Mistake]:
-    """The detections without a head that have the highest scores, at most one a photo, best first."""
+    """The detections with the highest scores that find no head, at most one per photo, best first."""
     worst = []
     for photo, (detections, each) in enumerate(zip(found, matches, strict=True)):
         false = np.flatnonzero(each.taken[0, : _kept(each, threshold)] < 0)
@@ -124,10 +125,10 @@ def worst_misses(
     threshold: float,
     number: int,
 ) -> list[Mistake]:
-    """The heads that are not found and least suspected, at most one a photo.
+    """The heads not found for which there is the least evidence, at most one per photo.
 
-    First those with no detection of any score near, then by the best score of one that is; of equals the largest
-    in its photo.
+    First those with no detection of any score near them, then in ascending order of the best score near them;
+    of equals, first the largest relative to its photo's median head.
     """
     worst: list[tuple[float, float, Mistake]] = []
     for photo, (sample, detections, each) in enumerate(zip(samples, found, matches, strict=True)):
@@ -160,7 +161,7 @@ def _sizes(boxes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _edges(values: np.ndarray) -> list[tuple[float, float]]:
-    """Limits of at most BINS bins of about equal numbers, at whole numbers; no bin is empty."""
+    """Limits of at most BINS bins with about equally many values, at whole numbers; no bin is empty."""
     if not len(values):
         return []
     fifths = np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf")
@@ -172,7 +173,7 @@ def _edges(values: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _members(values: np.ndarray, edges: Sequence[tuple[float, float]]) -> list[np.ndarray]:
-    """Which values are in each bin; the outer bins also take what lies beyond."""
+    """Which values are in each bin; the outer bins also include the values beyond them."""
     inner = np.array([low for low, _ in edges[1:]])
     places = np.searchsorted(inner, values, side="right")
     return [places == place for place in range(len(edges))]

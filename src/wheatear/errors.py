@@ -1,20 +1,20 @@
-"""The one exception that reaches a user: a clear line, no traceback; and one line of what libraries say in many."""
+"""InputError, the one exception shown to users (one line, no traceback), and one-line forms of other errors."""
 
 from pathlib import Path
 
 
 class InputError(Exception):
-    """Something the user gave us cannot be used; the message is one line naming file, row and what to do."""
+    """Something the user provided cannot be used; the message is one line with the problem, its place and a remedy."""
 
 
 def refuse_line_break(photo: Path, name: str) -> None:
-    """InputError for a photo whose name, as tables and messages have it, would not stay in one line."""
+    """InputError for a photo whose name, as shown in tables and messages, contains a line break."""
     if "\r" in name or "\n" in name:
         raise InputError(f"{str(photo)!r}: has a line break in its name; rename it")
 
 
 def refuse_name(photo: Path) -> None:
-    """InputError for a photo whose name could not stand in a line of UTF-8, as in tables of data sets and for GDAL."""
+    """InputError for a photo whose file name is not one line of UTF-8, as dataset tables and GDAL require."""
     refuse_line_break(photo, photo.name)
     try:
         photo.name.encode("utf-8")
@@ -23,10 +23,16 @@ def refuse_name(photo: Path) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Where a message begins, as onnxruntime's, which go on with details; the exception's name where it has none."""
+    """The first line of a message, for errors such as onnxruntime's, which continue with details.
+
+    It is the exception's class name if the message is empty.
+    """
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def last_line(error: Exception) -> str:
-    """Where a message ends, as torch's, which list what does not fit; the exception's name where it has none."""
+    """The last line of a message, for errors such as torch's, which end with what does not fit.
+
+    It is the exception's class name if the message is empty.
+    """
     return (str(error).splitlines() or [type(error).__name__])[-1].strip()

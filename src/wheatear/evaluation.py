@@ -1,16 +1,17 @@
 """How good detections are: the Kaggle metric, ADA, AP and the counting errors, overall and per session.
 
-The Kaggle metric is that of the Global Wheat Detection competition (2020): for a photo, the mean over IoU
-0.50:0.05:0.75 of TP / (TP + FP + FN); then the mean over photos. The competition's text counts an IoU
-"greater than" the threshold, the code that its competitors shared one of "at least"; ours follows the code,
-but for its "+1": our boxes are half-open. A photo without heads scores 0 with any detection, as the text
-says, and 1 with none, which the text leaves open.
+The Kaggle metric is that of the Global Wheat Detection competition (2020): for each photo, the mean over the
+IoU thresholds 0.50:0.05:0.75 of TP / (TP + FP + FN); then the mean over photos. The competition's description
+counts a match if the IoU is "greater than" the threshold, the code that its participants shared if it is "at
+least" the threshold; ours follows the code, except for its "+1" in box sizes: our boxes are half-open. A
+photo without heads scores 0 if anything is detected in it, as the description says, and 1 if nothing is,
+which the description leaves open.
 
 ADA (average domain accuracy) is that of the Global Wheat Challenge 2021 (David et al., Plant Phenomics 2021):
-TP / (TP + FP + FN) at IoU 0.5, averaged over the photos of a session, then over sessions. A photo of unknown session
-belongs to none: among photos of known sessions it counts for every other figure, but not for ADA. Where no session is
-known at all, the sources stand for the sessions (Kaggle's layout names none of a photo without heads), and where they
-are not known either, all photos are one.
+TP / (TP + FP + FN) at IoU 0.5, averaged over the photos of a session, then over sessions. A photo whose
+session is unknown belongs to none: if any other photo's session is known, it counts towards every figure
+except ADA. If no session is known at all, sources are used instead of sessions (Kaggle's layout gives none
+for a photo without heads), and if those are unknown too, all photos form one group.
 
 Shape letters: P photos, S score thresholds.
 """
@@ -38,12 +39,14 @@ _NOTHING = Detections(np.zeros((0, 4)), np.zeros(0))
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of some photos. All but AP are at the score threshold.
+    """The figures for a set of photos, all at the score threshold except AP.
 
-    photos, heads, found: photos, heads in truth, detections.
-    kaggle, ada: 0..1; for a single session ada is the mean accuracy at IoU 0.5 over its photos.
-    ap50, ap50_95: 0..1, over all detections, whatever the score; None without heads.
-    precision, recall: 0..1 at IoU 0.5 over all photos together; None without detections or without heads.
+    photos, heads, found: the numbers of photos, labelled heads and detections.
+    kaggle, ada: 0..1; for a single session, ada is the mean accuracy at IoU 0.5 over its photos.
+    ap50, ap50_95: 0..1, over all detections, whatever their score; None without heads.
+    precision, recall: 0..1 at IoU 0.5, over all photos together; None without detections (precision) or
+    without heads (recall).
+    count: the counting errors; see counting.CountErrors.
     """
 
     photos: int
@@ -60,18 +63,18 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of all photos and of each session (by name, sorted), at one score threshold."""
+    """The metrics of all photos and of each session (by name, sorted), at one score threshold."""
 
     score_threshold: float
     overall: Metrics
     sessions: dict[str, Metrics]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: plain numbers, strings and None only."""
+        """A nested dict of plain numbers, strings and None only, for JSON."""
         return asdict(self)
 
     def table(self) -> list[list[str]]:
-        """Rows of text: a header, a row for each session, "all" last; "–" where a figure is not defined."""
+        """Rows of text: a header, one row per session, and "all" last; "–" where a figure is undefined."""
         header = ["session", "photos", "heads", "found", "Kaggle", "ADA", "AP50", "AP50:95"]
         header += ["precision", "recall", "MAE", "RMSE", "bias", "R²"]
         return [header, *[_row(*each) for each in self.sessions.items()], _row("all", self.overall)]
@@ -79,7 +82,7 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """Figures at each score threshold, (S,) float64: the Kaggle metric in 0..1, count MAE in heads."""
+    """Figures at each score threshold, (S,) float64: Kaggle metric in 0..1, MAE of the counts in heads."""
 
     thresholds: np.ndarray
     kaggle: np.ndarray
@@ -97,11 +100,13 @@ class Thresholds:
 def evaluate(
     truth: Sequence[Sample], detections: Mapping[str, Detections], score_threshold: float
 ) -> Evaluation:
-    """Compare detections with the heads in truth.
+    """Compare detections with the labelled heads of the photos in truth.
 
-    detections are keyed by the photo's file name, with or without its ending and folders before it; a photo that has no
-    key has no detections. Photos are grouped by session, or by source where the session is unknown; see above for ADA's
-    groups. InputError for no photos, and for detections of a photo that is not in truth (see select) or given twice.
+    detections are keyed by the photo's file name, with or without its extension or leading folders; a photo
+    without a key has no detections. Those below score_threshold, 0..1, are ignored except by AP. Photos are
+    grouped by session, or by source if the session is unknown; for ADA's groups see the module
+    wheatear.evaluation. InputError if there are no photos, and for a key that matches no photo in truth (to
+    evaluate a part of a dataset, see select), matches several, or matches the same photo as another key.
     ValueError for a threshold outside 0..1.
     """
     if not 0 <= score_threshold <= 1:
@@ -122,7 +127,7 @@ def sweep(
     detections: Mapping[str, Detections],
     thresholds: np.ndarray = SCORE_THRESHOLDS,
 ) -> Sweep:
-    """Figures at each of the score thresholds (S,). Arguments and errors are those of evaluate."""
+    """The figures at each of the score thresholds (S,). Arguments and errors are as in evaluate."""
     matches = match_photos(truth, by_photo(truth, detections))
     tallies = [tally(matches, threshold) for threshold in thresholds]
     kaggle = [one.accuracy().mean() for one in tallies]
@@ -131,7 +136,7 @@ def sweep(
 
 
 def best_threshold(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> Thresholds:
-    """The best of SCORE_THRESHOLDS by each aim; of equals the lowest. Errors are those of evaluate."""
+    """The best of SCORE_THRESHOLDS for each purpose; the lowest of equals. Errors are as in evaluate."""
     figures = sweep(truth, detections)
     return Thresholds(
         kaggle=float(figures.thresholds[figures.kaggle.argmax()]),
@@ -142,16 +147,16 @@ def best_threshold(truth: Sequence[Sample], detections: Mapping[str, Detections]
 def select(
     detections: Mapping[str, Detections], known: Sequence[Sample], chosen: Sequence[Sample]
 ) -> dict[str, Detections]:
-    """The detections of some photos of a dataset (chosen, all of them in known), by file name.
+    """The detections of some photos (chosen) of a dataset (known, which contains them), by file name.
 
-    InputError for detections of a photo that is not known.
+    InputError for detections of a photo that is not in known; the others of evaluate apply too.
     """
     found = {sample.path: each for sample, each in zip(known, by_photo(known, detections), strict=True)}
     return {sample.path.name: found[sample.path] for sample in chosen}
 
 
 def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> list[Detections]:
-    """The detections of each photo, in truth's order; of no heads for a photo without a key. Errors: as evaluate."""
+    """The detections of each photo, in truth's order; empty for a photo without a key. Errors: as in evaluate."""
     if not truth:
         raise InputError("there are no photos to evaluate; name a folder or a split that has some")
     files, stems = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
@@ -170,7 +175,10 @@ def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> l
 
 
 def _misnamed(places: set[int], found: Mapping[int, Detections]) -> str | None:
-    """What is wrong with a name that stands for the photos at these places; None for one not found yet."""
+    """What is wrong with a name that matches the photos at these indices; None if nothing is.
+
+    found: the indices of the photos that have their detections already.
+    """
     if not places:
         return "no such photo among the labels; drop them or add its labels"
     if len(places) > 1:
@@ -181,7 +189,7 @@ def _misnamed(places: set[int], found: Mapping[int, Detections]) -> str | None:
 
 
 def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
-    """The places in truth of each session's photos, by the session's name (or the source's), sorted."""
+    """The indices in truth of each session's photos, by session name (or source name), sorted by name."""
     members: dict[str, list[int]] = {}
     for place, sample in enumerate(truth):
         members.setdefault(sample.session_or_source, []).append(place)
@@ -189,7 +197,7 @@ def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
 
 
 def domains(truth: Sequence[Sample]) -> list[str]:
-    """Those of by_session's names that ADA is averaged over: known sessions, or known sources, or all photos as one."""
+    """The names from by_session that ADA averages over: known sessions, else known sources, else one for all."""
     sessions = {sample.session for sample in truth} - {""}
     sources = {sample.source for sample in truth} - {""}
     return sorted(sessions or sources) or list(by_session(truth))
@@ -198,7 +206,7 @@ def domains(truth: Sequence[Sample]) -> list[str]:
 def match_photos(
     truth: Sequence[Sample], found: Sequence[Detections], iou_thresholds: np.ndarray = KAGGLE_IOUS
 ) -> list[Matches]:
-    """Each photo's detections, as by_photo orders them, matched to its heads."""
+    """Each photo's detections, in the order of by_photo, matched to its heads."""
     return [match(sample.boxes, each, iou_thresholds) for sample, each in zip(truth, found, strict=True)]
 
 

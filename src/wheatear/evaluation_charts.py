@@ -1,4 +1,4 @@
-"""The charts of an evaluation, as HTML figures with inline SVG; what they show is computed elsewhere."""
+"""The charts of an evaluation, as HTML figures with inline SVG; the data is computed elsewhere."""
 
 from collections.abc import Sequence
 from html import escape
@@ -18,11 +18,11 @@ from wheatear.words import photos
 
 GREY = "#888888"
 SHARE = (0.0, 1.0)
-SMALL = (220, 200)  # two of them side by side on a phone
+SMALL = (220, 200)  # two fit side by side on a phone
 
 
 def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
-    """Precision over recall, and where the threshold stands on it."""
+    """Precision over recall, with a mark at the threshold."""
     precision, recall = precision_recall(matches)
     counts = tally(list(matches), threshold)
     hits, found, heads = int(counts.hits[0].sum()), int(counts.found.sum()), int(counts.heads.sum())
@@ -38,7 +38,7 @@ def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
 
 
 def threshold_charts(figures: Sweep, threshold: float, count_threshold: float) -> list[str]:
-    """The Kaggle metric, and the mean absolute error of the counts, over the score threshold; and where each stands."""
+    """The Kaggle metric, and the mean absolute error of the counts, over the score threshold, with each one marked."""
     best = float(figures.thresholds[figures.kaggle.argmax()])
     fewest = float(figures.thresholds[figures.count_mae.argmin()])
     metric = _over_threshold(figures.thresholds, figures.kaggle, "Kaggle metric", 1.0, threshold)
@@ -97,7 +97,7 @@ def _scatter(name: str, samples: Sequence[Sample], counts: Tally, top: float) ->
 def size_charts(
     samples: Sequence[Sample], found: Sequence[Detections], matches: Sequence[Matches], threshold: float
 ) -> list[str]:
-    """Recall and precision by the size of head or detection, in fifths of the heads."""
+    """Recall by size of the heads and precision by size of the detections, in fifths of the heads."""
     bins = by_head_size(samples, found, matches, threshold)
     if not bins:
         return []
@@ -119,7 +119,7 @@ def size_charts(
 
 
 def density_charts(counts: Tally) -> list[str]:
-    """Mean absolute error and bias of the counts by the number of heads, in fifths of the photos."""
+    """Mean absolute error and bias of the counts by number of heads, in fifths of the photos."""
     bins = by_density(counts)
     x = _bin_axis("heads a photo", [(each.low, each.high) for each in bins])
     mae = [(k - 0.4, k, each.mae) for k, each in enumerate(bins)]
@@ -131,6 +131,6 @@ def density_charts(counts: Tally) -> list[str]:
 
 
 def _bin_axis(name: str, spans: Sequence[tuple[float, float]]) -> Axis:
-    """A place 0, 1, 2 … for each bin, labelled with its limits."""
+    """An axis with a position 0, 1, 2 … for each bin, labelled with its limits."""
     labels = [(float(k), f"{low:.0f}–{high:.0f}") for k, (low, high) in enumerate(spans)]
     return Axis(name, -0.6, len(spans) - 0.4, labels)

@@ -1,4 +1,4 @@
-"""report.html of `wheatear evaluate`: the figures, the curves behind them, and the worst mistakes as pictures."""
+"""report.html of `wheatear evaluate`: the figures, the curves behind them, and pictures of the worst mistakes."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -25,8 +25,8 @@ from wheatear.page import END_OF_TABLE, cell, figure, header, key, open_page, op
 from wheatear.palette import BLUE, ORANGE, PURPLE, SKY_BLUE
 
 MISTAKES = 12  # of each kind: two rows on a screen
-AROUND = 4  # a mistake is shown with its neighbours, in a square of this many times its longer side
-SIDE = 320  # pixels of that square on the page
+AROUND = 4  # a mistake is shown with its neighbours, in a square whose side is this many times its longer side
+SIDE = 320  # pixels per side of that square on the page
 
 # As in the other pictures: a head as labelled, a detection, a false alarm, a miss.
 HEAD, FOUND, FALSE_ALARM, MISS = BLUE, SKY_BLUE, PURPLE, ORANGE
@@ -39,11 +39,11 @@ def write_evaluation_report(
     figures: Mapping[str, Evaluation],
     title: str,
 ) -> None:
-    """Write one HTML page that needs nothing else: tables, charts and pictures.
+    """Write one self-contained HTML page: tables, charts and pictures.
 
-    samples, detections: as evaluation.evaluate was given them, all scores. figures: what it gave, by name; the
-    charts are drawn at the score threshold of the first, those of counts at that of the last. Errors are those of
-    evaluate.
+    samples, detections: as given to evaluation.evaluate, with all scores. figures: its results, by name; the
+    charts are drawn at the score threshold of the first, those of counts at that of the last. Errors are as
+    in evaluate.
     """
     thresholds = [evaluation.score_threshold for evaluation in figures.values()]
     threshold, count_threshold = thresholds[0], thresholds[-1]
@@ -70,7 +70,7 @@ def _table(name: str, evaluation: Evaluation) -> str:
     title = f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}".capitalize()
     lines = [f"<h2>{escape(title)}</h2>\n", header(titles, [False, *[True] * (len(titles) - 1)])]
     lines += [f"<tr>{_cells(row)}</tr>\n" for row in rows[:-1]]
-    last = f'</tbody>\n<tfoot><tr class="all">{_cells(rows[-1])}</tr></tfoot>'  # stays below when sorted
+    last = f'</tbody>\n<tfoot><tr class="all">{_cells(rows[-1])}</tr></tfoot>'  # stays at the bottom when sorted
     return "".join([*lines, END_OF_TABLE.replace("</tbody>", last)])
 
 
@@ -119,7 +119,7 @@ def _picture(sample: Sample, found: Detections, mistake: Mistake) -> str:
 
 
 def _crop(photo: Image.Image, sample: Sample, found: Detections, mistake: Mistake) -> Image.Image:
-    """A square of SIDE pixels with the mistake in its middle, or nearer an edge where the photo ends."""
+    """A square of SIDE pixels with the mistake in its centre, or off-centre where the photo ends."""
     xmin, ymin, xmax, ymax = mistake.box.tolist()
     side = AROUND * max(xmax - xmin, ymax - ymin, 1)
     left = min(max((xmin + xmax - side) / 2, 0), max(0, photo.width - side))
@@ -134,6 +134,6 @@ def _crop(photo: Image.Image, sample: Sample, found: Detections, mistake: Mistak
         (mistake.box[None], colour, 4),
     ):
         for box in (boxes - np.array([left, top, left, top], np.float32)) * (SIDE / side):
-            one, other = box[:2], box[2:]  # a label may be inside out
+            one, other = box[:2], box[2:]  # a label may be inverted
             draw.rectangle([*np.minimum(one, other), *np.maximum(one, other)], outline=line, width=width)
     return crop

@@ -1,9 +1,10 @@
-"""The heads of many photos in the formats of other programs, written photo by photo.
+"""Write the heads of many photos in the formats of other programs, photo by photo.
 
-`open_coco`, `open_yolo`, `open_voc` and `open_submission` give a function to call with each photo's name and
-Detections, so that one run can write several formats; `write_coco` and so on do it for an iterable. Memory does
-not grow with the heads. A file, or the folder of files, gets its name at the end, when it is whole. COCO, YOLO and
-VOC say how large a photo is, so Detections without a size are an InputError.
+`open_coco`, `open_yolo`, `open_voc` and `open_submission` are context managers that give a function to call
+with each photo's name and Detections, so that one run can write several formats; `write_coco` and so on take
+an iterable of these pairs. Memory does not grow with the number of heads. A file, or the folder of files,
+gets its name at the end, once complete. COCO, YOLO and VOC need the size of each photo, so Detections without
+a size raise InputError.
 """
 
 import csv
@@ -26,7 +27,7 @@ Found = Iterable[tuple[str, Detections]]
 
 @contextmanager
 def open_coco(path: str | Path) -> Iterator[Add]:
-    """One JSON of images, annotations with scores and categories, as COCO() and labelling programs read it."""
+    """One JSON file of images, annotations with scores, and categories, as read by COCO() and labelling programs."""
     images: list[dict[str, object]] = []
     numbers = count(1)
     with whole(Path(path)) as part, part.open("w", encoding="utf-8") as file:
@@ -46,7 +47,7 @@ def open_coco(path: str | Path) -> Iterator[Add]:
 
 @contextmanager
 def open_yolo(folder: str | Path) -> Iterator[Add]:
-    """FOLDER/<name>.txt a photo, a line a head, the score last, as Ultralytics write predictions."""
+    """One FOLDER/<name>.txt per photo, one line per head, the score last, like the predictions of Ultralytics."""
     with whole_folder(Path(folder)) as part:
         place = _places(part, ".txt")
 
@@ -61,7 +62,7 @@ def open_yolo(folder: str | Path) -> Iterator[Add]:
 
 @contextmanager
 def open_voc(folder: str | Path) -> Iterator[Add]:
-    """FOLDER/<name>.xml a photo, with a <score> in each object."""
+    """One FOLDER/<name>.xml per photo, with a <score> in each object."""
     with whole_folder(Path(folder)) as part:
         place = _places(part, ".xml")
 
@@ -70,7 +71,7 @@ def open_voc(folder: str | Path) -> Iterator[Add]:
             size = detections.width, detections.height
             text = os.fsencode(PurePath(name).name).decode(
                 errors="replace"
-            )  # XML has no place for other bytes
+            )  # XML cannot contain other bytes
             content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
             place(name).write_bytes(content)
 
@@ -81,7 +82,8 @@ def open_voc(folder: str | Path) -> Iterator[Add]:
 def open_submission(path: str | Path) -> Iterator[Add]:
     """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads.
 
-    An image_id is the file's name without folder and ending; where another photo has it already, all of the name.
+    An image_id is the name of the file without folder and extension; if another photo already has that, the
+    whole name.
     """
     taken: set[str] = set()
     with (
@@ -101,7 +103,7 @@ def open_submission(path: str | Path) -> Iterator[Add]:
         yield add
 
 
-# The formats by name, and what each is called below the folder of a run.
+# The formats by name, and the file or folder of each in the folder of a run.
 EXPORTS: dict[str, tuple[str, Callable[[Path], AbstractContextManager[Add]]]] = {
     "coco": ("detections.coco.json", open_coco),
     "yolo": ("yolo", open_yolo),
@@ -111,28 +113,28 @@ EXPORTS: dict[str, tuple[str, Callable[[Path], AbstractContextManager[Add]]]] = 
 
 
 def open_export(name: str, out: Path) -> AbstractContextManager[Add]:
-    """One of EXPORTS in its place below the folder `out`, which must be there."""
+    """Open one of EXPORTS in its place in the folder `out`, which must exist."""
     place, opened = EXPORTS[name]
     return opened(out / place)
 
 
 def write_coco(path: str | Path, found: Found) -> None:
-    """open_coco for an iterable of (name, Detections)."""
+    """Write an iterable of (photo name, Detections) to one COCO JSON file; see open_coco."""
     _write(open_coco(path), found)
 
 
 def write_yolo(folder: str | Path, found: Found) -> None:
-    """open_yolo for an iterable of (name, Detections)."""
+    """Write an iterable of (photo name, Detections) to a folder of YOLO text files; see open_yolo."""
     _write(open_yolo(folder), found)
 
 
 def write_voc(folder: str | Path, found: Found) -> None:
-    """open_voc for an iterable of (name, Detections)."""
+    """Write an iterable of (photo name, Detections) to a folder of VOC XML files; see open_voc."""
     _write(open_voc(folder), found)
 
 
 def write_submission(path: str | Path, found: Found) -> None:
-    """open_submission for an iterable of (name, Detections)."""
+    """Write an iterable of (photo name, Detections) to a Kaggle submission.csv; see open_submission."""
     _write(open_submission(path), found)
 
 
@@ -152,7 +154,7 @@ def _require_size(name: str, detections: Detections) -> None:
 
 
 def _places(folder: Path, suffix: str) -> Callable[[str], Path]:
-    """Where each photo's file goes: a.jpg's to a.txt, and a.png's, if it comes later, to a.png.txt."""
+    """Where each photo's file goes: a.txt for a.jpg, and a.png.txt for a.png if it comes later."""
     taken: set[str] = set()
 
     def place(name: str) -> Path:
@@ -167,7 +169,7 @@ def _places(folder: Path, suffix: str) -> Callable[[str], Path]:
 
 
 def _take(short: str, name: str, taken: set[str], key: Callable[[str], str] = str) -> str:
-    """The first whose key is not taken, and it is then: the short name, the whole one, that with a number."""
+    """The first of the short name, the whole name, and that with a number whose key is not taken; it is taken then."""
     names = chain((short, name), (f"{name}_{number}" for number in count(2)))
     free = next(each for each in names if key(each) not in taken)
     taken.add(key(free))

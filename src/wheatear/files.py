@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and telling them apart."""
+"""Write files whole or not at all, protect those of others, and compute digests."""
 
 import hashlib
 import os
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from wheatear.errors import InputError
 
-LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # no names that a file of the user may have
+LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # names that no file of the user will have
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process until the block ends; InputError where another process has it.
+    """Reserve a folder for this process until the block ends; InputError if another process has it.
 
-    It is made where it is not there, and goes again where nothing was put into it. The lock is the operating system's:
-    it ends with the process, however that does.
+    It is created if it does not exist, and then removed again if nothing was put into it. The lock is the
+    operating system's: it ends with the process, however that ends.
     """
     from filelock import FileLock, Timeout  # not loaded by `wheatear --help`
 
@@ -32,7 +32,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # on Windows the library itself removes it
+        with suppress(OSError):  # on Windows the library removes it itself
             (folder / LOCK).unlink()
         lock.release()
         if not was_there:
@@ -42,9 +42,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a path to write to; it takes the name `path` when the block ends well, and is removed when it does not.
+    """Give a path to write to; it is renamed to `path` if the block ends well, and removed if it does not.
 
-    So `path` is either the old file or all of the new one, whenever the program is killed.
+    So `path` is always either the old file or the whole new one, even if the program is killed.
     """
     part = part_of(path)
     try:
@@ -56,14 +56,14 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """What a file is called until it is whole."""
+    """The path of a file until it is complete."""
     return path.with_name(f"{path.name}.part")
 
 
 def make_way(path: Path) -> None:
-    """Make the folder that a file will be written into, before the work that it shall hold.
+    """Create the folder into which a file will be written, before the work whose results it will contain.
 
-    InputError where there is a folder of the file's own name; OSError where nothing can be written there.
+    InputError if `path` is a folder or its folder is a file; OSError if nothing can be written there.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file")
@@ -71,9 +71,9 @@ def make_way(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, before the work that it shall hold.
+    """Create a folder, before the work whose results it will contain.
 
-    InputError where there is a file of its name; OSError where nothing can be written into it.
+    InputError if it is a file; OSError if nothing can be written into it.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the results")
@@ -87,7 +87,7 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:
-    """InputError where a file to write is one of a data set's folder, or one more that was read: labels may be lost."""
+    """InputError if `out` exists and is one of a dataset's files, or of `more` that were read: labels may be lost."""
     read = {path.resolve() for path in more if path is not None}
     if out.exists() and (out.resolve().is_relative_to(folder.resolve()) or out.resolve() in read):
         raise InputError(
@@ -96,16 +96,19 @@ def refuse_own(folder: Path, out: Path, *more: Path | None) -> None:
 
 
 def refuse_foreign(there: Sequence[Path], lacking: str) -> None:
-    """InputError where files that are to be written are there already, without what would show that they are ours."""
+    """InputError if files to be written exist already, without anything that would show that they are ours.
+
+    there: the existing files. lacking: what would show it, for the message.
+    """
     if there:
         raise InputError(f"{there[0]}: is there already, and no {lacking}; name another folder for --out")
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder to write into; its files are in the folder `path` when the block ends well, else nowhere.
+    """Give an empty folder to write into; its files move to the folder `path` if the block ends well.
 
-    Files of other names that are in `path` already stay there.
+    Otherwise they are removed. Files of other names that are already in `path` stay there.
     """
     part = part_of(path)
     shutil.rmtree(part, ignore_errors=True)  # what a killed process left
@@ -129,14 +132,14 @@ def _bring(part: Path, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's content, in hexadecimal."""
+    """The SHA-256 digest of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Put the path into an OSError that names none, as when a disk is full: "No space left" alone is no help."""
+    """Add the path to an OSError that names none, as on a full disk: "No space left" alone does not help."""
     try:
         yield
     except OSError as error:

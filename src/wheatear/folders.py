@@ -1,10 +1,11 @@
-"""The photos of each folder taken together, as several of one plot or field are: a mean with an interval.
+"""The photos of each folder taken together, such as several of one plot or field: a mean with an interval.
 
-The photos are taken for a sample of the place. Two things make their mean uncertain: the place differs from photo to
-photo, which more photos average out, and the detector errs; its errors within one field go the same way in part, so
-that they do not. The first is Student's interval of a ratio of sums (Cochran, Sampling Techniques, 1977, chapter 6), of
-heads to photos and of heads to ground, the second a share of the mean half-width of the photos' own intervals; the two
-are independent, so the half-width is the root of the sum of their squares.
+The photos are regarded as a sample of the place. Two things make their mean uncertain: the place differs from
+photo to photo, which averages out over more photos; and the detector errs, which does not, as its errors
+within one field partly tend in the same direction. The first is given by Student's interval for a ratio of
+sums (Cochran, Sampling Techniques, 1977, chapter 6), of heads to photos or heads to ground area; the second
+by a share of the mean half-width of the photos' own intervals. The two are independent, so the half-width is
+the root of the sum of their squares.
 """
 
 import math
@@ -23,15 +24,15 @@ FOLDERS_HEADER = (
     "folder", "photos", "heads", "heads_per_photo", "heads_per_photo_low", "heads_per_photo_high",
     "area_m2", "heads_per_m2", "heads_per_m2_low", "heads_per_m2_high",
 )  # fmt: skip
-SHARED = 0.6  # of a photo's half-width: with it 95 of 100 means of unseen fields were held (docs/results.md)
-T_95 = (12.706, 4.303, 3.182, 2.776)  # Student's, of 1 to 4 degrees of freedom; of more by a series
+SHARED = 0.6  # of a photo's half-width: with it, intervals contained 95 of 100 means of unseen fields (docs/results.md)
+T_95 = (12.706, 4.303, 3.182, 2.776)  # Student's t for 1 to 4 degrees of freedom; for more, a series is used
 
 
 @dataclass
 class Sums:
-    """Over the photos of one place: heads, of how much they are (1 a photo, or its ground), and products of both.
+    """Sums over the photos of one place: heads, `of` (1 per photo, or its ground area), and products of both.
 
-    margin: half of the widths of the photos' intervals in heads, added up; nan where one has none.
+    margin: the half-widths of the photos' intervals in heads, added up; nan if a photo has none.
     """
 
     photos: int = 0
@@ -52,11 +53,11 @@ class Sums:
         self.of_squared += of * of
 
     def ratio(self) -> float:
-        """Heads to one of it."""
+        """Heads per unit of `of`."""
         return self.heads / self.of
 
     def interval(self, shared: float = SHARED) -> Interval | None:
-        """What the place's own ratio lies between; None of one photo, or where the detector's error is not known."""
+        """The interval for the place's own ratio; None for fewer than two photos or an unknown counting error."""
         if self.photos < 2 or math.isnan(self.margin):
             return None
         ratio = self.ratio()
@@ -68,9 +69,9 @@ class Sums:
 
 @dataclass
 class Folder:
-    """The photos of a folder: heads to photos, and of those that show some ground to square metres.
+    """The photos of a folder: heads per photo and, for those that show any ground, heads per square metre.
 
-    known: of how many it is known how much they show, be it none.
+    known: the number of photos whose ground area is known, even if it is 0.
     """
 
     per_photo: Sums = field(default_factory=Sums)
@@ -78,7 +79,7 @@ class Folder:
     known: int = 0
 
     def add(self, row: Mapping[str, str]) -> None:
-        """row: one of counts.csv. ValueError where it holds no numbers."""
+        """Add a row of counts.csv. ValueError if its values are not numbers."""
         heads = int(row["heads"])
         # The upper end, as the lower one may be cut off at 0.
         margin = float(row["heads_high"]) - heads if row["heads_high"] else math.nan
@@ -90,20 +91,20 @@ class Folder:
 
     @property
     def measured(self) -> Sums:
-        """Heads to square metres; of nothing unless all photos have an area."""
+        """The sums for heads per square metre; empty unless the ground area of all photos is known."""
         return self.per_m2 if self.known == self.per_photo.photos else Sums()
 
     def figures(self) -> list[str | float]:
-        """The columns of FOLDERS_HEADER but for the first."""
+        """The values of the columns FOLDERS_HEADER except the first."""
         photos, heads = self.per_photo.photos, self.per_photo.heads
         area = round(self.measured.of, 4) or ""
         return [photos, heads, *_three(self.per_photo), area, *_three(self.measured)]
 
 
 def student_95(freedom: int) -> float:
-    """Standard errors to each side that hold a mean in 95 of 100 samples, by their degrees of freedom (1 or more).
+    """Standard errors on each side that contain a mean in 95 of 100 samples, by degrees of freedom (1 or more).
 
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, which is within 0.003 here.
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5, which is accurate to 0.003 here.
     """
     if freedom <= len(T_95):
         return T_95[freedom - 1]
@@ -115,10 +116,10 @@ def student_95(freedom: int) -> float:
 
 
 def by_folder(rows: Iterable[Mapping[str, str]], places: Mapping[str, Path]) -> dict[str, Folder]:
-    """Rows of counts.csv by folder, in the rows' order. places: the photos' files by the rows' names.
+    """Rows of counts.csv by folder, in the order of the rows. places: the photos' files by image name.
 
-    A folder is called by its way from the folder that holds all of them, a single one by its name; that of a row
-    without a place by the row's own name.
+    A folder is named by its path relative to the folder that contains all of them, a single one by its own
+    name; for a row without a place, the folder in its image name is used.
     """
     holders = {name: Path(os.path.abspath(path)).parent for name, path in places.items()}
     names = _short_names(set(holders.values()))
@@ -130,7 +131,7 @@ def by_folder(rows: Iterable[Mapping[str, str]], places: Mapping[str, Path]) -> 
 
 
 def folder_rows(folders: Mapping[str, Folder]) -> list[Row]:
-    """Those of folders.csv."""
+    """The rows of folders.csv."""
     return [[name, *folder.figures()] for name, folder in folders.items()]
 
 
@@ -142,7 +143,7 @@ def _short_names(holders: set[Path]) -> dict[Path, str]:
 
 
 def _three(sums: Sums) -> list[str | float]:
-    """The ratio and the ends of its interval; "" for what is not known."""
+    """The ratio and the ends of its interval; "" where unknown."""
     if not sums.of:
         return ["", "", ""]
     ends = sums.interval()

@@ -1,7 +1,7 @@
-"""Where on Earth a raster's heads are: ground area, map coordinates, density (the extra `geo`).
+"""Where on Earth a raster's heads are: ground area, map coordinates, density (needs the extra `geo`).
 
-Pixel coordinates are (column, row), (0, 0) the upper left corner of the upper left pixel. Letters: N heads, k pixels
-along a cell of the density map.
+Pixel coordinates are (column, row), with (0, 0) the upper left corner of the upper left pixel. Letters: N
+heads, k pixels along the side of a density map's cell.
 """
 
 import math
@@ -21,31 +21,34 @@ WGS84 = CRS.from_epsg(4326)
 WGS84_AXIS = 6_378_137.0  # m, semi-major (NIMA TR8350.2)
 WGS84_E2 = 0.00669437999014  # eccentricity squared
 PROBE = (
-    50  # pixels to each side over which a pixel's size is taken: far above rounding, far below Earth's curve
+    50  # pixels to each side over which pixel size is measured: rounding and Earth's curvature are negligible
 )
 MIN_SHARE = (
-    0.25  # of a density cell that must be data; a sliver with one head would be the densest spot of the map
+    0.25  # of a density cell must be data; else a sliver with one head could be the map's densest spot
 )
 
-SMALLEST_PIXEL = 1e-12  # m², a thousandth of a millimetre squared: less is a slip in a file's transform
-# pixels: a cell of less than a head tells nothing, and cells of a pixel would take more memory than the image; what is
-# larger than any image is one cell anyway
+SMALLEST_PIXEL = 1e-12  # m², a thousandth of a millimetre squared: less is a mistake in a file's transform
+# Pixels: a cell smaller than a head means nothing, and cells of one pixel would take more memory than the image; a cell
+# larger than any image is the only one anyway.
 SMALLEST_CELL, LARGEST_CELL = 10, 2**31
 NO_PLACE = "its coordinates have no place in its CRS"
 
 
 class Density(NamedTuple):
-    """heads_per_m2: (rows, columns) float32, NaN where there is too little data; cell_px: k."""
+    """A density map.
+
+    heads_per_m2: (rows, columns) float32, NaN where there is too little data; cell_px: k.
+    """
 
     heads_per_m2: np.ndarray
     cell_px: int
 
 
 def pixel_area(raster: Raster) -> float | None:
-    """Square metres of ground that a pixel in the middle of the raster covers; None where its CRS cannot tell.
+    """Square metres of ground that a pixel in the middle of the raster covers; None if its CRS does not allow that.
 
-    On the WGS 84 ellipsoid, whatever the CRS: so degrees are fine, and the stretch of Web Mercator (2.4 times the area
-    at 50° north) is taken out.
+    The area is that on the WGS 84 ellipsoid, whatever the CRS: so degrees are fine, and the stretch of Web
+    Mercator (2.4 times the area at 50° north) is removed.
     """
     if raster.crs is None:
         return None
@@ -70,7 +73,7 @@ def map_points(raster: Raster, points: np.ndarray) -> np.ndarray:
 
 
 def affine(transform: Affine, points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) moved by a transform."""
+    """Points (N, 2) transformed by an affine transform."""
     a, b, c, d, e, f = transform[:6]
     x, y = points[:, 0], points[:, 1]
     with np.errstate(invalid="ignore", over="ignore"):  # a file's transform may hold anything
@@ -78,9 +81,9 @@ def affine(transform: Affine, points: np.ndarray) -> np.ndarray:
 
 
 def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
-    """Coordinates (N, 2) as x, y (longitude, latitude) of one CRS in another; none give none.
+    """Coordinates (N, 2) as x, y (longitude, latitude) of one CRS, converted to another; (0, 2) stays as it is.
 
-    InputError, without a file's name, where they have no place in one of the two.
+    InputError, without a file's name, if they are not valid in one of the two.
     """
     if not len(points):
         return points
@@ -96,7 +99,7 @@ def to_crs(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
 
 
 def refuse_nowhere(raster: Raster) -> None:
-    """InputError, without the file's name, for a raster that has no place on Earth; it must have a CRS."""
+    """InputError, without the file's name, for a raster that has no position on Earth; it must have a CRS."""
     if raster.transform.is_degenerate:  # its pixels lie on a line
         raise InputError(NO_PLACE)
     right, bottom = raster.width, raster.height
@@ -106,26 +109,26 @@ def refuse_nowhere(raster: Raster) -> None:
 
 
 def are_degrees(points: np.ndarray) -> bool:
-    """Whether coordinates (N, 2) can be longitudes, which some count up to 360, and latitudes."""
+    """Whether coordinates (N, 2) can be longitudes (which some data give up to 360) and latitudes."""
     return bool((np.abs(points) <= (360, 90)).all())
 
 
 def centres(heads: Detections) -> np.ndarray:
-    """The middles of the boxes in pixel coordinates, (N, 2) float64."""
+    """The centres of the boxes in pixel coordinates, (N, 2) float64."""
     boxes = heads.boxes.astype(np.float64)
     return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def corners(heads: Detections) -> np.ndarray:
-    """The corners of the boxes in pixel coordinates, (N, 4, 2) float64, around each box."""
+    """The corners of the boxes in pixel coordinates, (N, 4, 2) float64, in order around each box."""
     return heads.boxes.astype(np.float64)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
 
 
 def density(heads: Detections, pixels: Pixels, area: float, cell_m: float) -> Density:
-    """Heads per square metre in square cells of about cell_m metres, from the upper left corner on.
+    """Heads per square metre in square cells of about cell_m metres, starting at the upper left corner.
 
-    area: m² a pixel. A cell has at least SMALLEST_CELL pixels a side. A head belongs to the cell that holds its box's
-    centre; only pixels with data count as area.
+    area: m² per pixel. A cell has at least SMALLEST_CELL pixels per side. A head belongs to the cell that
+    contains the centre of its box; only pixels with data count as area.
     """
     k = max(SMALLEST_CELL, round(min(cell_m / math.sqrt(area), LARGEST_CELL)))
     shape = math.ceil(pixels.height / k), math.ceil(pixels.width / k)
@@ -139,7 +142,7 @@ def density(heads: Detections, pixels: Pixels, area: float, cell_m: float) -> De
 
 
 def _valid_per_cell(pixels: Pixels, k: int, shape: tuple[int, int]) -> np.ndarray:
-    """The number of pixels with data in each cell, from the mask a band of rows at a time."""
+    """The number of pixels with data in each cell; the mask is read one band of rows at a time."""
     total = np.zeros(shape, np.int64)
     starts = np.arange(0, pixels.width, k)
     for top in range(0, pixels.height, BAND):

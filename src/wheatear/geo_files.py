@@ -1,4 +1,4 @@
-"""What a geographic information system can open: GeoPackage, GeoJSON, density GeoTIFF (the extra `geo`)."""
+"""Files for geographic information systems: GeoPackage, GeoJSON, density GeoTIFF (needs the extra `geo`)."""
 
 import errno
 import io
@@ -25,19 +25,19 @@ from wheatear.photo_names import BOXES_MAP, DENSITY_MAP, HEADS_MAP, PLOTS_MAP
 from wheatear.plots import Plots, is_misread
 from wheatear.raster import Raster
 
-# Its errors reach us as exceptions; what GDAL prints besides is dozens of lines of SQL where a disk is full.
+# Errors are raised as exceptions; on a full disk GDAL would also print dozens of lines of SQL.
 pyogrio.set_gdal_config_options({"CPL_LOG": os.devnull})
 
 Fields = Mapping[str, Sequence[object] | np.ndarray]
-GEOPACKAGE = "map.gpkg"  # while it is written
+GEOPACKAGE = "map.gpkg"  # its name while it is being written
 
 
 def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> None:
     """Write NAME.gpkg (layers heads and boxes), NAME_heads.geojson (points) and NAME_boxes.geojson (polygons).
 
-    The GeoPackage is in the raster's CRS; GeoJSON is WGS 84, longitude first, as RFC 7946 wants it. Each head
-    has its score. The raster must have a CRS. No heads give files without features. InputError, without the raster's
-    name, where its coordinates have no place in its CRS, or the CRS cannot be written.
+    The GeoPackage is in the raster's CRS; GeoJSON is in WGS 84, longitude first, as RFC 7946 requires. Each
+    head has its score. The raster must have a CRS. No heads give files without features. InputError, without
+    the raster's name, if its coordinates are not valid in its CRS or the CRS cannot be written.
     """
     fields = {"score": heads.scores.astype(np.float64).round(4)}
     points = map_points(raster, centres(heads))
@@ -51,7 +51,7 @@ def write_heads(heads: Detections, raster: Raster, folder: Path, name: str) -> N
 
 
 def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
-    """Write NAME_plots.gpkg: the plots as drawn, in their own CRS, those named in counts["plot"] with its fields."""
+    """Write NAME_plots.gpkg: the plots in counts["plot"], as drawn and in their own CRS, with counts as fields."""
     place = {plot: index for index, plot in enumerate(plots.names)}
     shown = plots.polygons[[place[str(plot)] for plot in counts["plot"]]]
     with _geopackage(folder / f"{name}{PLOTS_MAP}.gpkg") as path:
@@ -59,7 +59,7 @@ def write_plots(plots: Plots, counts: Fields, folder: Path, name: str) -> None:
 
 
 def write_density(density: Density, raster: Raster, folder: Path, name: str) -> None:
-    """Write NAME_density.tif: heads per m² as float32 in the raster's CRS, NaN as its no-data value."""
+    """Write NAME_density.tif: heads per m² as float32 in the raster's CRS, with NaN as the no-data value."""
     rows, columns = density.heads_per_m2.shape
     a, b, c, d, e, f = raster.transform[:6]
     k = density.cell_px
@@ -80,13 +80,13 @@ def _write_geojson(path: Path, layer: str, shapes: np.ndarray, kind: str, fields
     memory = io.BytesIO()
     try:
         _write_layer(memory, layer, shapes, kind, fields, WGS84, "GeoJSON", options)
-    except DataLayerError as error:  # in memory, so it is not the disk
+    except DataLayerError as error:  # it is in memory, so the disk is not the cause
         raise InputError(NO_PLACE) from error
     _put(memory.getvalue(), path)
 
 
 def _put(content: bytes, path: Path) -> None:
-    """Written by us and not by GDAL, which leaves half of a GeoTIFF or GeoJSON on a full disk without a word."""
+    """Write a file without GDAL, which on a full disk leaves half of a GeoTIFF or GeoJSON without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         part.write_bytes(content)
@@ -94,9 +94,10 @@ def _put(content: bytes, path: Path) -> None:
 
 @contextmanager
 def _geopackage(path: Path) -> Iterator[Path]:
-    """A path to write to that ends as GDAL wants it; what is written there becomes `path` when the block ends well.
+    """A path to write to, with the ending that GDAL needs; the file becomes `path` if the block ends well.
 
-    OSError where GDAL cannot write, which it tells of in words of its database; InputError where it is the CRS.
+    OSError if GDAL cannot write, which it reports in terms of its database; InputError if the CRS is the
+    cause.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = None if is_misread(path.parent / GEOPACKAGE) else path.parent

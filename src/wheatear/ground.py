@@ -1,4 +1,4 @@
-"""What a photo shows of the ground, from what the user says or from the file's own coordinates."""
+"""The ground that a photo shows, from what the user gives or from the file's own coordinates."""
 
 import math
 from dataclasses import dataclass
@@ -15,18 +15,21 @@ from wheatear.raster import INSTALL, Raster, lacks_geo
 from wheatear.sized import Sized
 from wheatear.words import figures
 
-ENOUGH_HEADS = 10  # for their median size to say something of the photo
-SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the root of a box's area; real ones have 0.03 to 0.1
-ALIKE = 1.1  # areas of a pixel as given and by coordinates that differ by more contradict each other
-DARK = 64  # of 255; 14 bits of 16 reach 63
-SAMPLE = 2048  # pixels a side
-FAR_OFF = 1.6  # heads larger or smaller than the detector's by this are found worse
+ENOUGH_HEADS = 10  # for their median size to be meaningful
+SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the square root of a box's area; real heads have 0.03 to 0.1
+ALIKE = 1.1  # above this ratio, the pixel areas as given and from coordinates contradict each other
+DARK = 64  # of 255; 14-bit values in 16 bits reach 63
+SAMPLE = 2048  # pixels per side
+FAR_OFF = 1.6  # heads larger or smaller by this factor than those of training are found less reliably
 
 
 @dataclass(frozen=True)
 class Ground:
-    """pixel_m2: square metres of ground a pixel, None where unknown. pixels: how many are data.
-    warnings: what is amiss, a line each."""
+    """The ground that a photo shows.
+
+    pixel_m2: square metres of ground per pixel, None if unknown. pixels: how many are data.
+    warnings: what is wrong, one line each.
+    """
 
     pixel_m2: float | None
     pixels: int
@@ -34,12 +37,12 @@ class Ground:
 
     @property
     def area_m2(self) -> float | None:
-        """Square metres that are data."""
+        """Square metres of ground that are data; None if unknown."""
         return None if self.pixel_m2 is None else self.pixel_m2 * self.pixels
 
 
 def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
-    """The ground of a photo: by `scale` if it says anything, else by the raster's own coordinates."""
+    """The ground of a photo: from `scale` if that determines it, else from the raster's own coordinates."""
     gsd = scale.gsd(path, pixels.width, pixels.height)
     pixel_m2, warnings = (None if gsd is None else gsd**2), []
     if scale.height_m is not None and gsd is None:
@@ -64,7 +67,11 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
 
 
 def brightest(pixels: Pixels) -> int:
-    """The largest value, 0..255, of some of its pixels; of a photo in windows, of its middle, if that has data."""
+    """The largest value, 0..255, in a sample of the pixels.
+
+    The sample is from all of a photo in memory, and from the middle of a raster, or its overview if the
+    middle has no data.
+    """
     middle = pixels.height // 2, pixels.width // 2
     top, left = (max(0, at - SAMPLE // 2) for at in middle)
     window = Window(top, left, min(top + SAMPLE, pixels.height), min(left + SAMPLE, pixels.width))
@@ -77,7 +84,7 @@ def brightest(pixels: Pixels) -> int:
 
 
 def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
-    """A warning where the heads found would be as no wheat has them; None where they would not, or nothing is known."""
+    """A warning if the heads found would have a size that no wheat has; None if not, or if unknown."""
     if pixel_m2 is None or len(heads) < ENOUGH_HEADS:
         return None
     side = math.sqrt(float(np.median(area(heads.boxes))) * pixel_m2)
@@ -88,7 +95,7 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
 
 
 def size_warnings(sized: Sized, trained_px: float) -> list[str]:
-    """What to know of the size of a photo's heads, a line each; trained_px: that which the detector learned."""
+    """Warnings about the size of a photo's heads, one line each; trained_px: that of training, in pixels."""
     heads, resized_by, measured = sized
     lines = [f"resized, as its heads seem to be {resized_by:.0f} px"] if measured and resized_by else []
     off = odd_size(heads, resized_by or trained_px, measured)
@@ -96,9 +103,9 @@ def size_warnings(sized: Sized, trained_px: float) -> list[str]:
 
 
 def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> str | None:
-    """A warning where the heads found are far from the size that they were looked for; None where they are not.
+    """A warning if the heads found are far from the size looked for, or too few to measure; else None.
 
-    measured: of this photo, None where it was not.
+    sought_px: the size looked for, in pixels. measured: the measurement of this photo, None without one.
     """
     if measured and measured.px is None:
         unless = f"unless they are about {sought_px:.0f} px, measure some by hand and give --head-px"
@@ -108,7 +115,7 @@ def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> 
     median = float(np.median(np.sqrt(area(heads.boxes))))
     if 1 / FAR_OFF < median / sought_px < FAR_OFF:
         return None
-    # Of heads smaller than those looked for the larger ones are found first, so their median is no measure.
+    # If the heads are smaller than expected, the larger ones are found first, so their median does not measure them.
     advice = "measure some by hand and give --head-px" if measured else "try --head-px auto"
     return f"heads are {median:.0f} px, far from the {sought_px:.0f} px looked for; {advice}"
 

@@ -1,4 +1,4 @@
-"""Open photos safely: one array of 8-bit RGB whatever the file holds, or one clear line of what is wrong."""
+"""Open photos safely: one array of 8-bit RGB whatever the file contains, or one clear line about what is wrong."""
 
 import os
 import threading
@@ -14,11 +14,11 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from wheatear.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp")
-# What phones and cameras write too, and nothing here reads.
+# Formats that phones and cameras also write, but that are not read here.
 RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
 
-# Above the 150 megapixels of the largest camera backs, and where Pillow itself refuses to go on.
+# More than the 150 megapixels of the largest camera backs, and the limit at which Pillow itself refuses to continue.
 MAX_PIXELS = 178_956_970
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
@@ -32,20 +32,20 @@ _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr
 
 # Python keeps its warning filters per process, so only one thread at a time may swap them.
 _filters_in_use = threading.Lock()
-_quiet = ExitStack()  # of the filters, while photos are open
+_quiet = ExitStack()  # holds the filters while photos are open
 _open_photos = 0
 
 
 def open_photo(path: str | Path) -> np.ndarray:
-    """Read a JPEG, PNG, TIFF or WebP photo -> (H, W, 3) uint8 RGB, a writable array of its own.
+    """Read a JPEG, PNG, TIFF or WebP photo -> (H, W, 3) uint8 RGB, a new writable array.
 
-    The EXIF turn is obeyed, so H and W are those of the photo as a viewer shows it. Alpha is dropped, not
-    blended: a transparent pixel keeps the colour stored under it. 16-bit values keep their upper 8 bits,
+    The EXIF orientation is applied, so H and W are those of the photo as a viewer shows it. Alpha is dropped,
+    not blended: a transparent pixel keeps the colour stored under it. 16-bit values keep their upper 8 bits,
     grey becomes three equal channels, palettes and CMYK become RGB, and of several frames the first is read.
 
-    InputError, naming the file and what to do, where it is missing, empty, no such image, cut short,
-    damaged, of more than MAX_PIXELS pixels (refused before a pixel is decoded) or of pixels whose range is
-    not known (float, 32 bits, LAB).
+    InputError, naming the file and what to do, if it is missing, empty, not such an image, cut short,
+    damaged, has more than MAX_PIXELS pixels (refused before a pixel is decoded), or has pixels whose range is
+    unknown (float, 32 bits, LAB).
     """
     path = Path(path)
     with opened(path) as image:
@@ -57,8 +57,9 @@ def open_photo(path: str | Path) -> np.ndarray:
 
 
 def refuse_damaged(path: str | Path) -> None:
-    """InputError where open_photo would raise one; a JPEG is decoded to its end at an eighth of its sides, which takes
-    half of the time.
+    """InputError where open_photo would raise one, in half the time for a JPEG.
+
+    A JPEG is decoded to its end, at an eighth of its width and height.
     """
     path = Path(path)
     with opened(path) as image:
@@ -70,20 +71,20 @@ def refuse_damaged(path: str | Path) -> None:
 def photo_size(path: str | Path) -> tuple[int, int]:
     """(width, height) of what open_photo would return, from the file's header; InputError likewise.
 
-    Pixels are not decoded, so a photo that is cut short is not noticed here. The exception is a PNG that is
-    not square: its EXIF may lie behind the pixels.
+    Pixels are not decoded, so a photo that is cut short is not noticed here, except a PNG that is not square:
+    its EXIF may follow the pixels.
     """
     with opened(Path(path)) as image:
         width, height = image.size
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            # Some versions of Pillow have turned `size` already, others not.
+            # Some versions of Pillow have already rotated `size`, others have not.
             width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
         sideways = width != height and _orientation(image) in _TURNED_SIDEWAYS
         return (height, width) if sideways else (width, height)
 
 
 def is_too_large(path: Path) -> bool:
-    """Whether open_photo refuses it for its number of pixels."""
+    """Whether open_photo refuses a photo because of its number of pixels."""
     try:
         photo_size(path)
     except InputError as error:
@@ -92,21 +93,21 @@ def is_too_large(path: Path) -> bool:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether EXIF has a viewer turn or mirror the photo; False where it cannot be read, or is of too many pixels."""
+    """Whether EXIF tells viewers to rotate or mirror the photo; False if it has too many pixels or cannot be read."""
     with suppress(InputError), opened(path) as image:
         return _orientation(image) in _TURNED
     return False
 
 
 def has_tag(path: Path, tag: int) -> bool:
-    """Whether a TIFF has a tag; False for other photos, and for what cannot be read."""
+    """Whether a TIFF has a tag; False for other photos, and for files that cannot be read."""
     with suppress(InputError), opened(path) as image:
         return isinstance(image, TiffImagePlugin.TiffImageFile) and tag in image.tag_v2
     return False
 
 
 def is_turned_otherwise(path: Path) -> bool:
-    """Whether open_photo turns or mirrors a photo by what browsers do not obey: the EXIF of a WebP, or XMP alone."""
+    """Whether open_photo rotates or mirrors a photo by what browsers ignore: the EXIF of a WebP, or XMP alone."""
     with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:
         if _orientation(image) in _TURNED:
             exif = Image.Exif()
@@ -117,7 +118,7 @@ def is_turned_otherwise(path: Path) -> bool:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """The file as a Pillow image, not decoded; whatever goes wrong inside becomes an InputError."""
+    """The file as a Pillow image, not decoded; any exception inside becomes an InputError."""
     try:
         with quiet_libraries(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -134,8 +135,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     """The photos at these paths, sorted, each once.
 
-    A file is taken as given, whatever its ending; a folder is searched with all its folders for files that
-    end in PHOTO_SUFFIXES (capitals too), hidden ones left out. A path that does not exist, or a folder that
+    A file is taken as given, whatever its extension; a folder is searched with all its subfolders for files
+    that end in PHOTO_SUFFIXES (in any case), except hidden ones. A path that does not exist, or a folder that
     may not be read, is kept, so that whoever opens it reports it. No paths, or empty folders: [].
     """
     photos: dict[str, Path] = {}
@@ -146,12 +147,12 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def is_found(name: str) -> bool:
-    """Whether a folder that is searched for photos gives a file of this name."""
+    """Whether a search of a folder for photos finds a file of this name."""
     return name.lower().endswith(PHOTO_SUFFIXES) and not name.startswith(".")
 
 
 def left_out(paths: Iterable[str | Path]) -> list[str]:
-    """A line on the files in these folders that are photos of kinds not read, and one on each folder that is a link."""
+    """A line on the photos in these folders of kinds that are not read, and one on each folder that is a link."""
     links, others = dict[str, Path](), dict[str, str]()
     for folder in map(Path, paths):
         for folders, files in _seen_in(folder):
@@ -168,8 +169,8 @@ def left_out(paths: Iterable[str | Path]) -> list[str]:
     return lines
 
 
-# Pillow names no list of what broken EXIF can raise; these are what flipping its bytes brought up. A photo
-# whose EXIF cannot be read is taken as it lies.
+# Pillow does not document what broken EXIF can raise; these are what flipping its bytes produced. A photo
+# whose EXIF cannot be read is not rotated.
 _BROKEN_EXIF = (SyntaxError, ValueError, TypeError, KeyError, IndexError, OverflowError, OSError)
 
 
@@ -181,10 +182,11 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Pillow warns of large photos and odd tags, rasterio of a TIFF without coordinates; our own limit and checks say
-    what a user needs to know.
+    """Silence the warnings of Pillow and rasterio while a photo is open.
 
-    The first photo that is open at a time hushes it and the last lets it speak again, so that threads decode at once.
+    Pillow warns about large photos and odd tags, rasterio about a TIFF without coordinates; our own limit and
+    checks report what a user needs to know. The first photo that is opened silences them and the last one
+    that is closed restores them, so that several threads can decode at once.
     """
     global _open_photos
     with _filters_in_use:
@@ -240,7 +242,7 @@ def _refuse_unknown_pixels(path: Path, image: Image.Image) -> None:
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(_BITS, (1,))
         if image.tag_v2.get(_PLANES) == 2 and len(bits) > 1 and max(bits) > 8:
-            # Pillow reads these without an error, and wrongly.
+            # Pillow reads these wrongly, without an error.
             raise InputError(f"{path}: has 16-bit colours plane by plane; save them pixel by pixel")
 
 
@@ -250,7 +252,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     bits, is_negative = 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = image.tag_v2.get(_BITS, (16,))[0]  # some cameras write 12
-        is_negative = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # Pillow turns those of 8 bits alone
+        is_negative = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # Pillow inverts only 8-bit ones
     grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     if is_negative:
         grey = 255 - grey
@@ -258,7 +260,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
-    """Its photos, and the folders in it that cannot be read."""
+    """The photos in a folder, and the folders in it that cannot be read."""
     unreadable: list[OSError] = []
     for _, files in _seen_in(folder, unreadable.append):
         yield from (path for path in files if is_found(path.name))
@@ -268,7 +270,7 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 def _seen_in(
     folder: Path, onerror: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[list[Path], list[Path]]]:
-    """(folders, files) of a folder and of each folder in it, without the hidden ones."""
+    """(folders, files) of a folder and of each folder below it, without the hidden ones."""
     for parent, folders, files in os.walk(folder, onerror=onerror):
         folders[:] = [name for name in folders if not name.startswith(".")]
         shown = [name for name in files if not name.startswith(".")]

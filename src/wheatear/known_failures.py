@@ -1,4 +1,4 @@
-"""Where a detector fails, in sentences for its card: the heads, the photos and the sessions that it does worst."""
+"""Where a detector fails, in sentences for its card: the heads, photos and sessions on which it does worst."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo, match_photos
 from wheatear.matching import tally
 from wheatear.words import photos
 
-# What is worth a warning: a recall this much below that of all heads, a mean counting error above this share of the
-# heads, a session's Kaggle metric below this share of that of all photos.
+# A warning is given for a recall this far below that of all heads, a mean counting error above this share of the heads,
+# and a session's Kaggle metric below this share of that of all photos.
 RECALL_LOST, HEADS_LOST, METRIC_KEPT = 0.05, 0.05, 0.8
-ENOUGH = 3  # photos of a session; one alone says little
+ENOUGH = 3  # photos of a session; a single one means little
 
 
 def known_failures(
@@ -21,10 +21,10 @@ def known_failures(
     at_score: Evaluation,
     at_count: Evaluation,
 ) -> list[str]:
-    """One sentence for each group of heads, of photos and of sessions that is found worse than the others.
+    """One sentence for each group of heads, photos or sessions with worse results than the others.
 
-    samples, detections: as evaluation.evaluate was given them, and what it gave at the thresholds for boxes, by which
-    heads and sessions are judged, and for counting, by which photos are.
+    samples, detections: as given to evaluation.evaluate. at_score, at_count: its results at the threshold for
+    boxes, by which heads and sessions are judged, and at that for counting, by which photos are judged.
     """
     found = by_photo(samples, detections)
     matches = match_photos(samples, found, KAGGLE_IOUS[:1])

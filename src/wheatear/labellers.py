@@ -1,4 +1,4 @@
-"""One labelling of photos against another, as if it were a detector: how well two people agree."""
+"""Compare one labelling of photos with another as if that were a detector: how well two people agree."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,12 +12,12 @@ from wheatear.detections import Detections
 def compare(
     samples: Sequence[Sample], other: Mapping[str, Labels], names_empty: bool = False
 ) -> tuple[list[Sample], dict[str, Detections]]:
-    """The samples that both labellings cover, and the other's boxes as detections of score 1, by file name.
+    """The samples covered by both labellings, and the other's boxes as detections of score 1, by file name.
 
-    other: labels by photo name, as data.formats.read_labels gives them.
-    names_empty: whether the other names photos without heads, too (`names_empty_photos`).
-    A photo that the other does not name is left out, unless it has no heads here and the other would not name it if it
-    agreed, as Kaggle's layout.
+    other: labels by photo name, as returned by data.formats.read_labels.
+    names_empty: whether the other labelling also names photos without heads (`names_empty_photos`).
+    A photo that the other does not name is left out, unless it has no heads here and the other would not name
+    it if it agreed, as in Kaggle's layout.
     """
     covered = [sample for sample in samples if sample.name in other or not (names_empty or len(sample.boxes))]
     return covered, {sample.path.name: _as_detections(sample, other.get(sample.name)) for sample in covered}

@@ -1,9 +1,9 @@
-"""Which detections find a head: greedy matching, done once for every score threshold.
+"""Which detections find a head: greedy matching, done once for all score thresholds.
 
-Shape letters: T IoU thresholds, N detections of a photo, G heads of a photo, P photos.
+Shape letters: T IoU thresholds, N detections in a photo, G heads in a photo, P photos.
 
 Detections take their heads in descending score, so what the best k of them take does not depend on the rest.
-One pass over all detections therefore holds the matches for every score threshold: those of a prefix.
+One pass over all detections therefore gives the matches for every score threshold: those of a prefix.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ from wheatear.detections import Detections
 class Matches:
     """A photo's detections matched to its heads, at T IoU thresholds.
 
-    heads:  G, the heads in truth.
+    heads:  G, the number of labelled heads.
     scores: (N,) float32, descending.
-    hits:   (T, N + 1) int64; hits[:, k] of the k best detections find a head.
-    taken:  (T, N) int64; the head, by its place among the G, that each detection finds, -1 where it finds none.
+    hits:   (T, N + 1) int64; hits[:, k] is how many of the k best detections find a head.
+    taken:  (T, N) int64; the index among the G heads of the one that each detection finds, -1 if it finds
+            none.
     """
 
     heads: int
@@ -32,18 +33,18 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Heads, detections and hits of P photos at one score threshold: (P,), (P,), (T, P) int64."""
+    """Numbers of heads, detections and hits in P photos at one score threshold: (P,), (P,), (T, P) int64."""
 
     heads: np.ndarray
     found: np.ndarray
     hits: np.ndarray
 
     def of(self, photos: np.ndarray) -> "Tally":
-        """The tally of some photos, by index or bool mask (P,)."""
+        """The tally of some of the photos, by index or bool mask (P,)."""
         return Tally(self.heads[photos], self.found[photos], self.hits[:, photos])
 
     def accuracy(self) -> np.ndarray:
-        """TP / (TP + FP + FN) of each photo, (T, P) in 0..1; 1 where there is neither head nor detection."""
+        """TP / (TP + FP + FN) of each photo, (T, P) in 0..1; 1 without heads and detections."""
         union = self.heads + self.found - self.hits
         shares: np.ndarray = np.divide(self.hits, union, out=np.ones(union.shape), where=union > 0)
         return shares
@@ -52,8 +53,8 @@ class Tally:
 def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray) -> Matches:
     """Match a photo's detections to its heads (G, 4) at each of the IoU thresholds (T,), all above 0.
 
-    In descending score each detection takes the free head that it overlaps most, if their IoU is at least the
-    threshold; of equal IoUs the head listed first.
+    In descending score, each detection takes the free head that it overlaps most, if their IoU is at least
+    the threshold; of equal IoUs the head listed first.
     """
     # float32 on both sides, so that an overlap of exactly 11/20 reaches the threshold 0.55.
     thresholds = iou_thresholds.astype(np.float32)
@@ -72,7 +73,7 @@ def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray)
 
 
 def tally(matches: list[Matches], score_threshold: float) -> Tally:
-    """Count heads, detections with score >= score_threshold and their hits, in one photo or more."""
+    """Count heads, detections with score >= score_threshold and their hits, in one or more photos."""
     threshold = -np.float32(score_threshold)
     found = [int(np.searchsorted(-photo.scores, threshold, side="right")) for photo in matches]
     hits = [photo.hits[:, k] for photo, k in zip(matches, found, strict=True)]

@@ -1,4 +1,4 @@
-"""The files of one photo: its annotated picture, and its maps where it has coordinates."""
+"""The files for one photo: its annotated picture, and its maps if it has coordinates."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +17,23 @@ from wheatear.report import annotate
 if TYPE_CHECKING:
     from wheatear.plots import PlotCount, Plots
 
-JPEG_LIMIT = 65_500  # pixels a side, libjpeg's own
+JPEG_LIMIT = 65_500  # pixels per side, libjpeg's own limit
 OVERVIEW = (
-    4096  # pixels of the longer side of a large raster's picture: heads of 1 cm at 1 mm/px are still seen
+    4096  # pixels on the longer side of a large raster's picture: heads of 1 cm at 1 mm/px are still visible
 )
-WHOLE_PLOT = 0.99  # pixels along a plot's outline are in or out; less than this share is a plot that is cut
+WHOLE_PLOT = 0.99  # pixels along a plot's outline are in or out; below this share, a plot is cut off
 
 
 @dataclass(frozen=True)
 class Maps:
-    """What is drawn on maps: plots to count in, and the side of the density map's cells in metres."""
+    """What is drawn on maps: the plots to count in, and the side of the density map's cells in metres."""
 
     plots: "Plots | None" = None
     cell_m: float = 1.0
 
 
 class PlotRow(NamedTuple):
-    """A row of plots.csv, before the intervals are put in."""
+    """A row of plots.csv, before the intervals are added."""
 
     plot: str
     heads: int
@@ -42,7 +42,7 @@ class PlotRow(NamedTuple):
 
 
 def draw_picture(pixels: Pixels, heads: Detections, path: Path) -> None:
-    """Save the photo with its boxes as a JPEG; of a raster, an overview of at most OVERVIEW pixels a side.
+    """Save the photo with its boxes as a JPEG; for a raster, an overview of at most OVERVIEW pixels per side.
 
     InputError, without the photo's name, for one that is too long for JPEG.
     """
@@ -63,7 +63,7 @@ def write_maps(
     raster: Raster, heads: Detections, ground: Ground, maps: Maps, folder: Path, name: str
 ) -> tuple[list[PlotRow], list[str]]:
     """Write the maps of a raster with a CRS into a folder -> the plots that it shows, and warnings."""
-    from wheatear import geo, geo_files  # need the extra `geo`, without which there is no Raster
+    from wheatear import geo, geo_files  # they need the extra `geo`, without which there is no Raster
 
     try:
         geo.refuse_nowhere(raster)
@@ -88,7 +88,7 @@ def _write_plots(
 
     try:
         rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
-    except InputError:  # the plots have no place in the raster's CRS
+    except InputError:  # the plots' coordinates are not valid in the raster's CRS
         rows = []
     if not rows:
         return [], [f"none of the {len(plots.names)} plots of {plots.path.name} lies on it; check their CRS"]

@@ -1,6 +1,7 @@
-"""Okabe and Ito's palette ("Color Universal Design", 2008), whose colours are told apart by the colour-blind, too.
+"""Okabe and Ito's palette ("Color Universal Design", 2008), which colour-blind people can distinguish too.
 
-Dark enough for white paper and light enough for black, but for yellow, which is for photos alone.
+Its colours are dark enough for white paper and light enough for black, except yellow, which is only for
+photos.
 """
 
 BLUE = "#0072b2"

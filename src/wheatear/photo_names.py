@@ -14,18 +14,18 @@ from wheatear.images import find_photos, is_found
 # The results of a run, below OUT.
 COUNTS, SETTINGS = "counts.csv", "settings.json"
 PICTURES, MAPS = "annotated", "maps"
-# What the names of a photo's maps have more than that of its GeoPackage of heads.
+# What is added to the name of a photo's GeoPackage of heads for the names of its other maps.
 HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP = "_heads", "_boxes", "_density", "_plots"
-MOST = 1000  # characters, in which a table has its header and the settings their model
+MOST = 1000  # characters from the start of a file, which include a table's header and the settings' model
 HEADER_START = "image,heads,"  # of COUNTS
-# That COUNTS has more where the page in a browser saved it; by the first three such a table is known.
+# Further columns of a COUNTS that the browser page saved; the first three identify such a table.
 PAGE_COLUMNS = ("removed", "added", "checked", "threshold", "model", "resized_by")
 MODEL_KEY = "model_sha256"  # of SETTINGS
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo to count: its file, its name in the tables and its annotated picture's, each unique."""
+    """A photo to count: its file, its name in the tables and that of its annotated picture, each unique."""
 
     path: Path
     name: str
@@ -33,9 +33,10 @@ class Photo:
 
 
 def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The inputs without those that name a file or folder again, be it by a link; and all that were given twice.
+    """The inputs without those that repeat a file or folder, even through a link; and all that were repeated.
 
-    A file in a folder that is given too is among the latter, but stays: name_photos takes it once.
+    A file in a folder that is given too is among the latter but also stays in the former: name_photos takes
+    it once.
     """
     places: dict[str, Path] = {}
     again: list[Path] = []
@@ -55,12 +56,12 @@ def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
-    """The photos at these files and folders with their names, sorted by path, but for what a count drew: `undrawn`."""
+    """The photos at these files and folders with their names, sorted by path, except those drawn by a count."""
     return named(undrawn(inputs, out)[0], inputs)
 
 
 def undrawn(inputs: Sequence[Path], out: Path) -> tuple[list[Path], int]:
-    """The photos at these files and folders, sorted, and how many more a run drew, into `out` or earlier elsewhere."""
+    """The photos at these files and folders, sorted, and how many more a count drew, into `out` or elsewhere."""
     drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
     known = cache(are_results)
     found = find_photos(inputs)
@@ -69,10 +70,10 @@ def undrawn(inputs: Sequence[Path], out: Path) -> tuple[list[Path], int]:
 
 
 def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
-    """Photos that were found at these files and folders, in their order, with their names; [] where there are none.
+    """Photos that were found at these files and folders, in their order, with their names; [] if there are none.
 
-    A photo is named relative to the folder it was found in, a file given by itself is named without its
-    folder. If two photos would share a name, all are named relative to the folder that holds all of them.
+    A photo is named relative to the folder it was found in, a file given by itself without its folder. If two
+    photos would have the same name, all are named relative to the folder that contains all of them.
     """
     paths = [os.path.abspath(photo) for photo in photos]
     folders = {
@@ -86,20 +87,20 @@ def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
 
 
 def common_folder(folders: Iterable[str]) -> str:
-    """The folder in which all these absolute paths lie; "" where there is none, as Windows may have two drives."""
+    """The folder that contains all these absolute paths; "" if there is none, as for two drives on Windows."""
     with suppress(ValueError):
         return os.path.commonpath(list(folders))
     return ""
 
 
 def way(path: str, folder: str) -> str:
-    """An absolute path from a folder on, as common_folder gives one; from its drive on where that is ""."""
+    """An absolute path relative to a folder from common_folder; from its drive on if that is ""."""
     from_there = os.path.relpath(path, folder) if folder else path.replace(":", "", 1).lstrip("\\/")
     return PurePath(from_there).as_posix()
 
 
 def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> bool:
-    """Whether it lies in this run's pictures or maps, or in another's, which has its counts or settings beside it."""
+    """Whether a photo lies in this run's pictures or maps, or in another's, beside its counts or settings."""
     folders = Path(os.path.realpath(photo)).parents
     return any(
         str(folder) in drawn or (folder.name in (PICTURES, MAPS) and known(folder.parent))
@@ -108,9 +109,10 @@ def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> b
 
 
 def are_results(folder: Path) -> bool:
-    """Whether a folder holds a count's table or settings, and not files of one's own by these names.
+    """Whether a folder contains a count's table or settings, and not the user's own files of these names.
 
-    A table that the page in a browser saved is one's own. Of a first run that was stopped there are settings alone.
+    A table that the browser page saved is the user's own. A first run that was stopped is recognised by its
+    settings alone.
     """
     counts, settings = folder / COUNTS, folder / SETTINGS
     if holds(counts, HEADER_START) and not is_of_page(counts):
@@ -119,37 +121,41 @@ def are_results(folder: Path) -> bool:
 
 
 def is_of_page(counts: Path) -> bool:
-    """Whether a table of counts was saved by the page in a browser, so that there may be work by hand in it."""
+    """Whether a table of counts was saved by the browser page, so that it may contain work by hand."""
     return holds(counts, ",".join(("", *PAGE_COLUMNS[:3])))
 
 
 def holds(file: Path, words: str) -> bool:
-    """Whether a file begins with some words, within MOST characters; False where it is not there or cannot be read."""
+    """Whether some words are in a file's first MOST characters; False if it does not exist or cannot be read."""
     with suppress(OSError), file.open(encoding="utf-8", errors="replace") as text:
         return words in text.read(MOST)
     return False
 
 
 def _distinct(short: list[str], long: list[str]) -> list[str]:
-    """The short names if no two of them agree, on disks that do not tell capitals apart either."""
+    """The short names if no two of them are equal, even on disks that ignore case; else the long ones."""
     return short if not _clashing(short) else long
 
 
 def _places(short: list[str], long: list[str]) -> list[str]:
-    """Those of pictures and maps: the short name but for photos whose own agree, on such disks, or would in a map's."""
+    """The names of pictures and maps, without extension; unique on disks that ignore case.
+
+    They are the short names, but the long ones for photos whose short names are equal, or would be with the
+    ending of a map.
+    """
     clashing = _clashing(short, PLOTS_MAP)
     mixed = [long[i] if name.casefold() in clashing else name for i, name in enumerate(short)]
     return mixed if not _clashing(mixed, PLOTS_MAP) else long
 
 
 def _clashing(names: list[str], ending: str = "") -> set[str]:
-    """The names, in small letters, that are there more than once, or are another with an ending."""
+    """The names, case-folded, that occur more than once, or that are another one with this ending."""
     folded = Counter(name.casefold() for name in names)
     twice = {name for name, times in folded.items() if times > 1}
     return twice | {name + ending for name in folded if ending and name + ending in folded}
 
 
 def _short_name(path: str, folders: Mapping[str, int]) -> str:
-    """The photo's way from the first of the folders, which have their places in a list, that it lies in."""
+    """The photo's path relative to the first of the folders, by their places in a list, that contains it."""
     holders = [str(folder) for folder in PurePath(path).parents if str(folder) in folders]
     return way(path, min(holders, key=folders.__getitem__, default=os.path.dirname(path)))

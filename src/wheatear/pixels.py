@@ -1,11 +1,11 @@
-"""Where pixels come from: a photo in memory, or (raster.py) a file too large for that, read window by window."""
+"""Sources of pixels: a photo in memory, or (raster.py) a file too large for that, read window by window."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-BAND = 512  # rows of a mask read at a time: 10 MB of a photo 20,000 pixels wide
+BAND = 512  # rows of a mask read at a time: 10 MB for a photo 20,000 pixels wide
 
 
 class Window(NamedTuple):
@@ -19,7 +19,7 @@ class Window(NamedTuple):
 
 @runtime_checkable
 class Pixels(Protocol):
-    """A photo that is read window by window; windows lie inside it."""
+    """A photo that is read window by window; windows must lie inside it."""
 
     @property
     def height(self) -> int: ...
@@ -31,10 +31,10 @@ class Pixels(Protocol):
         """(h, w, 3) uint8 RGB of a window."""
 
     def valid(self, window: Window) -> np.ndarray | None:
-        """(h, w) bool, False where there is no data (no-data value, alpha of 0); None where all of it is data."""
+        """(h, w) bool, False where there is no data (no-data value, alpha of 0); None if all of it is data."""
 
     def close(self) -> None:
-        """Let go of the file, if there is one."""
+        """Close the file, if there is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class InMemory:
 
 
 def valid_pixels(pixels: Pixels) -> int:
-    """How many of its pixels are data, counted a band of rows at a time."""
+    """The number of pixels that are data, counted one band of rows at a time."""
     total = 0
     for top in range(0, pixels.height, BAND):
         window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)

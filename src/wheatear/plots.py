@@ -1,8 +1,9 @@
-"""Heads per plot, for plots drawn as polygons in a GeoJSON or GeoPackage (the extra `geo`).
+"""Heads per plot, for plots drawn as polygons in a GeoJSON, GeoPackage or Shapefile (needs the extra `geo`).
 
-A head belongs to the plot that holds the centre of its box; on the line between two plots, or where plots overlap, to
-the one that the file names first, so that no head is counted twice. A plot's area is that of its pixels with data
-(those whose middle it holds), times a pixel's area on the ground. Letters: N heads, P plots.
+A head belongs to the plot that contains the centre of its box; on the line between two plots, or where plots
+overlap, to the one that comes first in the file, so that no head is counted twice. A plot's area is the
+number of pixels with data whose centre it contains, times a pixel's area on the ground. Letters: N heads, P
+plots.
 """
 
 import math
@@ -32,17 +33,18 @@ NAME_FIELDS = (
     "plotid",
     "name",
     "id",
-)  # the first of these that the file has names the plots
+)  # the first of these with unique values names the plots
 
 
-LAYER = "plots"  # of a file with several
+LAYER = "plots"  # the layer to use in a file with several
 
 
 @dataclass(frozen=True, eq=False)
 class Plots:
-    """names: of the P plots, unique; polygons: (P,) shapely polygons in crs; path: the file, for messages.
+    """The plots in a file.
 
-    note: a line for the user where the names are not those of the file.
+    names: of the P plots, unique; polygons: (P,) shapely polygons in crs; path: the file, for messages.
+    note: a line for the user if the names are not those in the file.
     """
 
     path: Path
@@ -54,7 +56,10 @@ class Plots:
 
 @dataclass(frozen=True)
 class PlotCount:
-    """heads; pixels: of it that are data; share: of the plot, 0..1, that the image shows with data."""
+    """The count of a plot.
+
+    heads: in it; pixels: of it that are data; share: of the plot, 0..1, that the image shows with data.
+    """
 
     name: str
     heads: int
@@ -65,14 +70,15 @@ class PlotCount:
 def read_plots(path: Path) -> Plots:
     """The polygons of the file's layer, named by its field plot, plot_id, plotid, name or id, else 1, 2, …
 
-    Of several layers it is the one that is called plots, or the only one of polygons. InputError for a file that cannot
-    be read, has several such layers, no CRS, no plots, a shape that is no polygon, coordinates without a place in its
-    CRS, or a plot within one that comes before it, which would have all of its heads.
+    Of several layers it is the one called plots, or the only one of polygons. InputError for a file that
+    cannot be read, has several such layers, no CRS, no plots, a shape that is not a valid polygon,
+    coordinates that are not valid in its CRS, or a plot within one that comes before it, to which all of its
+    heads would belong.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        with warnings.catch_warnings():  # an outline that is not closed, a CRS that is not known: said below
+        with warnings.catch_warnings():  # an outline that is not closed, an unknown CRS: reported below
             warnings.simplefilter("ignore", RuntimeWarning)
             place = path.read_bytes() if is_misread(path) else path
             layer = _layer(path, pyogrio.list_layers(place).tolist())
@@ -85,7 +91,7 @@ def read_plots(path: Path) -> Plots:
         ) from error
     crs = _crs(path, meta["crs"])
     try:
-        with np.errstate(invalid="ignore"):  # a corner that is no number: said below
+        with np.errstate(invalid="ignore"):  # a corner that is not a number: reported below
             polygons = np.array([] if geometry is None else shapely.from_wkb(geometry), object)
     except shapely.errors.ShapelyError as error:
         raise InputError(f"{path}: a plot is damaged ({first_line(error)}); draw it anew") from error
@@ -100,12 +106,12 @@ def read_plots(path: Path) -> Plots:
 
 
 def is_misread(path: Path) -> bool:
-    """Whether pyogrio takes a part of a path for the name of an archive, and would read or write elsewhere."""
+    """Whether pyogrio takes part of a path for the name of an archive, and would read or write elsewhere."""
     return "!" in str(path) or ";" in path.name
 
 
 def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCount]:
-    """The heads and pixels of each plot that the raster shows any of, in the file's order; [] where it shows none.
+    """The heads and pixels of each plot of which the raster shows any part, in the file's order; [] if none.
 
     heads: in pixels of the raster, which must have a CRS.
     """
@@ -131,7 +137,7 @@ def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:
 
 
 def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:
-    """How many heads belong to each of the polygons (P,)."""
+    """The number of heads that belong to each of the polygons (P,)."""
     points = shapely.points(centres(heads))
     head, polygon = shapely.STRtree(polygons).query(points, predicate="intersects")
     first = np.full(len(points), len(polygons))
@@ -140,14 +146,14 @@ def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:
 
 
 def _valid_pixels(polygons: np.ndarray, pixels: Pixels) -> np.ndarray:
-    """How many pixels with data each of the polygons (P,) holds, counted a band of rows at a time."""
+    """The number of pixels with data in each of the polygons (P,), counted one band of rows at a time."""
     tree, total = shapely.STRtree(polygons), np.zeros(len(polygons) + 1, np.int64)
     for top in range(0, pixels.height, BAND):
         window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)
         touched = np.sort(tree.query(shapely.box(0, top, window.right, window.bottom)))[::-1]
         if not len(touched):
             continue
-        # Burnt last to first, so that a pixel of two plots is the first one's, as its heads are.
+        # Burnt last to first, so that a pixel in two plots belongs to the first one, as its heads do.
         owner = rasterize(
             [(polygons[i], int(i) + 1) for i in touched],
             out_shape=(window.bottom - top, window.right),
@@ -160,14 +166,14 @@ def _valid_pixels(polygons: np.ndarray, pixels: Pixels) -> np.ndarray:
 
 
 def _layer(path: Path, layers: list[tuple[str, str | None]]) -> str | None:
-    """The name of the layer of plots among (name, type of geometry); None where there is no choice."""
+    """The name of the layer of plots among (name, type of geometry); None if there is no choice."""
     if len(layers) < 2:
         return None
-    kinds = {name: kind or "" for name, kind in layers}  # none: a table, such as QGIS's layer_styles
+    kinds = {name: kind or "" for name, kind in layers}  # no geometry: a table, such as QGIS's layer_styles
     fitting = (
         [name for name in kinds if name.lower() == LAYER]
         or [name for name, kind in kinds.items() if "Polygon" in kind]
-        or [name for name, kind in kinds.items() if kind == "Unknown"]  # whatever its shapes are
+        or [name for name, kind in kinds.items() if kind == "Unknown"]  # it may contain any shapes
         or [name for name, kind in kinds.items() if kind]
     )
     if len(fitting) == 1:
@@ -216,7 +222,7 @@ def _refuse_hidden(path: Path, names: list[str], polygons: np.ndarray) -> None:
 
 
 def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[list[str], str]:
-    """Unique names, those of the first of NAME_FIELDS that has them, else 1, 2, …; and a line where names are lost."""
+    """Unique names from the first of NAME_FIELDS that has them, else 1, 2, …; and a line if names are lost."""
     lower, lost = [field.lower() for field in fields], ""
     for wanted in NAME_FIELDS:
         if wanted not in lower:
@@ -234,10 +240,10 @@ def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[li
 
 
 def _name(value: object) -> str:
-    """A field's value as a name, in one line; "" where it has none."""
+    """A field's value as a name, on one line; "" if it has none."""
     if value is None or (isinstance(value, np.datetime64) and np.isnat(value)):
         return ""
-    if isinstance(value, float | np.floating):  # of 32 bits, too, which are no float of Python's
+    if isinstance(value, float | np.floating):  # also of 32 bits, which is not Python's float
         if not math.isfinite(value):
             return ""
         return str(int(value)) if value.is_integer() else str(value)

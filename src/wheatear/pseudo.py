@@ -1,7 +1,7 @@
-"""Pseudo-labels: what a detector finds in photos without labels, taken for their labels.
+"""Pseudo-labels: what a detector finds in photos without labels, used as their labels.
 
-No photo is left out for what is in it, be it no head at all or many doubtful ones: those that a detector finds easy
-are the ones that it learns least from.
+No photo is left out because of its content, whether it has no heads or many doubtful ones: the photos that a
+detector finds easy are those from which it learns least.
 """
 
 from pathlib import Path
@@ -13,5 +13,5 @@ SOURCE = "pseudo"
 
 
 def pseudo_label(photo: Path, heads: Detections) -> Sample:
-    """A photo with the heads that a detector finds in it, to be trained on; of no heads where it finds none."""
+    """A photo with the heads that a detector finds in it, as a training sample; without heads if it finds none."""
     return Sample(photo, heads.boxes, heads.width, heads.height, source=SOURCE, split="train")

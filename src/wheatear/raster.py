@@ -1,4 +1,4 @@
-"""GeoTIFFs and very large TIFFs, read window by window with rasterio (the extra `geo`)."""
+"""GeoTIFFs and very large TIFFs, read window by window with rasterio (needs the extra `geo`)."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     from rasterio import DatasetReader
     from rasterio.crs import CRS
 
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either order of bytes
-GEO = ("rasterio", "pyogrio", "shapely")  # of the extra, which maps need all of
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either byte order
+GEO = ("rasterio", "pyogrio", "shapely")  # packages of the extra; maps need all of them
 INSTALL = "install wheatear's extra `geo`: pip install '.[geo]'"
-COORDINATES = 34735  # the GeoTIFF tag that says in which system they are (OGC 19-008r4)
-# Above this many pixels a TIFF is read in windows, so that its size does not tell in the memory. A photo of 24
-# megapixels, which is 72 MB, is quicker read at once.
+COORDINATES = 34735  # the GeoTIFF tag for their reference system (OGC 19-008r4)
+# Above this many pixels a TIFF is read in windows, so that memory does not grow with its size. A photo of 24
+# megapixels, which is 72 MB, is read faster at once.
 LARGE = 50_000_000
-# GDAL keeps decoded blocks; its own default is a twentieth of the machine's memory. A row of windows of a striped file
-# 20,000 pixels wide is 77 MB.
+# GDAL caches decoded blocks, by default in up to a twentieth of the machine's memory. A row of windows of a striped
+# file 20,000 pixels wide is 77 MB.
 CACHE_BYTES = 256 * 1024**2
 
 
 def open_pixels(path: str | Path) -> Pixels:
-    """A photo ready to be read: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
+    """Open a photo for reading: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
 
-    A TIFF that open_photo takes for damaged is read in windows, too: GDAL knows more kinds. Without the extra every
-    TIFF is read whole. InputError as in open_photo and Raster, and for a TIFF whose name GDAL cannot take.
+    Also read in windows are a TIFF with a mask, a no-data value or alpha, and one that open_photo cannot
+    read, as GDAL supports more kinds. Without the extra every TIFF is read whole. InputError as in open_photo
+    and Raster, and for a TIFF whose name GDAL cannot handle.
     """
     path = Path(path)
     if not _is_tiff(path):
@@ -43,7 +44,7 @@ def open_pixels(path: str | Path) -> Pixels:
     try:
         return InMemory(open_photo(path))
     except InputError as error:
-        if error.__cause__ is None or is_turned(path):  # it is not damaged, but of a kind that is not read
+        if error.__cause__ is None or is_turned(path):  # it is not damaged, but of a kind that is not supported
             raise
         if dataset := _open(path):
             return Raster(path, dataset)
@@ -54,7 +55,7 @@ def open_pixels(path: str | Path) -> Pixels:
 
 @contextmanager
 def opened_pixels(path: str | Path) -> Iterator[Pixels]:
-    """open_pixels, and closed again; an InputError while it is read names the file, too."""
+    """open_pixels for a `with` block, which closes it; an InputError raised in the block names the file too."""
     with closing(open_pixels(path)) as pixels:
         try:
             yield pixels
@@ -63,7 +64,7 @@ def opened_pixels(path: str | Path) -> Iterator[Pixels]:
 
 
 def _as_raster(path: Path) -> "Raster | None":
-    """The TIFF as a Raster; None where it is a photo like others, or nothing that GDAL knows."""
+    """The TIFF as a Raster; None if it is an ordinary photo, or if GDAL cannot open it."""
     if not has_geo():
         if is_too_large(path):
             raise InputError(f"{path}: is too large to be read whole; {INSTALL}")
@@ -78,14 +79,14 @@ def _as_raster(path: Path) -> "Raster | None":
             dataset.dtypes[0] == "uint16" and dataset.profile["interleave"] == "band"
         )  # Pillow cannot read it
     )
-    if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL obeys no EXIF turn
+    if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL ignores the EXIF orientation
         dataset.close()
         return None
     return Raster(path, dataset)
 
 
 def _is_tiff(path: Path) -> bool:
-    """Whether a file begins as a TIFF; the raw photos of cameras, which begin so too, are told by their endings."""
+    """Whether a file begins like a TIFF; cameras' raw photos, which do too, are recognised by their extensions."""
     if path.suffix.lower() in OTHER_SUFFIXES:
         return False
     with suppress(OSError), path.open("rb") as file:
@@ -99,7 +100,7 @@ def has_geo() -> bool:
 
 
 def lacks_geo(path: Path) -> bool:
-    """Whether a photo is a GeoTIFF whose coordinates nobody reads, as the extra is not installed."""
+    """Whether a photo is a GeoTIFF whose coordinates cannot be read because the extra is not installed."""
     return not has_geo() and _is_tiff(path) and has_tag(path, COORDINATES)
 
 
@@ -114,16 +115,17 @@ def _open(path: Path) -> "DatasetReader | None":
         with quiet_libraries():
             return rasterio.open(path, driver="GTiff")
     except RasterioIOError:
-        return None  # open_photo says what is wrong with it
+        return None  # open_photo reports what is wrong with it
 
 
 class Raster:
-    """A TIFF on disk as Pixels. One thread at a time may read it.
+    """A TIFF on disk as Pixels. Only one thread at a time may read it.
 
-    Colours are the bands that the file calls red, green and blue, else its first three; one band is grey. 16-bit
-    values keep their upper 8 bits, as in open_photo. Where the file's mask, no-data value or alpha says so, there
-    is no data. InputError for a palette and for pixels of other types, whose range is not known; reading a damaged
-    file raises one that does not name it. The dataset is the Raster's own, and closed with it or by that error.
+    Colours are the bands that the file marks as red, green and blue, else its first three; with fewer than
+    three, the first is read as grey. 16-bit values keep their upper 8 bits, as in open_photo. Pixels are
+    without data where the file's mask, no-data value or alpha says so. InputError for a palette and for
+    pixels of other types, whose range is unknown; reading a damaged file raises one that does not name the
+    file. The Raster owns the dataset: it is closed with the Raster, or if creating that fails.
     """
 
     def __init__(self, path: Path, dataset: "DatasetReader") -> None:
@@ -147,12 +149,12 @@ class Raster:
 
     @property
     def crs(self) -> "CRS | None":
-        """The coordinate reference system, None where the file has none."""
+        """The coordinate reference system; None if the file has none."""
         return self._dataset.crs
 
     @property
     def transform(self) -> "Affine":
-        """From (column, row) in pixels, (0, 0) the upper left corner of the upper left pixel, to the CRS."""
+        """From (column, row) in pixels, with (0, 0) the upper left corner of the upper left pixel, to the CRS."""
         transform: Affine = self._dataset.transform
         return transform
 
@@ -161,13 +163,13 @@ class Raster:
         return self._read(window, (window.bottom - window.top, window.right - window.left))
 
     def overview(self, max_side: int) -> np.ndarray:
-        """The whole of it, made smaller so that neither side is longer than max_side: (h, w, 3) uint8 RGB."""
+        """The whole raster, reduced so that neither side is longer than max_side: (h, w, 3) uint8 RGB."""
         shrink = max(1.0, max(self.height, self.width) / max_side)
         shape = max(1, round(self.height / shrink)), max(1, round(self.width / shrink))
         return self._read(Window(0, 0, self.height, self.width), shape)
 
     def valid(self, window: Window) -> np.ndarray | None:
-        """(h, w) bool, False where there is no data; None where all of the file is data."""
+        """(h, w) bool, False where there is no data; None if the whole file is data."""
         if self._all_valid:
             return None
         with _reading():
@@ -177,7 +179,7 @@ class Raster:
             opaque: np.ndarray = self._dataset.read(self._alpha, window=_ranges(window)) > 0
             if self._dataset.nodata is None:
                 return opaque
-            # Of the two GDAL would obey the no-data value alone.
+            # If there are both, GDAL's own mask would ignore alpha.
             bands = self._dataset.read(self._bands, window=_ranges(window))
             valid: np.ndarray = opaque & (bands != self._dataset.nodata).any(axis=0)
             return valid
@@ -197,7 +199,10 @@ class Raster:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """GDAL settles the size of its cache for good at the first block that it reads, in whatever thread that is."""
+    """Limit GDAL's cache and turn its read errors into InputError.
+
+    GDAL fixes the size of its cache permanently when it reads the first block, in whatever thread that is.
+    """
     from rasterio import Env
     from rasterio.errors import RasterioIOError
 

@@ -1,4 +1,4 @@
-"""Pictures of what was found: boxes and a count drawn over the photo."""
+"""Pictures of the results: boxes and a count drawn over the photo."""
 
 import math
 
@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wheatear.detections import Detections
 
-# Sky blue of Okabe and Ito's colour-blind safe palette ("Color Universal Design", 2008): no plant or soil has
-# it. The dark rim keeps it visible on bleached straw and sky.
+# Sky blue from Okabe and Ito's colour-blind-safe palette ("Color Universal Design", 2008): no plant or soil has
+# this colour. The dark rim keeps it visible on bleached straw and sky.
 BOX_COLOUR = (86, 180, 233)
 RIM_COLOUR = (10, 18, 28)
 TEXT_COLOUR = (255, 255, 255)
@@ -17,13 +17,13 @@ TEXT_COLOUR = (255, 255, 255)
 def annotate(image: np.ndarray, detections: Detections) -> Image.Image:
     """Draw the boxes and a banner with their number.
 
-    image: (H, W, 3) uint8 RGB, left as it is. detections: in pixels of that image.
-    Returns an RGB picture of the same size. Without detections it carries the banner "0 heads" alone.
+    image: (H, W, 3) uint8 RGB, not modified. detections: in pixels of that image.
+    Returns an RGB picture of the same size. Without detections it has only the banner "0 heads".
     """
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
     width = _line_width(picture)
-    # The best last, so that where heads overlap the surest box lies on top.
+    # The best last, so that where heads overlap, the box with the highest score is on top.
     for box in detections.boxes[::-1]:
         _draw_box(draw, box, width)
     _draw_banner(picture, _heads(len(detections)))
@@ -31,7 +31,7 @@ def annotate(image: np.ndarray, detections: Detections) -> Image.Image:
 
 
 def _line_width(picture: Image.Image) -> int:
-    """2 pixels at 1024², 8 at 6000 × 4000: the same to the eye when the picture is fitted to a screen."""
+    """2 pixels at 1024², 8 at 6000 × 4000, which look the same when the picture is fitted to a screen."""
     return max(1, round(math.sqrt(picture.width * picture.height) / 600))
 
 
@@ -41,7 +41,7 @@ def _heads(number: int) -> str:
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, width: int) -> None:
     xmin, ymin, xmax, ymax = (round(float(edge)) for edge in box)
-    # Boxes are half-open, Pillow draws its corners too: the last pixel inside is one before the edge.
+    # Boxes are half-open, but Pillow draws both corners: the last pixel inside is one before the edge.
     xmax, ymax = max(xmin, xmax - 1), max(ymin, ymax - 1)
     rim = max(1, width // 2)
     draw.rectangle(
@@ -51,7 +51,7 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, width: int) -> None:
 
 
 def _draw_banner(picture: Image.Image, text: str) -> None:
-    """White text on a dark, half-transparent plate in the upper left corner."""
+    """White text on a dark, semi-transparent background in the upper left corner."""
     size = max(8, round(min(picture.size) / 28))  # large enough to read when the picture fills a screen
     font = ImageFont.load_default(size)
     left, _, right, _ = font.getbbox(text)

@@ -9,15 +9,15 @@ WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # room for the numbers and the names of the axes
 
 Point = tuple[float, float]
-Place = Callable[[float, float], Point]  # from the numbers to pixels of the drawing
+Place = Callable[[float, float], Point]  # from values on the axes to pixels of the drawing
 Mark = Callable[[Place], str]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The name of an axis and its ends; ticks, as (number, text), where round numbers would not do.
+    """The name of an axis and its ends; ticks, as (number, text), if round numbers would not do.
 
-    whole: what it counts comes in ones, so no tick lies between them.
+    whole: its values are whole numbers, so there are no ticks between these.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Axis:
 def chart(
     title: str, x: Axis, y: Axis, marks: Iterable[Mark], width: int = WIDTH, height: int = HEIGHT
 ) -> str:
-    """An SVG element; the title is for those who cannot see it. Points beyond the axes are drawn at their ends."""
+    """An SVG element; the title is for screen readers. Points beyond the axes are drawn at their ends."""
     place = _placing(x, y, width, height)
     parts = [_grid(x, y, place), *(mark(place) for mark in marks), _names(x, y, width, height)]
     head = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
@@ -50,7 +50,7 @@ def line(points: Iterable[Point], colour: str, dashed: bool = False) -> Mark:
 
 
 def dots(points: Iterable[Point], colour: str, names: Iterable[str], radius: float = 4) -> Mark:
-    """A dot for each point, with a name that shows under the mouse."""
+    """A dot for each point, with a name that is shown under the mouse."""
     named = list(zip(points, names, strict=True))
 
     def draw(place: Place) -> str:
@@ -65,7 +65,7 @@ def dots(points: Iterable[Point], colour: str, names: Iterable[str], radius: flo
 
 
 def bars(spans: Iterable[tuple[float, float, float]], colour: str) -> Mark:
-    """A bar from 0 for each (left, right, height); heights may be below 0. Its height shows under the mouse."""
+    """A bar from 0 for each (left, right, height); height may be negative and is shown under the mouse."""
     spans = list(spans)
 
     def draw(place: Place) -> str:
@@ -80,7 +80,10 @@ def bars(spans: Iterable[tuple[float, float, float]], colour: str) -> Mark:
 
 
 def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart; whole: integers) in low < high, at most `most` of them."""
+    """Round numbers from low to high (low < high), at most `most` of them.
+
+    They are 1, 2 or 5 times a power of ten apart; whole: they are integers.
+    """
     raw = max((high - low) / (most - 1), 1.0 if whole else 0.0)
     power = 10 ** math.floor(math.log10(raw))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= raw * (1 - 1e-9))

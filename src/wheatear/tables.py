@@ -1,4 +1,4 @@
-"""CSV tables that grow row by row, get their names when they are whole, and go on after an interruption."""
+"""CSV tables that grow row by row, get their names once complete, and continue after an interruption."""
 
 import csv
 import os
@@ -15,9 +15,9 @@ Row = Sequence[str | float]
 
 @contextmanager
 def table(path: Path, header: Row, resume: bool = False) -> Iterator[Callable[[Iterable[Row]], None]]:
-    """A CSV -> a function that adds rows and puts them on disk at once.
+    """Open a CSV -> a function that adds rows and writes them to disk at once.
 
-    It grows as PATH.part and becomes PATH when the block ends well; otherwise it stays PATH.part.
+    It grows as PATH.part and becomes PATH if the block ends well; otherwise it remains PATH.part.
     resume: add to the rows that keep_rows left, instead of starting with the header.
     """
     part = part_of(path)
@@ -36,9 +36,10 @@ def table(path: Path, header: Row, resume: bool = False) -> Iterator[Callable[[I
 
 
 def keep_rows(path: Path, header: Row, wanted: Callable[[str], bool]) -> None:
-    """Make PATH.part ready to be resumed: the header, and the rows so far whose first field is wanted.
+    """Prepare PATH.part for resuming: the header, and those of the rows so far whose first field is wanted.
 
-    They come from PATH.part, or from PATH where there is none. Rows are streamed: memory does not grow with them.
+    They come from PATH.part, or from PATH if that does not exist. Rows are streamed: memory does not grow
+    with them.
     """
     part = part_of(path)
     with whole(part) as kept, _opened(kept, "w") as file:
@@ -48,9 +49,10 @@ def keep_rows(path: Path, header: Row, wanted: Callable[[str], bool]) -> None:
 
 
 def rows_so_far(path: Path, header: Row) -> Iterator[list[str]]:
-    """The whole rows of PATH.part, or of PATH where there is none; nothing where there is neither.
+    """The complete rows of PATH.part, or of PATH if that does not exist; nothing if neither exists.
 
-    A last row that a killed process left unfinished is dropped. InputError for other columns than the header's.
+    A last row that a killed process left incomplete is dropped. InputError for columns other than the
+    header's.
     """
     source = part_of(path) if part_of(path).exists() else path
     if not source.exists():
@@ -68,5 +70,5 @@ def rows_so_far(path: Path, header: Row) -> Iterator[list[str]]:
 
 
 def _opened(path: Path, mode: Literal["r", "w", "a"]) -> TextIO:
-    # Names that are no text come back from the CSV byte for byte.
+    # Names that are not valid text are read back from the CSV byte for byte.
     return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")

@@ -1,18 +1,19 @@
 """Photos of any size, run tile by tile, with every head counted once.
 
-Windows of at most SIZE pixels overlap by OVERLAP; each has a core, and the cores divide the photo: they meet in the
-middle of the overlaps. The rule of a window's detections, in this order:
+Windows of at most SIZE pixels overlap by OVERLAP; each has a core, and the cores partition the photo: they
+meet in the middle of the overlaps. Two rules apply to the detections of the windows, in this order:
 
-1. A detection is kept where its box's centre lies in the window's core grown by SLACK pixels.
-2. Of the kept, non-maximum suppression over all windows: a box goes where a better one overlaps it by an IoU above
-   the detector's own threshold.
+1. A detection is kept if the centre of its box lies in its window's core grown by SLACK pixels.
+2. Those kept from all windows undergo non-maximum suppression: a box is dropped if a better one from another
+   window overlaps it by an IoU above the detector's own threshold.
 
-So a head that a window cuts is left to the neighbour, which sees it whole: the centre of a cut box lies less than half
-a head from the window's border, the grown core OVERLAP / 2 - SLACK from it. That holds for heads shorter than
-OVERLAP - 2 * SLACK (224 pixels). Without the slack, a head on the line between two cores could be lost, as two windows
-may see its centre a pixel apart; with it, it is kept twice, and 2. leaves one.
+So a head that a window cuts is left to the neighbour that sees all of it: the centre of a cut box lies less
+than half a head from the window's border, the grown core OVERLAP / 2 - SLACK from it. This holds for heads
+shorter than OVERLAP - 2 * SLACK (224 pixels). Without the slack, a head on the line between two cores could
+be lost, as two windows may see its centre a pixel apart; with it, the head is kept twice, and rule 2 leaves
+one.
 
-All lengths are of the photo as the detector sees it, that is, after scaling. Letters: N detections.
+All lengths are in pixels of the photo as the detector sees it, that is, after scaling. Letters: N detections.
 """
 
 import math
@@ -26,12 +27,12 @@ from wheatear.boxes import nms
 from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 
-# A core is one of the 1024² photos that the detectors learned from; the memory of a run grows with the window.
+# A core has the size of the 1024² photos that the detectors were trained on; memory use grows with the window.
 SIZE = 1280
 OVERLAP = 256
-# As far as two windows may disagree on a head's centre: the finest grid of seed is 16 pixels, of the others less.
+# How far two windows may disagree on a head's centre: the finest grid of seed is 16 pixels, that of the others finer.
 SLACK = 16
-# Of two boxes of one head, for a detector whose card does not say.
+# The IoU of two boxes of one head, for a detector whose card does not give it.
 NMS_THRESH = 0.4
 
 
@@ -39,16 +40,17 @@ Run = Callable[[np.ndarray], Detections]
 
 
 class Tile(NamedTuple):
-    """What the detector sees, and the part of it that is this tile's own."""
+    """The window that the detector sees, and the core, which is this tile's own part of it."""
 
     window: Window
     core: Window
 
 
 def tiles(height: int, width: int, scale: float = 1.0) -> Iterator[Tile]:
-    """The tiles of a photo of height × width >= 1 pixels, row by row, in its own pixels.
+    """The tiles of a photo of height × width >= 1 pixels, row by row, in pixels of the photo.
 
-    scale: detector's pixels per pixel of the photo, above 0. A photo that fits into one window is one tile.
+    scale: the detector's pixels per pixel of the photo, above 0. A photo that fits into one window is one
+    tile.
     """
     for top, bottom, core_top, core_bottom in _spans(height, scale):
         for left, right, core_left, core_right in _spans(width, scale):
@@ -56,7 +58,7 @@ def tiles(height: int, width: int, scale: float = 1.0) -> Iterator[Tile]:
 
 
 def _spans(length: int, scale: float) -> list[tuple[int, int, int, int]]:
-    """Start and end of each window along one side, and of its core."""
+    """Start and end, along one side, of each window and of its core."""
     size, step = max(1, round(SIZE / scale)), max(1, round((SIZE - OVERLAP) / scale))
     number = max(1, math.ceil((length - (size - step)) / step))
     starts = [index * step for index in range(number)]
@@ -68,10 +70,11 @@ def _spans(length: int, scale: float) -> list[tuple[int, int, int, int]]:
 def detect_in_tiles(
     run: Run, pixels: Pixels, scale: float = 1.0, iou_thresh: float = NMS_THRESH
 ) -> Detections:
-    """Run a detector on every tile and put the heads together; boxes are in pixels of the photo.
+    """Run a detector on every tile and combine the heads; boxes are in pixels of the photo.
 
     run:   one run of the detector, (h, w, 3) uint8 -> Detections in pixels of that array.
-    scale: detector's pixels per pixel of the photo, above 0: each window is resized by it.
+    scale: the detector's pixels per pixel of the photo, above 0: each window is resized by it.
+    iou_thresh: the IoU above which boxes from two windows are of the same head.
     A head whose centre lies where there is no data is left out; a window without any data is not run.
     """
     parts = [_of_tile(run, pixels, tile, scale) for tile in tiles(pixels.height, pixels.width, scale)]
@@ -93,7 +96,7 @@ def keep_core(boxes: np.ndarray, core: Window, slack: float = SLACK) -> np.ndarr
 
 
 class _Part(NamedTuple):
-    """What one tile keeps: boxes (N, 4) in pixels of the photo, and scores (N,)."""
+    """What is kept from one tile: boxes (N, 4) in pixels of the photo, and scores (N,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -113,7 +116,7 @@ def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
 
 
 def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
-    """One run on an image resized by scale; boxes in pixels of the image as given."""
+    """Run a detector once on an image resized by scale; boxes are in pixels of the image as given."""
     height, width = image.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (width, height):

@@ -1,7 +1,7 @@
 """Anchors fitted to boxes: k-means on 1 - IoU of their sides, as in YOLOv2 (Redmon & Farhadi 2017, §2).
 
-Sides are (width, height) in pixels. The IoU of two of them is that of boxes with a common middle, so it is the most
-that an anchor of a grid, whose middle lies where its cell does, can reach. Letters: G boxes, K anchors.
+Sides are (width, height) in pixels. The IoU of two of them is that of boxes with a common centre: the upper
+limit for an anchor on a grid, whose centre is fixed by its cell. Letters: G boxes, K anchors.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from wheatear.data.check import clean
 from wheatear.data.sample import Sample
 
-DRAWN = 4  # of one alone, groups of boxes that lie apart were left without an anchor
-USUAL = 9  # anchors a cell, as in Faster R-CNN §3.1.1
-ROUNDS = 300  # far more than it takes to settle; a bound, should two assignments alternate
+DRAWN = 4  # candidates at a time; with only one, groups of boxes that lie apart were left without an anchor
+USUAL = 9  # anchors per cell, as in Faster R-CNN §3.1.1
+ROUNDS = 300  # far more than convergence takes; a limit in case two assignments alternate
 
 
 def box_sides(samples: Sequence[Sample]) -> np.ndarray:
-    """(G, 2) float64 sides of the boxes that a training would see: cleaned, of photos of the train split or of none."""
+    """(G, 2) float64 sides of the boxes that training would use: cleaned, from photos in the train split or in none."""
     boxes = [clean(sample).boxes for sample in samples if sample.split in ("train", "")]
     corners = np.concatenate([np.zeros((0, 4)), *boxes])
     sides: np.ndarray = corners[:, 2:] - corners[:, :2]
@@ -25,23 +25,24 @@ def box_sides(samples: Sequence[Sample]) -> np.ndarray:
 
 
 def sides_iou(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """IoU of every pair with a common middle: (G, 2), (K, 2) -> (G, K) float64 in 0..1; sides are above 0."""
+    """IoU of every pair with a common centre: (G, 2), (K, 2) -> (G, K) float64 in 0..1; sides must be above 0."""
     shared = np.minimum(sides[:, None], anchors[None]).prod(2)
     ious: np.ndarray = shared / (sides.prod(1)[:, None] + anchors.prod(1)[None] - shared)
     return ious
 
 
 def best_iou(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The IoU of each of (G, 2) sides with the best of (K, 2) anchors: (G,), 0 where there are no anchors."""
+    """The IoU of each of (G, 2) sides with the best of (K, 2) anchors: (G,), 0 if there are no anchors."""
     best: np.ndarray = sides_iou(sides, anchors).max(1, initial=0.0)
     return best
 
 
 def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """The k anchors that (G, 2) sides overlap best on average, (K, 2) float64, the smallest area first.
+    """The k anchors that overlap (G, 2) sides best on average: (K, 2) float64, the smallest area first.
 
-    K is less than k where there are fewer different boxes, which then are the anchors; no boxes give (0, 2).
-    It is a local optimum, found from one start: on GWHD's boxes the mean IoU of five starts differed by 0.002 at most.
+    K is less than k if there are fewer distinct boxes, which then are the anchors; no boxes give (0, 2).
+    This is a local optimum from a single start: on GWHD's boxes the mean IoU of five starts differed by at
+    most 0.002.
     """
     sides = np.asarray(sides, np.float64).reshape(-1, 2)
     anchors = np.unique(sides, axis=0)
@@ -52,9 +53,9 @@ def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _spread_out(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """k different boxes to begin with: each the best of a few, drawn by their distance from those before it.
+    """k distinct boxes to start from: each the best of DRAWN, drawn in proportion to their distance from those before.
 
-    That is k-means++ (Arthur & Vassilvitskii 2007), in its greedy form.
+    This is k-means++ (Arthur & Vassilvitskii 2007) in its greedy form.
     """
     chosen = sides[[rng.integers(len(sides))]]
     while len(chosen) < k:
@@ -66,7 +67,7 @@ def _spread_out(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _settle(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Move each anchor to the mean of the boxes nearest to it until none changes its anchor."""
+    """Move each anchor to the mean of the boxes nearest to it until no box changes its anchor."""
     before = np.full(len(sides), -1)
     for _ in range(ROUNDS):
         nearest = sides_iou(sides, anchors).argmax(1)

@@ -17,20 +17,20 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.images import open_photo
 
-# Areas in median heads of the same photo, as a head is 30 px long in one photo and 150 in another. Both
-# limits lie in gaps seen on 1,260 photos that were labelled twice. Below this one are 56 boxes of the
-# first labelling, slivers at the border and slips of the mouse, and 4 of the second, more careful one.
+# Areas relative to the median head of the same photo, as a head is 30 px long in one photo and 150 in another.
+# Both limits lie in gaps between the areas on 1,260 photos that were labelled twice. Below this one are 56 boxes
+# of the first labelling, slivers at the border and slips of the mouse, and 4 of the second, more careful one.
 SPECK = 1 / 20
 # The second labelling has nothing above 10.8; the four boxes of the first above 12 all frame several heads.
 GIANT = 12
-# For photos with too few boxes to have a typical head. The largest real head there covers 0.12 of its photo.
+# For photos with too few boxes to have a typical head. The largest real head in these covers 0.12 of the photo.
 GIANT_SHARE = 0.5
-ROUNDING = 0.001  # pixels, to which the formats keep coordinates
+ROUNDING = 0.001  # pixels: the precision to which the formats store coordinates
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding. `row` is the line of the label file, 0 where the finding is about the photo itself."""
+    """One finding. `row` is the box's entry in `Sample.rows`; 0 if there is none, or the finding is about the photo."""
 
     photo: Path
     row: int
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts over some photos. `heads` are per photo and `sizes` are √area in pixels: (min, median, max)."""
+    """Counts over some photos. `heads` (per photo) and `sizes` (√area in pixels) are (min, median, max)."""
 
     name: str
     photos: int
@@ -58,11 +58,11 @@ class Report:
 
 
 def check(samples: Sequence[Sample]) -> Report:
-    """Open every photo and look at every box: counts, overall and per session or source, and problems.
+    """Open every photo and examine every box: counts, overall and per session or source, and problems.
 
-    Kinds of problem: unreadable photo, duplicate photo (the same pixels under another name), other size (the labels
-    were made on a photo of another size, or one not turned as its EXIF tag says); and of boxes: outside the photo,
-    no area, speck, giant, duplicate row. No samples give zero counts and no problems.
+    Kinds of problem: unreadable photo, duplicate photo (the same pixels under another name), other size (the
+    labels were made on a photo of another size, or on one not turned as its EXIF tag says); and for boxes:
+    outside the photo, no area, speck, giant, duplicate row. No samples give zero counts and no problems.
     """
     places: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -88,7 +88,7 @@ def is_speck(boxes: np.ndarray) -> np.ndarray:
 def is_giant(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Which boxes (G, 4) of one photo of width x height pixels are too large to be one head: (G,) bool.
 
-    Width and height are 0 where they are not known; the other boxes are then the only measure.
+    Width and height are 0 if unknown; a box is then compared only with the others.
     """
     areas = area(boxes)
     mask: np.ndarray = (areas > GIANT * _middle(areas)) | (areas > GIANT_SHARE * (width * height or np.inf))
@@ -96,9 +96,10 @@ def is_giant(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def clean(sample: Sample) -> Sample:
-    """The sample with boxes fit to train on: inside the photo, each once, no specks, giants or empty ones.
+    """The sample with boxes fit to train on: clipped to the photo, without duplicates, specks, giants and empty boxes.
 
-    `rows` keeps to the boxes; a sample without `rows` stays without. A photo may be left with no boxes.
+    `rows` stays aligned with the boxes; a sample without `rows` stays without. A photo may be left with no
+    boxes. If the photo's size is unknown, boxes are not clipped.
     """
     faults = _find_faults(sample)
     keep = ~(faults["no area"] | faults["speck"] | faults["giant"] | faults["duplicate row"])
@@ -106,7 +107,7 @@ def clean(sample: Sample) -> Sample:
 
 
 def _find_faults(sample: Sample) -> dict[str, np.ndarray]:
-    """Which boxes have each fault: (G,) bool. Sizes are judged by the part that is inside the photo."""
+    """Which boxes have each fault: (G,) bool. Sizes are those of the part inside the photo."""
     clipped = _clip(sample)
     empty = area(clipped) == 0
     speck, giant, duplicate = (np.zeros(len(clipped), bool) for _ in range(3))
@@ -142,7 +143,7 @@ def _box_problems(sample: Sample) -> Iterator[Problem]:
 
 def _photo_problems(samples: Sequence[Sample]) -> Iterator[Problem]:
     first: dict[str, Path] = {}
-    # Decoding releases Python's lock; more photos at a time than cores would only take memory.
+    # Decoding releases the GIL; more photos at a time than cores would only cost memory.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for sample, (digest, error) in zip(samples, threads.map(_digest, samples), strict=True):
             if error:
@@ -182,7 +183,7 @@ def _summarise(name: str, samples: Sequence[Sample]) -> Summary:
 
 
 def _range(values: np.ndarray) -> tuple[float, float, float]:
-    """Least, middle and greatest value; zeros where there is none."""
+    """Minimum, median and maximum; zeros if there are no values."""
     if not len(values):
         return 0.0, 0.0, 0.0
     return float(values.min()), float(np.median(values)), float(values.max())

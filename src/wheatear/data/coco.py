@@ -1,9 +1,9 @@
-"""COCO's layout (cocodataset.org, "Data format"): one JSON for each split, boxes as [x, y, width, height].
+"""COCO's layout (cocodataset.org, "Data format"): one JSON file per split, boxes as [x, y, width, height].
 
     DIR/annotations/instances_<split>.json  and  DIR/images/<file_name>     as written here, and by CVAT
     DIR/<split>/_annotations.coco.json      and  DIR/<split>/<file_name>    as Roboflow writes them
 
-A photo that no file lists is not labelled; one that is listed without a box has no heads.
+A photo that no file lists is unlabelled; one that is listed without a box has no heads.
 """
 
 import json
@@ -34,12 +34,12 @@ from wheatear.images import find_photos
 
 PHOTOS = "images"
 UNDIVIDED = "all"
-CATEGORY = 1  # COCO's categories count from 1
+CATEGORY = 1  # COCO numbers its categories from 1
 CATEGORIES = [{"id": CATEGORY, "name": HEAD, "supercategory": ""}]
 
 
-LARGEST_ROW = 2**63  # of a Sample's rows, int64; ids made of a UUID are beyond it
-Coordinate = Annotated[float, Field(gt=-BEYOND, lt=BEYOND)]  # so no nan either
+LARGEST_ROW = 2**63  # limit of a Sample's rows, which are int64; ids made from a UUID exceed it
+Coordinate = Annotated[float, Field(gt=-BEYOND, lt=BEYOND)]  # which excludes nan, too
 
 
 class Image(BaseModel):
@@ -92,12 +92,12 @@ def read(folder: Path) -> Labelled:
 
 
 def images_of(folder: Path) -> list[Image]:
-    """The photos that the label files of a folder list, with the ids that they give them; [] in other layouts."""
+    """The photos listed in a folder's label files, with their ids there; [] in other layouts."""
     return [image for file in _label_files(folder) for image in _parse(file).images]
 
 
 def place(sample: Sample) -> PurePath:
-    """Where the photo goes, below the folder."""
+    """The path of the photo, relative to the folder."""
     return PurePath(PHOTOS, sample.path.name)
 
 
@@ -116,7 +116,7 @@ def image(number: int, file_name: str, width: int, height: int) -> dict[str, Any
 
 
 def annotation(number: int, image_number: int, box: Sequence[float]) -> dict[str, Any]:
-    """An entry of `annotations` for a box in xyxy, to 0.001 pixel."""
+    """An entry of `annotations` for an xyxy box, rounded to 0.001 pixel."""
     xmin, ymin, xmax, ymax = box
     xywh = [round(value, 3) for value in (xmin, ymin, xmax - xmin, ymax - ymin)]
     area = round(xywh[2] * xywh[3], 3)
@@ -169,7 +169,7 @@ def _refuse_repeats(file: Path, what: str, values: Iterable[int | str]) -> None:
 
 
 def _split(file: Path) -> str:
-    """From instances_train.json, instances_train2017.json or train/_annotations.coco.json."""
+    """The split, from names like instances_train.json, instances_train2017.json or train/_annotations.coco.json."""
     in_name = file.stem.removeprefix("instances_").rstrip("0123456789")
     return SPLIT_NAMES.get(in_name) or SPLIT_NAMES.get(file.parent.name, "")
 

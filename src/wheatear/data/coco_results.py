@@ -1,7 +1,7 @@
-"""What a detector found, in COCO's results format (cocodataset.org, "Results Format"), as Detectron2, MMDetection and
-Ultralytics write it: a list of image_id, category_id, bbox [x, y, width, height] and score.
+"""Detections in COCO's results format (cocodataset.org, "Results Format"), as Detectron2, MMDetection and Ultralytics
+write it: a list of entries with image_id, category_id, bbox [x, y, width, height] and score.
 
-Read as well are COCO's instances with scores, as `wheatear count --format coco` writes them.
+COCO's instances format with scores, as `wheatear count --format coco` writes it, is read too.
 """
 
 from codecs import BOM_UTF8
@@ -37,10 +37,12 @@ _FILE: TypeAdapter[list[_Result] | _Instances] = TypeAdapter(list[_Result] | _In
 
 
 def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
-    """Detections by the names of photos. Photo sizes are unknown, so height and width are 0.
+    """Detections by photo name. Photo sizes are unknown, so height and width are 0.
 
-    names: what the ids of photos mean, as `names_of_ids` has them; any other id is taken for a name itself.
-    Raises InputError, naming the file and the entry, for what is none of both formats, and for several classes.
+    names: the names of photos by their ids, from `names_of_ids`; any other id is taken as a name itself. A
+    file in the instances format has its own names, the file_name of its images, which are used instead.
+    Raises InputError, naming the file, if it cannot be read, is in neither format (naming the entry, too), or
+    has several classes.
     """
     try:
         content = _FILE.validate_json(path.read_bytes().removeprefix(BOM_UTF8))
@@ -59,9 +61,10 @@ def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
 
 
 def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:
-    """The names of the chosen photos (a file's without its ending) by their ids in a data set in COCO's layout.
+    """The names of the chosen photos (file names without extension) by their ids in a data set in COCO's layout.
 
-    {} in any other layout. Raises InputError where two of its label files give an id to different photos.
+    {} in any other layout. Raises InputError if two of the chosen photos have the same id, in two label
+    files.
     """
     names: dict[str, str] = {}
     for each in coco.images_of(folder):
@@ -79,7 +82,7 @@ def _detections(some: list[_Result]) -> Detections:
 
 
 def _first(error: ValidationError) -> str:
-    """Where a file is wrong, and how; of two formats that it could have, by the one that comes further."""
+    """Where a file is wrong, and how: the most deeply nested error, so of the format that it matches further."""
     first = max(error.errors(), key=lambda each: len(each["loc"]))
     where = ".".join(str(part) for part in first["loc"][1:]) or "the whole file"
     return f"{where}: {first['msg']}"

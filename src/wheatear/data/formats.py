@@ -1,10 +1,12 @@
 """Labelled photos in any of five formats, read into Samples and written again.
 
-The formats, each in a file of its own: kaggle, gwhd, coco, yolo, voc. Beside any of them may lie what
-`wheatear data split` writes, and `write_dataset` too, so that no format loses what it has no place for:
+Each format has its own module: kaggle, gwhd, coco, yolo, voc. Any of them may come with an images.csv,
+written by `wheatear data split` and by `write_dataset`, so that nothing is lost that the format has no place
+for:
     DIR/images.csv          image_id, source, session, photo, split
 
-The readers take the labels as they are: boxes outside the photo and duplicate rows are for `check` to name.
+The readers take the labels as they are: boxes outside the photo and duplicate rows are left for `check` to
+report.
 """
 
 import shutil
@@ -26,10 +28,10 @@ IMAGES_CSV = "images.csv"
 
 
 class Format(Protocol):
-    """What a format's module has.
+    """The functions that a format's module provides.
 
-    is_here: whether a folder holds its labels. read: the folder's photos and labels; InputError where it breaks
-    the format. place: where a photo goes below the folder. write: the labels, into a folder that is there.
+    is_here: whether a folder holds its labels. read: the folder's photos and labels; InputError if they break
+    the format. place: a photo's path relative to the folder. write: write the labels into an existing folder.
     """
 
     def is_here(self, folder: Path) -> bool: ...
@@ -38,7 +40,7 @@ class Format(Protocol):
     def write(self, samples: Sequence[Sample], folder: Path) -> None: ...
 
 
-# A folder with the labels of several is read as the first of them.
+# A folder with labels in several formats is read in the first of these.
 FORMATS: dict[str, Format] = {"kaggle": kaggle, "gwhd": gwhd, "coco": coco, "yolo": yolo, "voc": voc}
 
 
@@ -47,16 +49,16 @@ def read_dataset(
 ) -> list[Sample]:
     """Read every labelled photo of a folder in any of FORMATS, sorted by name.
 
-    labels: another csv, Kaggle's (a submission too) or GWHD 2021's, whose boxes take the place of the folder's
-    own for the photos it names; the others keep theirs, as a relabelling often covers only a part.
-    images: another images.csv in place of the folder's own.
+    labels: another csv, Kaggle's (a submission too) or GWHD 2021's, whose boxes replace the folder's own for
+    the photos it names; the others keep theirs, as a relabelling often covers only some of the photos.
+    images: another images.csv, used instead of the folder's own.
     A photo that no line of a Kaggle csv names, or that has no text file in a YOLO folder, has no heads: its
-    boxes are (0, 4). In the other formats a photo that is not named is not labelled, and left out. Width and
-    height are 0 where the photo cannot be read.
+    boxes are (0, 4). In the other formats a photo that is not named is unlabelled, and left out. Width and
+    height are 0 if the photo cannot be read.
 
-    Raises InputError, naming file and line, where the folder is in none of the formats, a column is missing, a
-    box cannot be parsed, a line names a photo that is not there, or a photo has a name that is not in UTF-8, or in
-    two lines.
+    Raises InputError, naming file and line, if the folder is in none of the formats, a column is missing, a
+    box cannot be parsed, a line names a photo that does not exist, a photo is on two lines of a file with one
+    line per photo, or a photo's name is not valid UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -64,7 +66,7 @@ def read_dataset(
     photos, known = _format_of(folder).read(folder)
     for path in photos.values():
         refuse_name(path)
-    if len({each.split for each in known.values()}) == 1:  # then the labels divide nothing
+    if len({each.split for each in known.values()}) == 1:  # then the labels define no division
         for each in known.values():
             each.split = ""
     if labels is not None:
@@ -77,7 +79,7 @@ def read_dataset(
 
 
 def read_labels(file: str | Path, photos: Container[str]) -> dict[str, Labels]:
-    """The labels of a csv, Kaggle's or GWHD 2021's, by photo; InputError where a photo is not in `photos`."""
+    """The labels in a csv, Kaggle's or GWHD 2021's, by photo; InputError if a photo is not in `photos`."""
     file = Path(file)
     header, table = read_table(file)
     parse = gwhd.parse if gwhd.BOXES in header else kaggle.parse
@@ -87,17 +89,19 @@ def read_labels(file: str | Path, photos: Container[str]) -> dict[str, Labels]:
 
 
 def names_empty_photos(file: Path) -> bool:
-    """Whether the form of a csv that `read_labels` takes has a line for each photo, one without heads as well."""
+    """Whether a csv that `read_labels` accepts is of a kind with a line for every photo, even without heads."""
     return bool({gwhd.BOXES, kaggle.PREDICTIONS} & set(read_table(file)[0]))
 
 
 def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: bool = False) -> None:
-    """Write photos and labels in one of FORMATS into a folder that is new or empty; the labels come last.
+    """Write photos and labels in one of FORMATS into a new or empty folder; the labels come last.
 
-    Coordinates are kept to 0.001 pixel. Source, session, photo and split go into the format's own place, where
-    it has one, and into images.csv, where any is known. link: photos become symbolic links, not copies.
+    Coordinates are rounded to 0.001 pixel. Source, session, photo and split go into the format's own fields,
+    if it has them, and, if any is known, into images.csv. link: make symbolic links to the photos, not
+    copies.
 
-    InputError where the folder is not empty, a photo cannot be read, two share a name or the disk has no room for them.
+    InputError if the folder is not empty, a photo cannot be read, two share a name or copies do not fit on
+    the disk.
     """
     folder = Path(folder)
     refuse_filled(folder)
@@ -113,13 +117,13 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
 
 
 def refuse_filled(folder: Path) -> None:
-    """InputError where the folder is neither new nor empty."""
+    """InputError if the folder is neither new nor empty."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; name a new or an empty folder")
 
 
 def refuse_full(folder: Path, photos: Sequence[Path]) -> None:
-    """InputError where copies of these photos have no room on the disk that the folder is or will be on."""
+    """InputError if copies of these photos do not fit on the disk that the folder is, or will be, on."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     needed, free = (
         sum(photo.stat().st_size for photo in photos if photo.is_file()),
@@ -149,7 +153,7 @@ def _relabel(known: dict[str, Labels], labels: Mapping[str, Labels]) -> None:
 
 
 def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[str, dict[str, str]]:
-    """The rows of an images.csv, which needs these columns, by photo."""
+    """The rows of an images.csv, which must have these columns, by photo."""
     header, table = read_table(file)
     require(file, header, *columns)
     lines: dict[str, int] = {}
@@ -187,7 +191,7 @@ def _refuse_unwritable(samples: Sequence[Sample]) -> None:
     names: dict[str, Path] = {}
     for sample in samples:
         if not sample.width:
-            photo_size(sample.path)  # says what is wrong with the file
+            photo_size(sample.path)  # raises, and reports what is wrong with the file
         if names.setdefault(sample.name, sample.path) != sample.path:
             raise InputError(f"{sample.path}: shares its name with {names[sample.name]}; rename one")
 

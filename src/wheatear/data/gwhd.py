@@ -1,10 +1,10 @@
-"""The layout of GWHD 2021, the Global Wheat Head Dataset: a line a photo.
+"""The layout of GWHD 2021, the Global Wheat Head Dataset: one line per photo.
 
     DIR/competition_*.csv   image_name, BoxesString "xmin ymin xmax ymax;…" or "no_box", domain
     DIR/images/<image_name>
 
-Photos are divided by label files: competition_train.csv, competition_val.csv and so on. A photo without a
-line is not labelled.
+Each split has its own label file: competition_train.csv, competition_val.csv and so on. A photo without a
+line is unlabelled.
 """
 
 from collections.abc import Sequence
@@ -53,9 +53,9 @@ def read(folder: Path) -> Labelled:
 
 
 def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
-    """Labels by image_name without its ending; a line that is there twice counts once.
+    """Labels by image_name without its extension; a repeated line counts once.
 
-    InputError for a photo in two lines that differ in their boxes.
+    InputError for a photo on two lines that differ in their boxes.
     """
     require(file, header, *COLUMNS)
     found: dict[str, Labels] = {}
@@ -75,7 +75,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
 
 
 def place(sample: Sample) -> PurePath:
-    """Where the photo goes, below the folder."""
+    """The path of the photo, relative to the folder."""
     return PurePath(PHOTOS, sample.path.name)
 
 
@@ -87,7 +87,7 @@ def write(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def write_labels(samples: Sequence[Sample], file: Path) -> None:
-    """One csv alone, of all splits."""
+    """Write a single csv for all splits."""
     write_table(file, [COLUMNS, *map(_row, samples)])
 
 

@@ -1,10 +1,11 @@
-"""Kaggle's layout, that of the Global Wheat Detection competition of 2020: a line a head.
+"""The layout of Kaggle's Global Wheat Detection competition of 2020: one line per head.
 
     DIR/train.csv           image_id, width, height, bbox "[xmin, ymin, width, height]", source
     DIR/train/<image_id>.jpg
 
-A photo without a line has no heads. Of the columns image_id and bbox are needed. As other labels of the photos a
-submission is read too: image_id, PredictionString "score xmin ymin width height …", a line a photo.
+A photo without a line has no heads. Only the columns image_id and bbox are required. A submission can be read
+too, as other labels for the photos: image_id, PredictionString "score xmin ymin width height …", one line per
+photo.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +42,7 @@ def read(folder: Path) -> Labelled:
 
 
 def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
-    """Labels by image_id, of the photos that have a line."""
+    """Labels by image_id, for the photos that have a line."""
     if PREDICTIONS in header:
         return _parse_submission(file, header, table)
     require(file, header, "image_id", "bbox")
@@ -59,7 +60,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
 
 
 def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
-    """The same from a submission, without its scores; InputError for a photo in two lines."""
+    """The same from a submission, without its scores; InputError for a photo on two lines."""
     require(file, header, "image_id")
     labels: dict[str, Labels] = {}
     for line, row in table:
@@ -75,7 +76,7 @@ def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[s
 
 
 def place(sample: Sample) -> PurePath:
-    """Where the photo goes, below the folder."""
+    """The path of the photo, relative to the folder."""
     return PurePath(PHOTOS, sample.path.name)
 
 
@@ -85,7 +86,7 @@ def write(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def write_labels(samples: Sequence[Sample], file: Path) -> None:
-    """The csv alone."""
+    """Write the csv only."""
     header = ("image_id", "width", "height", "bbox", "source")
     write_table(file, [header, *(row for sample in samples for row in _rows(sample))])
 

@@ -1,4 +1,4 @@
-"""What the label files say about a photo, and what the readers of all formats share."""
+"""The labels of a photo as read from files, and what the readers of all formats share."""
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
 UNKNOWN: Size = (0, 0)
-HEAD = "wheat head"  # the name of the one class, in formats that name it
+HEAD = "wheat head"  # the name of the only class, in formats that name classes
 SPLITS = ("train", "val", "test", "")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
 
-# What a count leaves that could be taken for photos or labels: exports.EXPORTS, which imports the formats.
+# Output of a count that could be mistaken for photos or labels; see exports.EXPORTS, which imports the formats.
 FOLDERS_OF_A_COUNT, COCO_OF_A_COUNT = (PICTURES, MAPS, "yolo", "voc"), "detections.coco.json"
-# A message names this many of the photos that are missing: enough to see the pattern, still one line.
+# A message names this many of the missing photos: enough to see the pattern, and still one line.
 NAMED_AT_MOST = 3
-BEYOND = 1e9  # pixels; no photo is as large, and squares of more are not finite in float32
+BEYOND = 1e9  # pixels; no photo is as large, and the square of it is still finite in float32
 
 
 @dataclass
 class Labels:
-    """What the label files say about one photo; `line` is where it is first named, `size` its width and height."""
+    """The labels of one photo; `line` is where the file first names it, `size` its width and height."""
 
     line: int = 0
     source: str = ""
@@ -40,21 +40,21 @@ class Labels:
 
 
 class Labelled(NamedTuple):
-    """A folder as one format reads it: all its photos, and the labels of those that have some, by name."""
+    """A folder as read in one format: all its photos, and the labels of those that have any, by name."""
 
     photos: dict[str, Path]
     labels: dict[str, Labels]
 
 
 def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
-    """The photos right in a folder by name; InputError where there is no such folder."""
+    """The photos directly in a folder, by name; InputError if the folder does not exist."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the photos that {needed_by} names belong there")
     return by_name(path for path in sorted(folder.iterdir()) if is_found(path.name))
 
 
 def by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by the name that the formats know a photo by, which has no ending; InputError where two share it."""
+    """Files by the name that the formats use for a photo, without extension; InputError if two share it."""
     files: dict[str, Path] = {}
     for path in paths:
         if path.stem in files:
@@ -64,9 +64,9 @@ def by_name(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Files found in a data set's folder but for those that `wheatear count` wrote into it or somewhere below.
+    """The files found in a data set's folder, except those that `wheatear count` wrote into it or anywhere below.
 
-    Of a COCO file in the folder itself nobody can say whose it is; it stays.
+    A COCO file in the folder itself stays, as there is no telling whose it is.
     """
     known = cache(are_results)
 
@@ -80,11 +80,11 @@ def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
 
 
 def parse_box(words: Iterable[str], place: str, form: str) -> Box:
-    """Four numbers; InputError naming the place and the form that is expected."""
+    """Four numbers; InputError, naming the place and the expected form, for anything else."""
     words = list(words)
     try:
         a, b, c, d = map(float, words)
-        if all(abs(number) < BEYOND for number in (a, b, c, d)):  # not so of nan
+        if all(abs(number) < BEYOND for number in (a, b, c, d)):  # False for nan
             return a, b, c, d
     except ValueError:
         pass
@@ -92,7 +92,7 @@ def parse_box(words: Iterable[str], place: str, form: str) -> Box:
 
 
 def parse_size(width: str, height: str) -> Size:
-    """The size of a photo as its labels give it; UNKNOWN where they do not, or it makes no sense."""
+    """The size of a photo as given by its labels; UNKNOWN if they give none, or one that makes no sense."""
     try:
         size = int(float(width)), int(float(height))
     except (ValueError, OverflowError):
@@ -101,7 +101,7 @@ def parse_size(width: str, height: str) -> Size:
 
 
 def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) -> None:
-    """InputError for the names, each on a line (0: it has none), of photos that are not there."""
+    """InputError for names that are not among the photos; each has its line, 0 for none."""
     missing = [
         f"{name} (line {line})" if line else name for name, line in lines.items() if name not in photos
     ]
@@ -113,13 +113,13 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
 
 
 def refuse_second(file: str, line: int, name: str, first: int) -> None:
-    """InputError where the line of a photo is not its first, in a file that has one for each."""
+    """InputError if a photo's line is not its first, in a file with one line per photo."""
     if line != first:
         raise InputError(f"{file}, line {line}: {name} is on line {first} already; keep one")
 
 
 def refuse_classes(folder: Path, classes: Iterable[str]) -> None:
-    """InputError where boxes are of more than one class: nobody could say which are the heads."""
+    """InputError if boxes are of more than one class, as it is unknown which are the heads."""
     names = sorted(set(classes))
     if len(names) > 1:
         named = ", ".join(names[:NAMED_AT_MOST])
@@ -127,6 +127,6 @@ def refuse_classes(folder: Path, classes: Iterable[str]) -> None:
 
 
 def decimal(value: float) -> str:
-    """A coordinate to 0.001 pixel, whole numbers without a point, as some readers take nothing else."""
+    """A coordinate to 0.001 pixel; whole numbers without a decimal point, as some readers accept nothing else."""
     rounded = round(float(value), 3) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{rounded:.3f}".rstrip("0").rstrip(".")

@@ -1,4 +1,4 @@
-"""Further photos that are trained on and never judged by: pseudo-labels, or another data set."""
+"""Extra photos that are used for training but never for evaluation: pseudo-labels, or another data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ class More:
 
 
 def add_more(samples: Sequence[Sample], folders: Sequence[Path]) -> tuple[list[Sample], list[More]]:
-    """The samples and, in the split train, all photos of the folders, whatever their own split; and a record of each.
+    """The samples plus all photos of the folders, moved to train whatever their split; and a record of each folder.
 
-    No folders add nothing. InputError where a folder cannot be read, and for a photo with the name of another: it may
-    be a photo of val.
+    No folders add nothing. InputError if a folder cannot be read, and for a photo with the same name as
+    another, as that may be a photo of val.
     """
     together, records = list(samples), []
     known = {sample.name: sample.path for sample in samples}

@@ -1,6 +1,6 @@
 """Which tiles were cut from the same field photo: those whose edges continue in each other.
 
-The tiles of one photo share light, soil and plants, so a detector must not train on one and be judged on
+The tiles of one photo share light, soil and plants, so a detector must not be trained on one and evaluated on
 another.
 
 Letters: N tiles, L pixels along an edge.
@@ -25,18 +25,18 @@ Floats = NDArray[np.float32]
 
 # On 1,260 tiles of the Global Wheat data set, edges that meet score above 0.51 and all others below 0.46.
 MIN_SCORE = 0.48
-# The length those scores were seen at. Chance agreement of shorter edges grows with 1 / sqrt(length).
+# The edge length at which those were measured. Chance agreement of shorter edges grows with 1 / sqrt(length).
 MEASURED_LENGTH = 1024
-# Pixels; the least score of edges this long is 0.86, and of shorter ones hardly any meet it.
+# Pixels; edges this long need a score of 0.86, and hardly any shorter ones reach the score that they need.
 SHORTEST = 320
-# What float32 may leave, per pixel, of an edge that is all one grey between 0 and 255.
+# The contrast, per pixel, that float32 rounding may leave in an edge of one uniform grey between 0 and 255.
 ROUNDING = 1e-3
-# Leaves and awns are finer than this many pixels, shade and the curve of the light are coarser.
+# Leaves and awns are finer than this many pixels; shade and gradual changes of light are coarser.
 FINE_DETAIL = 17
 
 
 class Edges(NamedTuple):
-    """Brightness along the four edges of a tile, each (L,), left and right from top to bottom."""
+    """Brightness along the four edges of a tile, each (L,); left and right run from top to bottom."""
 
     left: Floats
     right: Floats
@@ -45,7 +45,7 @@ class Edges(NamedTuple):
 
 
 class Seam(NamedTuple):
-    """Tile `second` goes on to the right of tile `first`, or, if `below`, below it; `score` is at most 1."""
+    """Tile `second` continues tile `first` on the right or, if `below`, below it; `score` is at most 1."""
 
     score: float
     first: int
@@ -54,13 +54,14 @@ class Seam(NamedTuple):
 
 
 def group_tiles(samples: Sequence[Sample]) -> list[str]:
-    """Name the field photo of each sample, in their order, as one of its tiles does, else by the first tile's name.
+    """Name the field photo of each sample, in their order: as given for one of its tiles, else after one of them.
 
-    Two tiles belong together where two of their edges fit well enough, and each fits the other best; so do
-    tiles with the same four edges (one photo stored twice), and tiles that share a `photo` already. Tiles of
-    two sessions are never put together, nor of two sources where no session is known. Only edges of equal
-    length are compared, and those shorter than SHORTEST say too little: such tiles need a `photo`. A photo
-    that cannot be read is a group of its own.
+    Two tiles belong together if two of their edges match well enough and each is the other's best match; so
+    do tiles with the same four edges (one photo stored twice), and tiles that already share a `photo`. Tiles
+    of different sessions are never grouped, nor of different sources if no session is known. Only edges of
+    equal length are compared, and those shorter than SHORTEST are too ambiguous: such tiles need a `photo`. A
+    photo that cannot be read is a group of its own, unless it shares a `photo`. Of several names, the
+    alphabetically first is used.
     """
     edges = read_edges([sample.path for sample in samples])
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
@@ -74,7 +75,7 @@ def group_tiles(samples: Sequence[Sample]) -> list[str]:
 
 
 def too_short(samples: Sequence[Sample]) -> str | None:
-    """A warning where photos that do not say what they were cut from are too small to be told by their edges."""
+    """A warning if photos without a given `photo` are too small for their edges to be matched; else None."""
     number = sum(not sample.photo and 0 < min(sample.width, sample.height) < SHORTEST for sample in samples)
     if not number:
         return None
@@ -83,7 +84,7 @@ def too_short(samples: Sequence[Sample]) -> str | None:
 
 
 def find_seams(edges: Sequence[Edges | None]) -> list[Seam]:
-    """Find the edges that meet; None stands for a tile that cannot be read. No tile meets itself."""
+    """Find the edges that match; None stands for a tile that cannot be read. No tile matches itself."""
     seams: list[Seam] = []
     seen = [(tile, of_tile) for tile, of_tile in enumerate(edges) if of_tile is not None]
     for below, ends, starts in (
@@ -103,7 +104,7 @@ def _min_score(length: int) -> float:
 
 
 def _match(ends: Floats, starts: Floats, min_score: float) -> Iterator[tuple[float, int, int]]:
-    """The score of each pair (end, start) that prefer each other to all others, and the pair."""
+    """The score, at least min_score, of each (end, start) that are each other's best match, and that pair."""
     scores: Floats = ends @ starts.T
     np.fill_diagonal(scores, -1)
     start_of, end_of = scores.argmax(1), scores.argmax(0)
@@ -113,17 +114,17 @@ def _match(ends: Floats, starts: Floats, min_score: float) -> Iterator[tuple[flo
 
 
 def _describe(edges: Floats) -> Floats:
-    """Describe edges (N, L) by unit vectors (N, 2L) whose product is the mean of two correlations.
+    """Describe edges (N, L) by unit vectors (N, 2L) whose dot product is the mean of two correlations.
 
-    One is of the edges as they are, the other of their fine detail. Alone, the first is fooled by two photos
-    under the same light, the second by noise.
+    One is that of the edges as they are, the other that of their fine detail. Alone, the first is fooled by
+    two photos under the same light, the second by noise.
     """
     both: Floats = np.concatenate([_unit(edges), _unit(edges - _smooth(edges))], axis=1)
     return both * np.float32(0.5**0.5)
 
 
 def _smooth(edges: Floats) -> Floats:
-    """Running mean along edges (N, L) over FINE_DETAIL pixels, the ends repeated."""
+    """Running mean along edges (N, L) over FINE_DETAIL pixels, with the end values repeated."""
     half = FINE_DETAIL // 2
     padded = np.pad(edges, ((0, 0), (half + 1, half)), mode="edge")
     sums = padded.cumsum(axis=1, dtype=np.float64)  # float32 would lose the detail to rounding
@@ -132,7 +133,7 @@ def _smooth(edges: Floats) -> Floats:
 
 
 def _unit(rows: Floats) -> Floats:
-    """Rows (N, L) less their mean, of length 1; a row without contrast becomes zeros, and fits nothing."""
+    """Rows (N, L) minus their mean, scaled to length 1; a row without contrast becomes zeros, and matches nothing."""
     centred: Floats = rows - rows.mean(axis=1, keepdims=True)
     lengths: Floats = np.linalg.norm(centred, axis=1, keepdims=True)
     lengths[lengths < ROUNDING * math.sqrt(rows.shape[1])] = np.inf
@@ -140,8 +141,8 @@ def _unit(rows: Floats) -> Floats:
 
 
 def read_edges(paths: Iterable[Path]) -> list[Edges | None]:
-    """The edges of each photo, None for one that cannot be read or has fewer than 2 pixels a side."""
-    # Decoding releases Python's lock; more photos at a time than cores would only take memory.
+    """The edges of each photo; None for one that cannot be read or is less than 2 pixels wide or high."""
+    # Decoding releases the GIL; more photos at a time than cores would only cost memory.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(threads.map(_read_edges, paths))
 
@@ -163,13 +164,13 @@ def _read_edges(path: Path) -> Edges | None:
 
 
 def _at_border(strip: NDArray[np.uint8]) -> Floats:
-    """Brightness (L,) at the border of a strip (L, 2, 3), continued from its inner and its outer column."""
+    """Brightness (L,) at the border of a strip (L, 2, 3), extrapolated from its two columns, the outer one first."""
     grey: Floats = strip.mean(axis=2, dtype=np.float32)
     return np.float32(1.5) * grey[:, 0] - np.float32(0.5) * grey[:, 1]
 
 
 def _fingerprints(edges: Iterable[Edges | None]) -> list[bytes]:
-    """The four edges of each tile as one key; b"" for a tile framed in one grey, like any other such tile."""
+    """The four edges of each tile as one key; b"" for an unreadable tile, or one whose edges are all the same grey."""
     return [
         b"".join(edge.tobytes() for edge in of_tile)
         if of_tile and np.ptp(np.concatenate(of_tile)) > 0
@@ -179,7 +180,7 @@ def _fingerprints(edges: Iterable[Edges | None]) -> list[bytes]:
 
 
 def _repeated(keys: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
-    """Pairs (first place of a key, later place of it), without the empty key."""
+    """Pairs (index where a key first occurs, index where it is repeated), ignoring the empty key."""
     first: dict[Hashable, int] = {}
     for place, key in enumerate(keys):
         if key and first.setdefault(key, place) != place:
@@ -187,13 +188,13 @@ def _repeated(keys: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
 
 
 def _places(samples: Sequence[Sample]) -> list[str]:
-    """What must not differ within a photo: the session, or where none is known the source; "" fits all."""
+    """What must not differ within a photo: the session or, if no session is known, the source; "" matches all."""
     sessions = [sample.session for sample in samples]
     return sessions if any(sessions) else [sample.source for sample in samples]
 
 
 def _join(joins: Iterable[tuple[int, int]], places: Sequence[str]) -> list[int]:
-    """Group number of each tile, after the joins in their order save those that would mix two places."""
+    """The group number of each tile after making the joins in order, except those that would mix two places."""
     group = np.arange(len(places))
     place_of = dict(enumerate(places))
     for first, second in joins:

@@ -1,4 +1,4 @@
-"""Divide photos into train and val so that no field photo is on both sides, and tell them apart again."""
+"""Divide photos into train and val with no field photo on both sides, and write and read the division."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -19,9 +19,9 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
     """The samples, in their order, with `photo` and `split` filled in.
 
     Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
-    each number of tiles go to val; at least one in all, and never all. A split that is given stays, and the other
-    tiles of its photo follow it. Tiles are grouped by their edges, unless every sample names its photo
-    already. The order of the samples has no influence; no samples give [].
+    each number of tiles go to val; at least one overall, but never all (a single one goes to train). Existing
+    splits are kept, and the other tiles of the same photo follow them. Tiles are grouped by their edges,
+    unless every sample already names its photo. The order of the samples does not matter; no samples give [].
 
     Raises InputError unless 0 < val_fraction < 1.
     """
@@ -33,11 +33,11 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
 
 
 def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sample]:
-    """The samples, in their order, with the field photos of these sessions as val and all others as train.
+    """The samples, in their order, with the field photos of these sessions in val and all others in train.
 
-    A session is known by its name, or by its source where it has none; splits that are given do not count. A field
-    photo that has but one tile of these sessions is held out whole. Tiles are grouped as by `split`.
-    Raises InputError for a session that there is not, and where nothing is left to train on.
+    A session is given by its name, or by its source where it has none; existing splits are ignored. A field
+    photo with even one tile from these sessions is held out whole. Tiles are grouped as in `split`.
+    Raises InputError for a session that does not exist, and if nothing is left to train on.
     """
     there = {sample.session_or_source for sample in samples}
     if unknown := sorted(set(sessions) - there):
@@ -50,14 +50,14 @@ def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sampl
 
 
 def usual_split(samples: Sequence[Sample]) -> str:
-    """val, or all where no photo is in a split."""
+    """val, or all if no photo is in a split."""
     return "val" if any(sample.split for sample in samples) else "all"
 
 
 def photos_of(samples: Sequence[Sample], split: str | None, folder: Path) -> list[Sample]:
-    """The photos of a split; without one named, val, or all where the photos are not divided.
+    """The photos of a split; by default val, or all if the photos are not divided.
 
-    Raises InputError where the split has no photo.
+    Raises InputError if no photo is in the split.
     """
     splits = {sample.split for sample in samples} - {""}
     wanted = split or usual_split(samples)
@@ -69,7 +69,7 @@ def photos_of(samples: Sequence[Sample], split: str | None, folder: Path) -> lis
 
 
 def write_split(samples: Sequence[Sample], path: Path) -> None:
-    """As `write_images_csv`, but an images.csv that is there keeps its further columns and the rows of other photos."""
+    """Like `write_images_csv`, but an existing images.csv keeps its extra columns and the rows of other photos."""
     header, rows = read_table(path) if path.exists() else ([], [])
     before = {row["image_id"]: row for _, row in rows}
     now = {sample.name: dict(zip(COLUMNS, _row(sample), strict=True)) for sample in samples}
@@ -79,14 +79,14 @@ def write_split(samples: Sequence[Sample], path: Path) -> None:
 
 
 def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
-    """Those of the samples that an images.csv names, in its split; all of them as they are where it names none."""
+    """The samples that an images.csv names, with its splits; all of them unchanged if it names none."""
     splits = read_splits(images)
     known = [replace(sample, split=splits[sample.name]) for sample in samples if sample.name in splits]
     return known or list(samples)
 
 
 def read_splits(images: Path) -> dict[str, str]:
-    """The split of each photo of an images.csv that `write_images_csv` wrote, by name."""
+    """The split of each photo, by name, from an images.csv written by `write_images_csv`."""
     header, rows = read_table(images)
     require(images, header, "image_id", "split")
     return {row["image_id"]: row["split"] for _, row in rows}
@@ -102,7 +102,7 @@ def _row(sample: Sample) -> tuple[str, ...]:
 
 
 def _grouped(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples with `photo` filled in: by their edges, unless every one names its photo already."""
+    """The samples with `photo` filled in: by their edges, unless every one already names its photo."""
     if all(sample.photo for sample in samples):
         return samples
     ordered = sorted(samples, key=_name)
@@ -135,7 +135,7 @@ def _divide(groups: Groups, val_fraction: float, rng: np.random.Generator) -> di
 
 
 def _given_side(tiles: Sequence[Sample]) -> str:
-    """The side that some tiles of a photo have already; train where they have both, as val must be unseen."""
+    """The split that tiles of a photo already have, "" if none; train if any has it, as val must be unseen."""
     given = {tile.split for tile in tiles} - {""}
     return "train" if "train" in given else min(given, default="")
 
@@ -145,9 +145,9 @@ def _stratum(tiles: Sequence[Sample]) -> str:
 
 
 def _spread(n: int, fraction: float, start: float) -> list[int]:
-    """About fraction * n places out of n, evenly spread from `start` in 0..1: at least one, at most n - 1.
+    """About fraction * n indices out of n, evenly spread from `start` in 0..1: at least one, but at most n - 1.
 
-    Taking every so-many-th photo of a sorted list gives each stratum its share.
+    Taking photos from a sorted list at even steps gives each stratum its share.
     """
     chosen = min(max(1, round(fraction * n)), n - 1)
     return [int((k + start) * n / chosen) for k in range(chosen)]

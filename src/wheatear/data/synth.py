@@ -1,8 +1,8 @@
-"""A drawn wheat field with exact boxes: for the tests, the demo and the documentation.
+"""A drawn wheat field with exact boxes, for the tests, the demo and the documentation.
 
-The field is painted from the ground up: soil, low stems and leaves out of focus and in shade, higher ones,
-then the heads from far to near with a few leaves between. A second canvas, `seen`, keeps the number of the
-head that each pixel shows (0: none), and the boxes come from it. Letters: S the photo's side, G boxes.
+The field is painted from the ground up: soil; low stems and leaves, out of focus and in shade; higher ones;
+then the heads from far to near with a few leaves in between. A second canvas, `seen`, records the number of
+the head visible at each pixel (0: none), and the boxes come from it. Letters: S the photo's side, G boxes.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
 from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
-EMPTY_SHARE = 0.015  # of Kaggle's training photos, 1-2 % have no heads
-MIN_VISIBLE = 0.25  # labellers leave out a head of which less is seen, behind others or beyond the edge
+EMPTY_SHARE = 0.015  # 1-2 % of Kaggle's training photos have no heads
+MIN_VISIBLE = 0.25  # labellers leave out a head of which less is visible, behind others or beyond the edge
 SMALLEST_SIZE = 64  # below this a head is a dot
-SHADOW = (5, 7, 5)  # what sunlight leaves of any colour: the sky's light in deep shade
-# (light, number of leaves and of stems at density 1), lowest first: the gaps of a dense crop are nearly black
+SHADOW = (5, 7, 5)  # what any colour becomes in deep shade, lit by the sky alone
+# (light, number of leaves and also of stems at density 1), lowest first: gaps in a dense crop are nearly black
 GROUND_LAYERS = ((0.2, 150), (0.36, 160), (0.64, 130))
 JPEG_QUALITY = 92
 
@@ -37,10 +37,10 @@ def draw_field(rng: np.random.Generator, size: int = 1024) -> tuple[np.ndarray, 
     """Draw a photo of a wheat field, seen from above, and the boxes of its heads.
 
     Returns the photo (S, S, 3) uint8 RGB and the boxes (G, 4) float32 xyxy pixels, half-open, inside the
-    photo. As in GWHD a box holds a head's body without its awns. It is the exact bounds of the body's pixels
-    that can be seen, those it covers in part included; heads of which less than MIN_VISIBLE is seen have no
-    box. About 1.5 % of the photos have no heads: boxes (0, 4). Lengths go with `size`: at 1024 heads are as
-    large as GWHD's. The same generator state gives the same photo. Raises InputError if size is below
+    photo. As in GWHD, a box encloses a head's body without its awns. It is the exact bounding box of the
+    body's visible pixels, including those it covers only in part; heads less visible than MIN_VISIBLE have no
+    box. About 1.5 % of the photos have no heads: boxes (0, 4). Lengths scale with `size`: at 1024, heads are
+    as large as GWHD's. The same generator state gives the same photo. Raises InputError if size is below
     SMALLEST_SIZE.
     """
     image, seen, areas = paint_field(rng, size)
@@ -50,9 +50,10 @@ def draw_field(rng: np.random.Generator, size: int = 1024) -> tuple[np.ndarray, 
 def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) -> None:
     """Draw n photos into `folder` in Kaggle's layout: train/<image_id>.jpg and train.csv.
 
-    Photo k depends on the seed and k alone, so a larger set begins with the smaller one. A photo without
-    heads has no row; n = 0 gives the header alone. train.csv is written last, whole or not at all. Raises
-    InputError if n is negative or train/ holds other files, which would count as photos without heads.
+    Photo k depends only on the seed, the size and k, so a larger set begins with the smaller one. A photo
+    without heads has no row; n = 0 gives only the header. train.csv is written last, whole or not at all.
+    Raises InputError if n is negative, size is below SMALLEST_SIZE, train/ holds other files, which would
+    count as photos without heads, or an existing train.csv names other photos.
     """
     if n < 0:
         raise InputError(f"{n} photos cannot be drawn; ask for 0 or more")
@@ -83,11 +84,11 @@ def _refuse_other_labels(file: Path, names: list[str]) -> None:
 
 
 def paint_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Paint a photo and note which head is seen where.
+    """Paint a photo and record which head is visible where.
 
     Returns the photo (S, S, 3) uint8, `seen` (S * OVERSAMPLE, S * OVERSAMPLE) uint8 with the number (1, 2,
-    ...) of the head at each pixel of the canvas, and each body's area (heads,) in such pixels, hidden parts
-    included.
+    ...) of the head at each pixel of the canvas, and each body's area (heads,) in canvas pixels, including
+    hidden parts.
     """
     if size < SMALLEST_SIZE:
         raise InputError(f"a field of {size} px is too small to draw; ask for {SMALLEST_SIZE} px or more")
@@ -101,7 +102,7 @@ def paint_field(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.nda
 
 
 def visible_boxes(seen: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Boxes (G, 4) float32 xyxy photo pixels of the heads seen to MIN_VISIBLE or more, farthest first."""
+    """Boxes (G, 4) float32 xyxy photo pixels of the heads that are at least MIN_VISIBLE visible, farthest first."""
     side, n = seen.shape[0], len(areas)
     rows, cols = np.nonzero(seen)
     number = (seen[rows, cols] - 1).astype(int)
@@ -114,14 +115,14 @@ def visible_boxes(seen: np.ndarray, areas: np.ndarray) -> np.ndarray:
 
 
 def _bounds(occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and past-last photo pixel (G,) of each row's occupied canvas pixels (G, side)."""
+    """First and one-past-last photo pixel, (G,) each, of the occupied canvas pixels in each row of (G, side)."""
     first = occupied.argmax(1) // OVERSAMPLE
     last = (occupied.shape[1] - 1 - occupied[:, ::-1].argmax(1)) // OVERSAMPLE
     return first, last + 1
 
 
 def _paint_ground(rng: np.random.Generator, look: Look) -> Image.Image:
-    """Soil and what grows below the heads, the lower the darker and the less in focus."""
+    """Soil and what grows below the heads: the lower, the darker and the more out of focus."""
     canvas = draw_soil(rng, look)
     for light, count in GROUND_LAYERS:
         n = int(count * look.density)
@@ -136,11 +137,11 @@ def _paint_ground(rng: np.random.Generator, look: Look) -> Image.Image:
 
 
 def _paint_crop(rng: np.random.Generator, look: Look, canvas: Image.Image, seen: Image.Image) -> np.ndarray:
-    """The heads with their stems and upper leaves; returns the area of each head's body."""
+    """Paint the heads with their stems and upper leaves; returns the area of each head's body in canvas pixels."""
     n = look.heads
     base = rng.uniform(-0.03, 1.03, (n, 2)) * look.canvas
     angle = look.lean + rng.normal(0, look.spread, n)
-    nearness = np.sort(rng.normal(1, 0.16, n).clip(0.65, 1.5))  # how much larger than at middling height
+    nearness = np.sort(rng.normal(1, 0.16, n).clip(0.65, 1.5))  # scale relative to a head at medium height
     paint_ribbons(canvas, lay_stems(rng, look, base, angle + np.pi + rng.normal(0, 0.2, n)), 0.85, 1)
     upper = lay_leaves(rng, look, int(80 * look.density))
     _cast_shadow(look, canvas, upper, 0.5)
@@ -162,7 +163,7 @@ def _rib_width(look: Look) -> int:
 
 def _cast_shadow(look: Look, canvas: Image.Image, leaves: Ribbons, strength: float) -> None:
     """Darken the canvas where the leaves' shadow falls, before they are painted."""
-    coarse = 4  # a shadow's edge is soft: a quarter of the canvas's sharpness will do
+    coarse = 4  # a shadow's edge is soft: a quarter of the canvas's resolution will do
     mask = Image.new("L", (look.canvas // coarse, look.canvas // coarse))
     fall = -look.sun[:2] * look.head_length * 0.25
     fill_ribbons(mask, leaves, int(255 * strength), fall, 1 / coarse)
@@ -191,9 +192,9 @@ def _paint_head(
     pose: Pose,
     number: int,
 ) -> int:
-    """Paint one head with its shadow and awns; returns its body's area in pixels of the canvas."""
+    """Paint one head with its shadow and awns; returns its body's area in canvas pixels."""
     bright = look.head_colour * rng.normal(1.05, 0.07) * rng.normal(1, 0.018, 3)
-    dark = bright * (0.22, 0.28, 0.16)  # between the florets it is green
+    dark = bright * (0.22, 0.28, 0.16)  # green between the florets
     head = draw_head(rng, pose, (dark, bright), look.sun)
     place = (round(base[0]) + head.left, round(base[1]) + head.top)
     body = Image.fromarray(head.body)

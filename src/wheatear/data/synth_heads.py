@@ -1,29 +1,29 @@
 """One drawn wheat head: florets as small lit ellipsoids, in two alternating rows along a curved rachis.
 
-Letters: F florets, K side of the square patch round each, (h, w) sides of the head's sprite. Lengths are
-pixels of the canvas; x to the right, y down, z towards the camera; angles are radians from x towards y.
+Letters: F florets, K side of the square patch around each, (h, w) size of the head's sprite. Lengths are
+canvas pixels; x to the right, y down, z towards the camera; angles are radians from x towards y.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-FLORETS = (-1.0, 0.0, 1.0)  # seen of a spikelet: the one between and the two beside it
-SPIKELETS = (16, 22)  # of a field-grown head, 8-11 in each row
-ROW_OFFSET, FAN_OFFSET = 0.50, 0.42  # of a row, and of a spikelet's outer florets, from the rachis, in radii
-FLORET_LENGTH, FLORET_WIDTH = 0.196, 0.30  # in lengths and widths of the head: florets overlap like tiles
+FLORETS = (-1.0, 0.0, 1.0)  # visible in a spikelet: the one in the middle and one on either side
+SPIKELETS = (16, 22)  # range, half-open, in a field-grown head: 8-11 in each row
+ROW_OFFSET, FAN_OFFSET = 0.50, 0.42  # from the rachis, in radii: of a row, and of a spikelet's outer florets
+FLORET_LENGTH, FLORET_WIDTH = 0.196, 0.30  # relative to the head's: florets overlap like roof tiles
 FLARE = 1.05  # radians by which a floret one radius out would turn away from the rachis
-HIDDEN = -0.3  # florets deeper than so many radii lie behind the head's near side
+HIDDEN = -0.3  # florets raised by fewer radii than this are hidden behind the head's near side
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a head lies before the camera.
+    """How a head is oriented towards the camera.
 
-    length, width: of its body, seen flat. angle: where its tip points in the photo.
-    pitch: how far its tip is raised towards the camera, 0 lies flat.
+    length, width: of its body, lying flat. angle: the direction of its tip in the photo.
+    pitch: how far its tip is raised towards the camera; 0 is flat.
     roll: 0 shows both rows of spikelets side by side, pi / 2 one row on top.
-    curve: how far the tip is bent sideways, as a share of the length.
+    curve: how far the tip is bent sideways, as a fraction of the length.
     """
 
     length: float
@@ -38,8 +38,9 @@ class Pose:
 class Head:
     """A drawn head.
 
-    rgb: (h, w, 3) uint8. body: (h, w) bool, awns not included. left, top: the sprite's place relative to the
-    head's base. tips (F, 2) xy relative to the base, headings (F,): where awns may grow, farthest first.
+    rgb: (h, w, 3) uint8. body: (h, w) bool, awns not included. left, top: the sprite's position relative to
+    the head's base. tips (F, 2) xy relative to the base, headings (F,): where awns may grow, and in which
+    direction, farthest first.
     """
 
     rgb: np.ndarray
@@ -54,8 +55,8 @@ class Head:
 class _Florets:
     """F ellipsoids, farthest first.
 
-    centre: (F, 3) from the head's base. heading, half_length, half_width: (F,). outward: (F, 2), the way the
-    head's own surface faces there.
+    centre: (F, 3) from the head's base. heading, half_length, half_width: (F,). outward: (F, 2), the
+    direction that the head's own surface faces there.
     """
 
     centre: np.ndarray
@@ -74,7 +75,7 @@ def draw_head(
     """
     florets = _lay_florets(rng, pose)
     light, corner = _light_florets(rng, florets, sun)
-    grain = 0.68 + 0.64 * rng.random(light.shape, np.float32)  # hairs and nerves, finer than can be drawn
+    grain = 0.68 + 0.64 * rng.random(light.shape, np.float32)  # hairs and veins, too fine to be drawn
     dark, bright = (np.asarray(c, np.float32) for c in colours)
     rgb = dark + (bright - dark) * np.clip(light * grain, 0, 1)[..., None]
     along = np.stack([np.cos(florets.heading), np.sin(florets.heading)], 1)
@@ -109,7 +110,7 @@ def _lay_florets(rng: np.random.Generator, pose: Pose) -> _Florets:
 def _along_rachis(
     pose: Pose, t: np.ndarray, across: np.ndarray, raised: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres (F, 3) of florets at share t (F,) of the length, offset in radii; the rachis's heading (F,)."""
+    """Centres (F, 3) of florets at fraction t (F,) of the length, offset in radii; and the rachis's heading (F,)."""
     radius, seen_length = pose.width / 2, pose.length * np.cos(pose.pitch)
     along, sideways = seen_length * t, seen_length * pose.curve * t**2
     bend = pose.angle + np.arctan(2 * pose.curve * t)
@@ -123,8 +124,8 @@ def _along_rachis(
 def _light_florets(
     rng: np.random.Generator, florets: _Florets, sun: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light (h, w) float32 of the nearest floret at each pixel, 0 to about 1, -1 where there is none; and the
-    sprite's upper left corner (2,) xy from the head's base."""
+    """Light (h, w) float32 of the nearest floret at each pixel, 0 to about 1, or -1 outside all florets; and
+    the sprite's upper left corner (2,) xy from the head's base."""
     reach = int(np.ceil(florets.half_length.max())) + 1
     spot = np.floor(florets.centre[:, :2]).astype(int) - reach
     corner = spot.min(0)
@@ -144,7 +145,7 @@ def _light_florets(
 def _floret_patches(
     rng: np.random.Generator, florets: _Florets, spot: np.ndarray, side: int, sun: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light and depth (F, K, K) float32 of each floret's surface; depth is -inf beside it.
+    """Light and depth (F, K, K) float32 of each floret's surface; depth is -inf outside it.
 
     spot: (F, 2) upper left corner of each patch.
     """

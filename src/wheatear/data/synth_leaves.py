@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from wheatear.data.synth_look import STRAW_COLOUR, Look
 
-LEAF_POINTS = 10  # bends look smooth, and a leaf costs 18 small polygons
+LEAF_POINTS = 10  # enough for smooth bends, at 18 small polygons per leaf
 STEM_POINTS = 5  # stems are nearly straight
-SOIL_LUMPS = (7, 18, 45, 110, 260)  # lumps across the photo, from swells of the ground to crumbs
+SOIL_LUMPS = (7, 18, 45, 110, 260)  # lumps across the photo, from undulations of the ground to crumbs
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Ribbons:
     """N ribbons.
 
     left, middle, right: edges and midrib (N, P, 2) xy, from the base to the tip. left_colour, right_colour:
-    of the two halves (N, P - 1, 3); rib_colour: of the midrib (N, 3); RGB in full light, not clipped to
+    of the two halves, (N, P - 1, 3); rib_colour: of the midrib, (N, 3); RGB in full light, not clipped to
     0-255.
     """
 
@@ -54,7 +54,7 @@ def lay_leaves(rng: np.random.Generator, look: Look, n: int) -> Ribbons:
     twist = np.cos(rng.uniform(-1, 1, (n, 1)) + rng.uniform(-1.6, 1.6, (n, 1)) * t)
     outline = (
         1.75 * (t + 0.015) ** 0.5 * (1 - t) ** 0.8
-    )  # narrow at the sheath, about 1 at most, a long point
+    )  # narrow at the sheath, at most about 1, with a long tip
     half_width = width[:, None] / 2 * outline * (0.35 + 0.65 * np.abs(twist))
     return _ribbons(rng, look, lines, half_width, colour)
 
@@ -85,7 +85,7 @@ def _centre_lines(
     bend: np.ndarray,
     points: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points (N, P, 2) and directions (N, P, 2) of lines that turn by `bend` on their way."""
+    """Points (N, P, 2) and directions (N, P, 2) of lines that turn by `bend` radians along their length."""
     t = np.linspace(0, 1, points)
     heading = angle[:, None] + bend[:, None] * t**1.5
     along = np.stack([np.cos(heading), np.sin(heading)], 2)
@@ -114,7 +114,7 @@ def _ribbons(
 
 
 def paint_ribbons(canvas: Image.Image, ribbons: Ribbons, light: float, rib_width: int) -> None:
-    """Paint the ribbons in order, the later over the earlier; light: a factor on their colours."""
+    """Paint the ribbons in order, later ones over earlier ones; light: a factor on their colours."""
     draw = ImageDraw.Draw(canvas)
     middle = ribbons.middle
     sides = [
@@ -141,14 +141,14 @@ def fill_ribbons(
 
 
 def noise(rng: np.random.Generator, size: int, lumps: int) -> np.ndarray:
-    """(size, size) float32 smooth noise, about -1 to 1, with so many lumps across."""
+    """(size, size) float32 smooth noise, about -1 to 1, with `lumps` lumps across."""
     small = Image.fromarray(rng.uniform(-1, 1, (lumps + 1, lumps + 1)).astype(np.float32))
     return np.asarray(small.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def draw_soil(rng: np.random.Generator, look: Look) -> Image.Image:
     """Bare crumbly soil over the whole canvas, RGB, lit from the sun's side."""
-    size = look.canvas // 2  # the ground is the farthest from the camera: half the sharpness will do
+    size = look.canvas // 2  # the ground is farthest from the camera: half the resolution will do
     height = np.zeros((size, size), np.float32)
     for lumps in SOIL_LUMPS:
         height += noise(rng, size, min(lumps, size)) / lumps

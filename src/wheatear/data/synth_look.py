@@ -1,13 +1,13 @@
-"""What is the same all over one drawn photo: ripeness, light, lean and camera, drawn once per photo."""
+"""What is constant across one drawn photo: ripeness, light, lean and camera, chosen at random once per photo."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-NATURAL_SIZE = 1024  # the photo size at which heads have the pixels that GWHD's have (median box side 74)
+NATURAL_SIZE = 1024  # the photo size at which heads are as large as GWHD's (median box side 74 pixels)
 OVERSAMPLE = 2  # painted this much larger, then averaged: smooth edges, and awns half a pixel wide
 
-# Colours of GWHD photos by eye, RGB 0-255 in full light: at flowering, in milk, ripe.
+# Colours of GWHD photos, judged by eye, RGB 0-255 in full light: at flowering, at the milk stage, ripe.
 HEAD_COLOURS = np.array([(196, 212, 160), (224, 228, 148), (240, 208, 142)], float)
 LEAF_COLOURS = np.array([(98, 121, 90), (112, 134, 88), (130, 136, 84)], float)
 STRAW_COLOUR = np.array((190, 172, 124), float)
@@ -21,15 +21,16 @@ class Look:
     Lengths are pixels of the canvas (OVERSAMPLE times the photo); angles are radians from x (right) towards y
     (down); colours are (3,) RGB 0-255 in full light.
 
-    canvas: its side. unit: pixels for one pixel of a NATURAL_SIZE photo.
+    canvas: its side. unit: canvas pixels per pixel of a NATURAL_SIZE photo.
     heads: how many are drawn; those hidden or beyond the edge get no box.
-    head_length: of a middling head lying flat. awn_length: as a share of the head's.
-    lean, spread: mean direction of stems and heads, and its deviation.
+    head_length: of a medium head lying flat. awn_length: relative to the head's.
+    lean, spread: mean direction of stems and heads, and its standard deviation.
     pitch: mean angle at which heads rise towards the camera.
     sun: (3,) unit vector towards the light, z towards the camera.
-    straw_share: share of dried leaves. density: of leaves and stems, 1 is middling.
-    brightness: mean grey value of the photo. warmth: gain of red against blue. vignette: light lost at the
-    edges. blur: radius in pixels of the photo. grain: deviation of the sensor's noise, grey values.
+    straw_share: fraction of dried leaves. density: of leaves and stems; 1 is average.
+    brightness: mean grey value of the photo. warmth: gain of red, and loss of blue. vignette: light lost
+    towards the edges. blur: radius in pixels of the photo. grain: standard deviation of the sensor's noise,
+    in grey values.
     """
 
     canvas: int
@@ -63,7 +64,7 @@ class Look:
 
 
 def choose_look(rng: np.random.Generator, size: int, empty: bool) -> Look:
-    """Draw the look of a photo of `size` pixels a side; `empty` for a photo without heads."""
+    """Choose at random the look of a photo of `size` pixels a side; `empty`: without heads."""
     unit = size / NATURAL_SIZE * OVERSAMPLE
     ripeness = rng.beta(0.8, 1.4)  # most photos of wheat heads are taken before they are ripe
     awned = rng.random() < 0.55

@@ -8,7 +8,7 @@ from pathlib import Path
 from wheatear.errors import InputError
 from wheatear.files import whole
 
-# GWHD has a photo's boxes in one value; csv itself stops at 131,072 characters, some 6,000 of them.
+# GWHD has all boxes of a photo in one value; csv's own limit of 131,072 characters is reached at some 6,000.
 csv.field_size_limit(2**31 - 1)
 
 Table = list[tuple[int, dict[str, str]]]
@@ -17,8 +17,9 @@ Table = list[tuple[int, dict[str, str]]]
 def read_table(file: Path) -> tuple[list[str], Table]:
     """The column names of a csv, without spaces around them, and its rows as (line number, value by column).
 
-    Values are divided by commas; by semicolons or tabs, as some spreadsheets save them, where its first line has none.
-    Rows of empty values and Excel's line sep=; before the header are left out.
+    Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, if the first line has
+    no comma. Rows with only empty values, and Excel's line sep=; before the header, are left out. InputError
+    if the file is missing, not in UTF-8 or not a csv, or a row has more or fewer values than columns.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
@@ -39,20 +40,20 @@ def read_table(file: Path) -> tuple[list[str], Table]:
     except csv.Error as error:
         raise InputError(f"{file.name}: not a csv ({error})") from None
     for line, row in table:
-        if None in row or None in row.values():  # csv's marks for values too many and too few
+        if None in row or None in row.values():  # csv's markers for too many and too few values
             raise InputError(f"{file.name}, line {line}: not as many values as columns")
     return header, table
 
 
 def require(file: Path, header: Sequence[str], *columns: str) -> None:
-    """InputError where a column is missing."""
+    """InputError if a column is missing."""
     if missing := [column for column in columns if column not in header]:
         there = ", ".join(header) or "none"
         raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}")
 
 
 def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Rows, the header first, written whole or not at all."""
+    """Write rows, the header first, whole or not at all."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     with whole(file) as part:

@@ -1,10 +1,11 @@
-"""Pascal VOC's layout: an XML file a photo.
+"""Pascal VOC's layout: one XML file per photo.
 
     DIR/Annotations/<name>.xml, DIR/JPEGImages/<name>.jpg, DIR/ImageSets/Main/<split>.txt     as written here
-    DIR/**/<name>.xml                                                       beside the photos, as LabelImg writes
+    DIR/**/<name>.xml                                                beside the photos, as LabelImg writes it
 
 The VOC2012 development kit counts pixels from 1 and includes the last, so our half-open box (0, 0, 10, 10) is
-its (1, 1, 10, 10); Detectron2 and supervision read it so too. A photo without an XML file is not labelled.
+its (1, 1, 10, 10); Detectron2 and supervision read it the same way. A photo without an XML file is
+unlabelled.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ from wheatear.images import find_photos
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
-PAM_WITHIN = 1000  # bytes, in which such a file says what it is
+PAM_WITHIN = 1000  # bytes from the start, within which such a file has its root element
 
 
 def is_here(folder: Path) -> bool:
@@ -51,7 +52,7 @@ def read(folder: Path) -> Labelled:
 
 
 def place(sample: Sample) -> PurePath:
-    """Where the photo goes, below the folder."""
+    """The path of the photo, relative to the folder."""
     return PurePath(PHOTOS, sample.path.name)
 
 
@@ -76,7 +77,7 @@ def document(
     source: str = "",
     scores: Sequence[float] = (),
 ) -> bytes:
-    """The XML of one photo of (width, height); boxes in xyxy pixels. Scores, where given, go along as <score>."""
+    """The XML of one photo of (width, height); boxes in xyxy pixels. Scores, if given, are added as <score>."""
     root = ElementTree.Element("annotation")
     _add(root, "filename", file_name)
     _add(_add(root, "source"), "database", source)
@@ -102,12 +103,12 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 
 def _xml_files(folder: Path) -> list[Path]:
-    """All but what GIS programs write beside a photo, and what a count does."""
+    """All XML files except those that GIS programs write beside a photo, and those of a count."""
     return sorted(without_counts((file for file in folder.rglob("*.xml") if not _is_of_gdal(file)), folder))
 
 
 def _is_of_gdal(file: Path) -> bool:
-    """Whether it is a photo's statistics or coordinates (GDAL's PAM) and not the labels of a photo x.aux.jpg."""
+    """Whether it holds a photo's statistics or coordinates (GDAL's PAM), not the labels of a photo x.aux.jpg."""
     if not file.name.endswith(".aux.xml"):
         return False
     with file.open("rb") as opened:
@@ -117,7 +118,7 @@ def _is_of_gdal(file: Path) -> bool:
 def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
     try:
         root = ElementTree.parse(file).getroot()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: of an encoding
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: from a bad encoding
         raise InputError(f"{file.name}: not an XML file ({error}); write it again") from None
     size = parse_size(root.findtext("size/width", ""), root.findtext("size/height", ""))
     labels = Labels(source=root.findtext("source/database", ""), split=split, size=size)
@@ -135,7 +136,7 @@ def _box(one: ElementTree.Element, place: str) -> Box:
 
 
 def _read_splits(folder: Path) -> dict[str, str]:
-    """The split by photo, from ImageSets/Main/train.txt and so on; VOC's trainval.txt and others are left out."""
+    """The split of each photo, from ImageSets/Main/train.txt and so on; VOC's trainval.txt and others are ignored."""
     splits: dict[str, str] = {}
     for split in ("train", "val", "test"):
         file = folder / SETS / f"{split}.txt"

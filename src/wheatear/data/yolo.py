@@ -1,10 +1,10 @@
-"""YOLO's layout, as Ultralytics define it: a text file a photo, "class x y width height" in shares of the photo.
+"""YOLO's layout, as defined by Ultralytics: a text file per photo, "class x y width height" as fractions of the photo.
 
     DIR/images/<split>/<name>.jpg  and  DIR/labels/<split>/<name>.txt     as written here, with DIR/data.yaml
     DIR/<split>/images/<name>.jpg  and  DIR/<split>/labels/<name>.txt     as Roboflow writes them
 
-x and y are the middle of the box. A photo without a text file, or with an empty one, has no heads. A sixth number, the
-score of a detection, is left out.
+x and y are the centre of the box. A photo without a text file, or with an empty one, has no heads. A sixth
+number, the score of a detection, is ignored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def read(folder: Path) -> Labelled:
 
 
 def place(sample: Sample) -> PurePath:
-    """Where the photo goes, below the folder."""
+    """The path of the photo, relative to the folder."""
     return PurePath(PHOTOS, sample.split or UNDIVIDED, sample.path.name)
 
 
@@ -66,7 +66,7 @@ def write(samples: Sequence[Sample], folder: Path) -> None:
 
 
 def line(box: Sequence[float], width: int, height: int) -> str:
-    """A box in xyxy pixels of a photo of width x height; eight digits keep 0.001 px of a photo of 100,000 px."""
+    """The line for a box in xyxy pixels of a photo of width x height; eight decimals resolve 0.001 px of 100,000 px."""
     xmin, ymin, xmax, ymax = box
     middle = (xmin + xmax) / 2 / width, (ymin + ymax) / 2 / height
     sides = (xmax - xmin) / width, (ymax - ymin) / height
@@ -74,7 +74,7 @@ def line(box: Sequence[float], width: int, height: int) -> str:
 
 
 def _text_path(photo: Path, folder: Path) -> Path:
-    """Ultralytics' rule: the last folder "images" becomes "labels"."""
+    """Ultralytics' rule: the last folder named "images" in the path becomes "labels"."""
     parts = list(photo.relative_to(folder).parts)
     last = len(parts) - 1 - parts[::-1].index(PHOTOS, 1)
     parts[last] = TEXTS
@@ -97,7 +97,7 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
     rows = [(number, words) for number, line in enumerate(lines, start=1) if (words := line.split())]
     try:
         width, height = photo_size(photo) if rows else (0, 0)
-    except InputError:  # `check` names it; shares of an unknown size are no pixels
+    except InputError:  # `check` reports it; without its size there are no pixels
         return labels
     for number, (kind, *words) in rows:
         shares = words[:4] if len(words) == 5 else words
@@ -118,7 +118,7 @@ def _split(photo: Path) -> str:
 
 
 def _yaml(splits: set[str]) -> str:
-    """What Ultralytics train from. Without `path` they look beside data.yaml, and they want train and val."""
+    """The file that Ultralytics trains from. Without `path` it looks beside data.yaml; it needs train and val."""
     folders = [f"{split}: {PHOTOS}/{split}" for split in ("train", "val", "test") if split in splits]
     undivided = [f"# not divided: {PHOTOS}/{UNDIVIDED}"] if "" in splits else []
     return "\n".join([*folders, *undivided, "names:", f"  0: {HEAD}", ""])

@@ -3,10 +3,11 @@
     from wheatear.explain import TrainedRun, labelling, unlabelled
     labelling(TrainedRun("runs/seed"), unlabelled("photo.jpg")).savefig("labelling.png")
 
-A step takes a TrainedRun and a Sample; in place of a run, but for `curves` and the steps of the snip classifier, what
-`shipped_network("seed")` gives will do. labelled_photo, found_heads, hits_and_misses, score_threshold and head_sizes
-take an ExportedModel as well, and need no torch. Every figure carries its caption (`drawing.caption_of`). Each name
-is imported when it is first asked for, so that the steps of an exported model load no torch.
+A step takes a TrainedRun and a Sample. Instead of a run it also accepts the result of
+`shipped_network("seed")`, except for `curves` and the steps of the snip classifier. labelled_photo,
+found_heads, hits_and_misses, score_threshold and head_sizes accept an ExportedModel as well, and need no
+torch. Every figure carries its caption (`drawing.caption_of`). Each name is imported on first access, so that
+the steps for an exported model do not load torch.
 """
 
 from importlib import import_module

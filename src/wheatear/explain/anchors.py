@@ -1,4 +1,4 @@
-"""Anchors: those at a cell of each level, all of them, and which of them suit which head (Faster R-CNN §3.1.1, §3.3).
+"""Anchors: those at one cell of each level, all of them, and which fit which head (Faster R-CNN §3.1.1, §3.3).
 
 A anchors per cell, G heads.
 """
@@ -24,12 +24,14 @@ from wheatear.explain.drawing import (
 from wheatear.explain.look import Look, Network
 from wheatear.train.anchors import AnchorLevel, inside
 
-WINDOW_CELLS = 3  # of the RPN's convolution
+WINDOW_CELLS = 3  # the side of the RPN's convolution
 
 
 def anchor_boxes(run: Network, sample: Sample) -> Figure:
-    """The anchors of the middle cell of each level in the RPN's window, and then what the recipe's levels are about:
-    of one level all anchors and those inside the photo, of several the heads that each level's anchors suit best.
+    """The anchors of the middle cell of each level with the RPN's window, and an overview of all anchors.
+
+    The overview of a single level shows all its anchors and those inside the photo; that of several levels
+    shows, for each, the heads that its anchors fit best.
     """
     look = run.look(sample)
     levels = len(look.shapes)
@@ -55,7 +57,7 @@ def middle_cell(level: AnchorLevel, shape: tuple[int, int]) -> tuple[np.ndarray,
 
 
 def best_anchors(look: Look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of the G heads its best anchor (G, 4), its IoU (G,), and that anchor's level (G,); G may be 0."""
+    """For each of the G heads: its best anchor (G, 4), their IoU (G,) and that anchor's level (G,); G may be 0."""
     every = torch.cat(look.anchors)
     level = torch.cat([torch.full((len(anchors),), i) for i, anchors in enumerate(look.anchors)])
     iou, best = box_iou(torch.from_numpy(look.boxes), every).max(1)
@@ -70,14 +72,14 @@ def _show_cell(axes: Axes, look: Look, number: int) -> None:
     side = level.stride * WINDOW_CELLS
     draw_boxes(axes, anchors, START, label=f"{len(anchors)} anchors")
     draw_boxes(axes, look.boxes, TRUTH, style="--", label="heads")
-    # Last and by far the widest: in most recipes it is as large as an anchor.
+    # Drawn last and by far the widest, as in most recipes it is as large as an anchor.
     draw_boxes(axes, window, WINDOW, width=3.2, style=":", label=f"3×3 cells, {side}×{side} px")
     zoom(axes, [window, *anchors])
     legend(axes)
 
 
 def _show_all(axes: list[Axes], look: Look) -> None:
-    """All anchors, and those that do not cross the border."""
+    """All anchors, and those that do not cross the photo's border."""
     every = torch.cat(look.anchors)
     kept = inside(every, *look.size)
     show(axes[0], look.image, f"all {len(every):,} anchors")
@@ -90,7 +92,7 @@ def _show_all(axes: list[Axes], look: Look) -> None:
 
 
 def _show_best(axes: list[Axes], look: Look) -> None:
-    """The heads whose best anchor is of a level, with that anchor, a panel a level."""
+    """One panel per level: the heads whose best anchor is on that level, with that anchor."""
     anchors, _, levels = best_anchors(look)
     for number, panel in enumerate(axes):
         if not len(look.boxes):

@@ -1,4 +1,4 @@
-"""The network as a diagram, with the shapes that this photo has on its way through it: what each part is made of.
+"""The network as a diagram: what each part consists of, with the shapes that this photo has on its way through.
 
 C H W features, A anchors per cell, R proposals, D detections. `diagram` draws the columns.
 """
@@ -14,7 +14,7 @@ from wheatear.train.roi import RoIHead
 
 
 def layers(run: Network, sample: Sample) -> Figure:
-    """A column for each part of the network, with the true shape after each layer."""
+    """A column for each part of the network, with the actual shape after each layer."""
     look = run.look(sample)
     weights = {name: sum(p.numel() for p in part.parameters()) for name, part in run.model.named_children()}
     parts = ", ".join(f"{name} {count:,}" for name, count in weights.items())
@@ -26,7 +26,7 @@ def layers(run: Network, sample: Sample) -> Figure:
 
 
 def columns(look: Look) -> list[Column]:
-    """The parts in the order in which the photo goes through them."""
+    """The parts in the order in which the photo passes through them."""
     backbone = backbone_layers(look)
     before_rpn = f"map of stride {look.model.rpn.levels[-1].stride}"
     parts = [Column("backbone", backbone, leaves=before_rpn)]
@@ -40,7 +40,7 @@ def columns(look: Look) -> list[Column]:
 
 
 def backbone_layers(look: Look) -> list[Layer]:
-    """The photo and each map that the backbone gives."""
+    """The photo, each map that the backbone outputs and, if there is one, the snip classifier."""
     height, width = look.size
     found = [Layer("photo", (f"3 × {height} × {width}",), WINDOW)]
     for stride, maps in sorted(look.backbone_maps.items()):
@@ -52,7 +52,7 @@ def backbone_layers(look: Look) -> list[Layer]:
 
 
 def pyramid_layers(look: Look) -> list[Layer]:
-    """The levels from the coarsest on, each added, doubled in size, to the backbone's map of the next stride."""
+    """The levels, coarsest first; each is upsampled by 2 and added to the backbone's map of the next stride."""
     return [
         Layer(
             f"level of stride {stride}{' (+ the map)' if stride < max(look.maps) else ''}",
@@ -64,7 +64,7 @@ def pyramid_layers(look: Look) -> list[Layer]:
 
 
 def rpn_layers(look: Look) -> list[Layer]:
-    """From the maps to the proposals; of several levels the shapes are given one below the other."""
+    """From the maps to the proposals; with several levels, their shapes are listed one below the other."""
     rpn, settings = look.model.rpn, look.model.rpn.proposal_settings
     per_cell, channels = rpn.levels[0].per_cell(), rpn.head.conv.out_channels
     strides = ", ".join(str(level.stride) for level in rpn.levels)
@@ -136,5 +136,5 @@ def roi_layers(look: Look) -> list[Layer]:
 
 
 def shape_of(sides: tuple[int, ...]) -> str:
-    """512 × 32 × 32"""
+    """The sides as text: 512 × 32 × 32."""
     return " × ".join(map(str, sides))

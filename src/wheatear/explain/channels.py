@@ -1,4 +1,4 @@
-"""What the maps hold that the RPN looks at.
+"""The contents of the maps that the RPN is applied to.
 
 C H W features.
 """
@@ -12,12 +12,12 @@ from wheatear.explain.colours import HEAT
 from wheatear.explain.drawing import bare, caption, panel_for, sheet
 from wheatear.explain.look import Network
 
-ALONE = 16  # channels shown of a map that is the only one, in four rows
-COLUMNS = 4  # and of each level of a pyramid, in a row
+ALONE = 16  # channels shown of the only map, in four rows
+COLUMNS = 4  # channels shown of each level of a pyramid, in one row
 
 
 def feature_maps(run: Network, sample: Sample) -> Figure:
-    """Of the backbone's last map, or of each level of the pyramid, the channels that vary most over the photo."""
+    """The channels that vary most over the photo, in the backbone's last map or in each level of the pyramid."""
     look = run.look(sample)
     strides = [max(look.maps)] if run.model.pyramid is None else sorted(look.maps)
     shown = ALONE if len(strides) == 1 else COLUMNS
@@ -32,7 +32,7 @@ def feature_maps(run: Network, sample: Sample) -> Figure:
 
 
 def show_channels(axes: list[Axes], maps: Tensor, level: str) -> None:
-    """The strongest of (C, H, W) channels, one a panel."""
+    """The strongest of (C, H, W) channels, one per panel."""
     for panel in axes:
         bare(panel)
     for panel, channel in zip(axes, strongest_channels(maps, len(axes)).tolist(), strict=False):
@@ -41,12 +41,12 @@ def show_channels(axes: list[Axes], maps: Tensor, level: str) -> None:
 
 
 def strongest_channels(maps: Tensor, count: int) -> Tensor:
-    """Of (C, H, W) the channels that vary most over the cells, at most `count`, the first varying most."""
+    """Indices of the channels of (C, H, W) that vary most over the cells: at most `count`, most varied first."""
     return maps.flatten(1).std(1, correction=0).argsort(descending=True)[:count]
 
 
 def describe(maps: Tensor, stride: int, shown: int) -> str:
-    """A sentence with the numbers of a map (C, H, W)."""
+    """A sentence with the figures for a map (C, H, W)."""
     count, height, width = maps.shape
     spread = maps.flatten(1).std(1, correction=0)
     strongest = strongest_channels(maps, shown)

@@ -1,4 +1,4 @@
-"""The snip classifier: what it is shown, and where it sees heads (stage cnn).
+"""The snip classifier: its input, and where it finds heads (stage cnn).
 
 N snips of S px, C H W features.
 """
@@ -18,12 +18,12 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe_stages import CNNStage
 from wheatear.train.snips import windows
 
-SHOWN = 8  # snips in a row: what a phone still shows
-AT_ONCE = 32  # snips through the network together
+SHOWN = 8  # snips per row: as many as can be made out on a phone
+AT_ONCE = 32  # snips per batch
 
 
 def snips(run: Network, sample: Sample) -> Figure:
-    """Snips of this photo cut as in training, with the classifier's probability that each holds a head."""
+    """Snips of this photo, cut as in training, with the classifier's probability that each holds a head."""
     look = run.look(sample)
     size = snip_size(run.model)
     cut, labels = cut_snips(look, size)
@@ -41,7 +41,7 @@ def snips(run: Network, sample: Sample) -> Figure:
 
 
 def class_map(run: Network, sample: Sample) -> Figure:
-    """The classifier slid over the last map: the probability of a head at every place a snip could be cut."""
+    """The classifier slid over the last map: the probability of a head wherever a snip could be cut."""
     look = run.look(sample)
     stride, size = max(look.maps), snip_size(run.model)
     probability = slide(run.model, look.maps[stride], size // stride)
@@ -69,12 +69,15 @@ def class_map(run: Network, sample: Sample) -> Figure:
 
 
 def snip_size(model: FasterRCNN) -> int:
-    """Pixels of the snips that the recipe's cnn stage learns from."""
+    """The side in pixels of the snips that the recipe's cnn stage is trained on."""
     return next(stage.snip_size for stage in model.recipe.stages if isinstance(stage, CNNStage))
 
 
 def cut_snips(look: Look, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, S, S, 3) uint8 and labels (N,) 1 or 0: every snip that training could draw from this photo; N may be 0."""
+    """(N, S, S, 3) uint8 and labels (N,) 1 or 0: all head snips and empty windows of this photo; N may be 0.
+
+    Training draws from these. The hard negatives that a recipe may add are not among them.
+    """
     found = windows([look.sample], look.model.recipe.image_size, size)
     cut = [look.image[w.y : w.y + size, w.x : w.x + size] for w in found]
     return np.array(cut, np.uint8).reshape(-1, size, size, 3), np.array([w.label for w in found], np.int64)
@@ -92,9 +95,9 @@ def head_probability(model: FasterRCNN, cut: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def slide(model: FasterRCNN, maps: Tensor, cells: int) -> np.ndarray:
-    """(1, C, H, W) -> (H - cells + 1, W - cells + 1) probabilities of a head; (0, 0) where the map is smaller.
+    """(1, C, H, W) -> (H - cells + 1, W - cells + 1) probabilities of a head; (0, 0) if the map is too small.
 
-    The classifier's linear layer over the cells² flattened cells of a snip is a convolution of that window.
+    The classifier's linear layer over the cells² flattened cells of a snip is a convolution with that window.
     """
     if min(maps.shape[2:]) < cells:
         return np.zeros((0, 0))

@@ -1,10 +1,10 @@
-"""One colour, one meaning, on every picture; where two meet, they also differ in line or place."""
+"""One colour, one meaning, in every picture; colours that meet also differ in line style or position."""
 
 from wheatear.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION, YELLOW
 
 TRUTH = BLUE
 START = VERMILLION
-FOUND = SKY_BLUE  # as on the pictures of `wheatear count`
+FOUND = SKY_BLUE  # as in the pictures of `wheatear count`
 HEAD = GREEN
 BACKGROUND = PURPLE
 MISSED = ORANGE
@@ -13,7 +13,7 @@ WINDOW = YELLOW
 INK = "#000000"
 RIM = "#0A121C"
 
-# matplotlib's cividis runs from blue to yellow and was made to look the same to all eyes.
+# matplotlib's cividis runs from blue to yellow and was designed to look the same to colour-blind people.
 HEAT = "cividis"
 
 MEANINGS = (

@@ -1,4 +1,7 @@
-"""A diagram of layers in columns: boxes with the shape that comes out of each, and arrows. Lengths are in lines."""
+"""A diagram of layers in columns: boxes with the output shape of each, and arrows.
+
+Heights are in lines (INCHES each), widths in widths of a box.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +18,17 @@ BOX, SHAPE, GAP = (
     0.42,
     0.22,
     0.36,
-)  # a box without shapes, what each shape adds, and what is between two boxes
+)  # heights: of a box without shapes, of each shape, and of the gap between two boxes
 PITCH = 1.2  # from one column to the next, in widths of a box
-INCHES = 0.95  # a line
-BREADTH = 3.6  # inches of a column and what is beside it
+INCHES = 0.95  # per line
+BREADTH = 3.6  # inches per column, with the space beside it
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A box of the diagram: what is done, and the shapes that come out of it, a line each.
+    """A box of the diagram: an operation and the shapes that it outputs, one per line.
 
-    beside: it does not follow from the box above; both go into the next one.
+    beside: it does not follow from the box above; both are inputs of the next one.
     """
 
     name: str
@@ -35,7 +38,7 @@ class Layer:
 
     @property
     def height(self) -> float:
-        """Of its box."""
+        """The height of its box."""
         return BOX + SHAPE * len(self.shapes)
 
 
@@ -48,20 +51,20 @@ class Column:
     leaves: str = ""
 
     def tops(self) -> list[float]:
-        """Where each box begins, and where one below the last would."""
+        """The top of each box, and that of one that would follow the last."""
         tops = [0.0]
         for layer in self.layers:
             tops.append(tops[-1] + layer.height + GAP)
         return tops
 
     def leaves_at(self) -> float:
-        """The middle of the layer that the arrow to the next column comes from."""
+        """The middle of the layer from which the arrow goes to the next column."""
         i = [layer.name for layer in self.layers].index(self.leaves)
         return self.tops()[i] + self.layers[i].height / 2
 
 
 def draw_columns(columns: Sequence[Column]) -> Figure:
-    """The whole diagram, a column beside the other."""
+    """The whole diagram, with its columns side by side."""
     depth = max(column.tops()[-1] for column in columns)
     figure, (axes,) = sheet(1, 1, (BREADTH * len(columns), INCHES * (depth + 0.4)))
     bare(axes)

@@ -1,4 +1,4 @@
-"""What all figures share: a photo on axes, boxes over it, and a caption.
+"""Elements that all figures share: a photo on axes, boxes over it, and a caption.
 
 Boxes are (N, 4) xyxy pixels of the photo, half-open, so the photo spans (0, W) × (0, H) on its axes.
 """
@@ -14,13 +14,13 @@ from matplotlib.patheffects import withStroke
 
 from wheatear.explain.colours import INK, RIM
 
-LETTERS_PER_INCH = 14  # of the caption's 9 points
-SHOWN = 1600  # px; a longer photo is thinned for drawing, as no panel has more pixels
+LETTERS_PER_INCH = 14  # at the caption's 9 points
+SHOWN = 1600  # px; a photo twice as long or longer is subsampled for drawing, as no panel has so many pixels
 LOWEST, HIGHEST = 0.4, 1.6  # height / width of a panel; a long strip of a photo gets white margins instead
 
 
 def sheet(rows: int, columns: int, panel: tuple[float, float] = (4.0, 4.0)) -> tuple[Figure, list[Axes]]:
-    """A figure of rows × columns panels of (width, height) inches, and its axes row by row."""
+    """A figure of rows × columns panels of (width, height) inches each, and its axes row by row."""
     figure = Figure(figsize=(columns * panel[0], rows * panel[1] + 0.7), layout="constrained")
     axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())
@@ -33,7 +33,7 @@ def panel_for(image: np.ndarray, width: float) -> tuple[float, float]:
 
 
 def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
-    """A photo (H, W, 3) uint8 without ticks."""
+    """Show a photo (H, W, 3) uint8 without ticks."""
     height, width = image.shape[:2]
     step = max(1, max(height, width) // SHOWN)
     axes.imshow(image[::step, ::step], extent=(0, width, height, 0), interpolation="antialiased")
@@ -42,13 +42,13 @@ def show(axes: Axes, image: np.ndarray, title: str = "") -> None:
 
 
 def bare(axes: Axes, title: str = "") -> None:
-    """Neither ticks nor frame."""
+    """Remove ticks and frame, and set the title."""
     axes.set_axis_off()
     axes.set_title(title, fontsize=10)
 
 
 def nothing(axes: Axes, text: str) -> None:
-    """An empty panel that says why it is empty."""
+    """Leave a panel empty, with a text that says why."""
     bare(axes)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, wrap=True)
 
@@ -67,20 +67,20 @@ def draw_boxes(
     x1, y1, x2, y2 = np.asarray(boxes, np.float64).reshape(-1, 4).T
     corners = np.stack([[x1, y1], [x2, y1], [x2, y2], [x1, y2], [x1, y1]]).transpose(2, 0, 1)
     lines = LineCollection(list(corners), colors=colour, linewidths=width, linestyles=style, label=label)
-    if rim and style == "-":  # under dashes a rim would be all that is seen
+    if rim and style == "-":  # under dashes, only the rim would be visible
         lines.set_path_effects([withStroke(linewidth=width + 1.4, foreground=RIM)])
     axes.add_collection(lines, autolim=False)
     return lines
 
 
 def write(axes: Axes, x: float, y: float, text: str) -> None:
-    """A word on a photo, white on a dark rim, its upper left corner at the pixel (x, y)."""
+    """Write a word on a photo, white with a dark rim, its upper left corner at the pixel (x, y)."""
     rim = [withStroke(linewidth=2, foreground=RIM)]
     axes.text(x, y, text, color="white", fontsize=7, va="top", ha="left", path_effects=rim, clip_on=True)
 
 
 def zoom(axes: Axes, boxes: Sequence[np.ndarray], margin: float = 0.25) -> None:
-    """Look at the square around some boxes (4,) with a share of it as margin."""
+    """Zoom to the square around some boxes, (4,) each, plus a fraction `margin` of its side on every side."""
     every = np.stack(boxes)
     low, high = every[:, :2].min(0), every[:, 2:].max(0)
     centre, reach = (low + high) / 2, (high - low).max() * (0.5 + margin)
@@ -88,12 +88,12 @@ def zoom(axes: Axes, boxes: Sequence[np.ndarray], margin: float = 0.25) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """The labels of what is drawn, on a light plate in the upper right corner."""
+    """A legend on a light background in the upper right corner."""
     axes.legend(loc="upper right", fontsize=8, framealpha=0.85)
 
 
 def legend_below(axes: Axes) -> None:
-    """The labels of what is drawn under a whole photo, where they hide nothing of it."""
+    """A legend below a whole photo, where it hides nothing of it."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=8, frameon=False)
 
 
@@ -105,5 +105,5 @@ def caption(figure: Figure, text: str) -> Figure:
 
 
 def caption_of(figure: Figure) -> str:
-    """The caption in one line."""
+    """The caption on one line."""
     return " ".join(figure.get_supxlabel().split())

@@ -1,9 +1,10 @@
-"""The receptive field that a network's structure allows, whatever its weights and the photo are.
+"""The receptive field that a network's structure allows, whatever its weights and the photo.
 
-A copy of the network is made that lets everything through: every weight the same positive number, activations and
-batch norms gone, means in place of maxima. Then no gradient is 0 but that of a pixel from which no way leads to the
-cell, so the pixels with a gradient are the field. (Counting by hand, as in `receptive.arithmetic`, gives the same, but
-a pyramid, whose cells have ways through several maps, is long to count.)
+A copy of the network is made that lets everything through: the weights of a layer are all the same positive
+number, activations and batch norms are removed, and max-pooling becomes average pooling. Then the gradient is
+0 only at pixels with no path to the cell, so the pixels with a gradient are the field. (Counting by hand, as
+in `receptive.arithmetic`, gives the same, but is laborious for a pyramid, whose cells have paths through
+several maps.)
 """
 
 import copy
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 
 from wheatear.train.faster_rcnn import FasterRCNN
 
-STRIP = (64, 2048)  # px: a field is a square, so its width is enough, and no backbone's is wider
+STRIP = (64, 2048)  # px: a field is a square, so its width is enough, and no backbone's field is wider
 
 
 def fields_by_structure(model: FasterRCNN, strides: Sequence[int]) -> list[tuple[int, int]]:
-    """For the map of each stride, sides in px of the receptive fields of a cell and of the RPN's window of 3×3 cells.
+    """For each stride's map: the sides in px of the receptive fields of a cell and of the RPN's window of 3×3 cells.
 
-    In a pyramid it depends on where in a coarser cell a cell lies; these are the largest.
+    In a pyramid they depend on where a cell lies within a coarser cell; these are the largest.
     """
     pixels = torch.zeros(1, 3, *STRIP, dtype=torch.float64, requires_grad=True)
     backbone = let_through(model.backbone)
@@ -39,7 +40,7 @@ def fields_by_structure(model: FasterRCNN, strides: Sequence[int]) -> list[tuple
 
 
 def let_through(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode without anything that could stop a gradient, in float64, which holds the smallest."""
+    """A copy in evaluation mode without anything that could block a gradient, in float64 so that none underflows."""
     opened = copy.deepcopy(module).eval().double()
     for layer in opened.modules():
         for name, child in layer.named_children():
@@ -53,7 +54,7 @@ def let_through(module: nn.Module) -> nn.Module:
 
 
 def width_seen(feature: Tensor, pixels: Tensor, column: int, around: int) -> int:
-    """Width in px of what a map's (1, C, H, W) cells from `column` - around to `column` + around see of the strip."""
+    """Width in px of the strip's part that affects cells `column` ± `around` of a map (1, C, H, W)."""
     answer = feature[0, :, feature.shape[2] // 2, column - around : column + around + 1].sum()
     (gradient,) = torch.autograd.grad(answer, pixels, retain_graph=True)
     seen = torch.where(gradient[0].abs().sum((0, 1)) > 0)[0]

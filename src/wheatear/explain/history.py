@@ -1,4 +1,4 @@
-"""The curves of a run's training: every loss and metric of every stage."""
+"""The training curves of a run: every loss and metric of every stage."""
 
 import csv
 from pathlib import Path
@@ -16,12 +16,12 @@ from wheatear.train.checkpoint import HISTORY
 
 PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
 
-COLUMNS = 4  # the joint stage has eight figures: two rows
-SECONDS_SHOWN = 180  # up to here a training took seconds, beyond it minutes
+COLUMNS = 4  # the joint stage has eight metrics: two rows
+SECONDS_SHOWN = 180  # below this a training time is given in seconds, from here on in minutes
 
 
 def curves(run: TrainedRun, sample: Sample) -> Figure:
-    """The losses and metrics of each stage on the training and the validation data, each stage in rows of its own."""
+    """The losses and metrics of each stage on the training and validation data, each stage in rows of its own."""
     histories = {s.stage: read_history(run.folder / s.stage / HISTORY) for s in run.model.recipe.stages}
     names = {stage: metric_names(rows) for stage, rows in histories.items()}
     columns = min(COLUMNS, max(map(len, names.values())))
@@ -37,9 +37,9 @@ def curves(run: TrainedRun, sample: Sample) -> Figure:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a stage's metrics.csv, an epoch each; what was not measured in an epoch is not in its row.
+    """The rows of a stage's metrics.csv, one per epoch; a metric not measured in an epoch is missing from its row.
 
-    Raises InputError where there are none.
+    Raises InputError if there are no rows, or something other than numbers.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -54,12 +54,12 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def metric_names(rows: list[dict[str, float]]) -> list[str]:
-    """What was measured in any epoch, without "train_" and "val_"."""
+    """The metrics that were measured in any epoch, without "train_" and "val_"."""
     return sorted({key.split("_", 1)[1] for row in rows for key in row if key.startswith(("train_", "val_"))})
 
 
 def plot_metric(axes: Axes, rows: list[dict[str, float]], stage: str, name: str) -> None:
-    """One metric of a stage over the epochs in which it was measured; a dot, where that was a single one."""
+    """One metric of a stage over the epochs in which it was measured; a dot if that was only one."""
     for part, colour, line in PARTS:
         key = f"{part}_{name}"
         measured = [(row["epoch"], row[key]) for row in rows if key in row]
@@ -73,7 +73,7 @@ def plot_metric(axes: Axes, rows: list[dict[str, float]], stage: str, name: str)
 
 
 def summary(stage: str, rows: list[dict[str, float]]) -> str:
-    """A sentence with the last figures on the validation data."""
+    """A sentence with the training time and the last metrics on the validation data."""
     last = rows[-1]
     figures = [
         f"{k.removeprefix('val_').replace('_', ' ')} {v:.3f}" for k, v in last.items() if k.startswith("val_")

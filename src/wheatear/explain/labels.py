@@ -1,6 +1,6 @@
-"""What the RPN is to learn from this photo: labelled anchors, and the samples drawn from them (Faster R-CNN §3.1.2-3).
+"""The RPN's training targets in this photo: labelled anchors, and samples drawn from them (Faster R-CNN §3.1.2-3).
 
-N anchors that are trained: those inside the photo, with a pyramid all; G heads.
+N anchors used in training: those inside the photo or, with a pyramid, all; G heads.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,18 @@ from wheatear.train.targets import encode, match
 from wheatear.train.targets import sample as draw_sample
 
 SHOWN = 4  # samples of each kind
-CONTEXT = 0.5  # of the longest box, shown around it on each side
-POINTS = 20_000  # more anchors than that, as of a fine level, would hide the photo
+CONTEXT = 0.5  # margin on each side, as a fraction of the square around all boxes shown
+POINTS = 20_000  # more anchors than this, as on a fine level, would hide the photo
 KINDS = ((1, HEAD, "foreground"), (0, BACKGROUND, "background"), (-1, IGNORED, "ignored"))
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The N anchors (N, 4), the window (N, 4) that each is judged by and the stride (N,) of its level, labels (N,) 1,
-    0 or -1, best IoU (N,), matched_idxs (N,) into the heads, and the indices drawn for training.
+    """The anchors of a photo, (N, 4), labelled as in training.
+
+    windows: (N, 4), by which the RPN judges them. strides: (N,), of their levels. labels: (N,) 1, 0 or -1.
+    iou: (N,), the best with any head. matched_idxs: (N,) into the heads. fg_idx, bg_idx: indices of the
+    anchors drawn for training.
     """
 
     anchors: Tensor
@@ -41,14 +44,14 @@ class Labelled:
     bg_idx: Tensor
 
     def drawn(self) -> Tensor:
-        """(N,) labels, -1 for all that were not drawn."""
+        """(N,) labels, -1 for all anchors that were not drawn."""
         kept = torch.full_like(self.labels, -1)
         kept[self.fg_idx], kept[self.bg_idx] = 1, 0
         return kept
 
 
 def label_anchors(look: Look) -> Labelled:
-    """Label and sample the anchors of a photo as the RPN's training does; the recipe's seed draws."""
+    """Label and sample the anchors of a photo as in the RPN's training, with the recipe's seed."""
     rpn, settings, gt_boxes = look.model.rpn, look.model.rpn.target_settings, torch.from_numpy(look.boxes)
     anchors = torch.cat(look.anchors)
     strides = torch.tensor([level.stride for level in rpn.levels]).repeat_interleave(
@@ -80,7 +83,7 @@ def windows(anchors: Tensor, strides: Tensor) -> Tensor:
 
 
 def labelling(run: Network, sample: Sample) -> Figure:
-    """Foreground, background and ignored anchors before the sampling, and what is drawn for training."""
+    """Foreground, background and ignored anchors before sampling, and those drawn for training."""
     look = run.look(sample)
     labelled = label_anchors(look)
     figure, axes = sheet(1, 2, panel_for(look.image, 5.5))
@@ -96,12 +99,12 @@ def labelling(run: Network, sample: Sample) -> Figure:
 
 
 def within(look: Look) -> str:
-    """Which anchors are labelled: " inside the photo", or nothing where it is all of them."""
+    """Which anchors are labelled, as text: " inside the photo", or "" if all are."""
     return " inside the photo" if look.model.rpn.inside_only else ""
 
 
 def training_samples(run: Network, sample: Sample) -> Figure:
-    """Drawn anchors, each in the window of its cell: the foreground with the head it is to become, and background."""
+    """Drawn anchors with the window of their cell: foreground, each with the head it should become, and background."""
     look = run.look(sample)
     labelled = label_anchors(look)
     figure, axes = sheet(2, SHOWN, (2.6, 2.9))
@@ -122,7 +125,7 @@ def training_samples(run: Network, sample: Sample) -> Figure:
 
 
 def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
-    """Foreground as boxes; of the others, thousands, the centres."""
+    """Draw foreground anchors as boxes, and only the centres of the others, of which there are thousands."""
     centres = ((labelled.anchors[:, :2] + labelled.anchors[:, 2:]) / 2).numpy()
     for label, colour, name in reversed(KINDS):
         chosen = (labels == label).numpy()
@@ -175,7 +178,7 @@ def _describe(look: Look, labelled: Labelled) -> str:
 
 
 def _by_level(look: Look, labelled: Labelled) -> str:
-    """How many of the foreground each level has, where there are several."""
+    """How many foreground anchors each level has; "" if there is only one level."""
     if len(look.shapes) == 1:
         return ""
     foreground = labelled.strides[labelled.labels == 1]

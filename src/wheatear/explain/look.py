@@ -1,7 +1,7 @@
-"""A trained run, and what its model makes of one photo, part by part.
+"""A trained run, and its model's output for one photo, part by part.
 
-C H W features, A anchors per cell, K all anchors, R proposals, G heads. Boxes are xyxy pixels of the photo at the size
-that the recipe trains at.
+C H W features, A anchors per cell, K anchors in all, R proposals, G heads. Boxes are xyxy pixels of the photo
+at the scale that the recipe trains at.
 """
 
 from functools import cached_property
@@ -31,11 +31,11 @@ UNCHOSEN = 0.5  # the threshold of a run that has no card yet
 
 
 class Judged(NamedTuple):
-    """What the RoI head says of the proposals.
+    """The RoI head's output for the proposals.
 
-    scores (R,) in 0..1, displaced boxes (R, 4), not clipped and without the recipe's margin, and how surely each is a
-    head, likely (R,), and how well its box fits, fit (R,); both make the score. fit is None for a recipe that does not
-    predict it.
+    boxes: (R, 4), displaced, but not clipped and without the recipe's margin. likely: (R,), the probability
+    that each is a head. fit: (R,), the predicted IoU of its box; None for a recipe that does not predict it.
+    scores: (R,) in 0..1, √(likely · fit), or likely alone.
     """
 
     scores: Tensor
@@ -45,29 +45,29 @@ class Judged(NamedTuple):
 
 
 class Network:
-    """A trained model, and what it makes of photos; `threshold`: the lowest score that counts as a head."""
+    """A trained model, and its output for photos; `threshold`: the lowest score that counts as a head."""
 
     def __init__(self, model: FasterRCNN, threshold: float) -> None:
         self.model, self.threshold = model, threshold
         self._last: tuple[Sample, Look] | None = None
 
     def look(self, sample: Sample) -> "Look":
-        """What the model makes of a photo; the last photo is remembered for the next picture."""
+        """The model's output for a photo; that of the last photo is kept for the next picture."""
         if self._last is None or self._last[0] is not sample:
             self._last = sample, Look(self.model, sample)
         return self._last[1]
 
     def seen(self, sample: Sample) -> Seen:
-        """The photo at the size that the recipe trains at, and what is found in it."""
+        """The photo at the scale that the recipe trains at, and what is found in it."""
         look = self.look(sample)
         views = self.model.recipe.detection.tta
         return Seen(look.image, look.boxes, look.detections, look.sample, caveat(sample, views))
 
 
 class TrainedRun(Network):
-    """A run folder whose stages are all finished. Raises InputError where it is not.
+    """A run folder whose stages are all finished. Raises InputError if any is not.
 
-    Its threshold is that of RUN/model.json, which `wheatear evaluate` chooses; 0.5 before that.
+    Its threshold is that in RUN/model.json, as chosen by `wheatear evaluate`; 0.5 before that.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -81,16 +81,18 @@ class TrainedRun(Network):
 def shipped_network(name: str | Path) -> Network:
     """The network inside a shipped detector, or a model.onnx of one's own.
 
-    Raises InputError where there is none, or its card holds no recipe that it could be rebuilt from.
+    Raises InputError if there is no such detector, or its card holds no recipe from which to rebuild the
+    network.
     """
     model, card = exported_network(name)
     return Network(model, card.threshold_to_count())
 
 
 class Look:
-    """What a model makes of one photo; each part is computed when it is first asked for.
+    """A model's output for one photo; each part is computed on first access.
 
-    `sample` is the part of the photo that is explained, its `window`: the middle of a large one.
+    `sample` is the part of the photo that is explained, and `window` where it lies: in the middle of a large
+    one.
     """
 
     def __init__(self, model: FasterRCNN, sample: Sample) -> None:
@@ -99,7 +101,7 @@ class Look:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, at the scale of the training."""
+        """(H, W, 3) uint8 RGB, at the scale used in training."""
         top, left, bottom, right = self.window
         image = open_photo(self.sample.path)[top:bottom, left:right]
         return scaled(image, scaled_size(self.sample, self.model.recipe.image_size))
@@ -111,7 +113,7 @@ class Look:
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """(G, 4) the heads as labelled."""
+        """(G, 4), the heads as labelled."""
         return scaled_boxes(self.sample, self.model.recipe.image_size)
 
     @cached_property
@@ -123,7 +125,7 @@ class Look:
 
     @cached_property
     def maps(self) -> dict[int, Tensor]:
-        """The maps that RPN and RoI head look at by stride, (1, C, H, W) each: the pyramid's, if there is one."""
+        """The maps that RPN and RoI head use, by stride, (1, C, H, W) each: the pyramid's, if there is one."""
         if self.model.pyramid is None:
             return self.backbone_maps
         with torch.no_grad():
@@ -131,12 +133,12 @@ class Look:
         return maps
 
     def maps_of(self, image: Tensor) -> dict[int, Tensor]:
-        """The maps of another photo, or of a part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
+        """The maps of another photo, or of part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
         return self.model.features(image)
 
     @cached_property
     def features(self) -> list[Tensor]:
-        """The maps that the RPN looks at, a level each."""
+        """The maps that the RPN uses, one per level."""
         return [self.maps[level.stride] for level in self.model.rpn.levels]
 
     @cached_property
@@ -158,7 +160,7 @@ class Look:
 
     @cached_property
     def proposals(self) -> tuple[Tensor, Tensor]:
-        """(R, 4) and scores (R,), descending."""
+        """Boxes (R, 4) and scores (R,), descending."""
         with torch.no_grad():
             ((boxes, scores),) = self.model.propose(self.maps, self.size)
         return boxes, scores
@@ -173,7 +175,7 @@ class Look:
 
     @cached_property
     def judged(self) -> Judged:
-        """What the RoI head says of the proposals."""
+        """The RoI head's output for the proposals."""
         boxes = self.proposals[0]
         with torch.no_grad():
             logits, deltas = self.model.judge(self.maps, to_rois([boxes]))
@@ -186,7 +188,7 @@ class Look:
 
     @cached_property
     def detections(self) -> Detections:
-        """All down to the recipe's score floor."""
+        """All detections down to the recipe's score floor."""
         with torch.no_grad():
             boxes, scores = self.model.detect(self.maps, self.size)
         return Detections(boxes.numpy(), scores.numpy(), *self.size)

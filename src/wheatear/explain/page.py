@@ -1,4 +1,4 @@
-"""The story of a photo as one HTML page that needs nothing else: images inline, no script, no network."""
+"""The story of a photo as one self-contained HTML page: images inline, no script, no network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from wheatear.page import SCROLL
 
 @dataclass(frozen=True)
 class Picture:
-    """A section of the page: a WebP image in base64 with its caption, or the reason why there is none.
+    """A section of the page: a WebP image in base64 with its caption, or the reason why it has no image.
 
-    A wide one, of several panels, would be too small to read on a phone: there it is drawn large, to be shifted.
+    A wide one, with several panels, would be too small to read on a phone: there it is shown larger, and
+    scrolls.
     """
 
     title: str

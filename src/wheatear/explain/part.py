@@ -1,6 +1,7 @@
 """The part of a photo that is explained: all of it, or the middle of a large one.
 
-A photo longer than the detector's window (`tiles.SIZE`) is detected window by window, so one window shows how.
+A photo longer than the detector's window (`tiles.SIZE`) is processed window by window, so one window shows
+how.
 """
 
 from dataclasses import replace
@@ -20,7 +21,7 @@ def middle(sample: Sample) -> Window:
 
 
 def cut_out(sample: Sample, window: Window) -> Sample:
-    """A window as a photo of its own, with the heads whose centres lie in it, (G, 4), cut at its border; G may be 0."""
+    """A window as a photo of its own, with the heads (G, 4) centred in it, clipped at its border; G may be 0."""
     corner = np.array([window.left, window.top] * 2, np.float32)
     size = np.array([window.right - window.left, window.bottom - window.top], np.int64)
     boxes = sample.boxes - corner

@@ -1,4 +1,4 @@
-"""Where the RPN suspects heads: objectness, the best regions, those left by the NMS, and how many heads they cover.
+"""Where the RPN suspects heads: objectness, the best regions, those left after NMS, and how many heads they cover.
 
 K anchors, R regions, G heads.
 """
@@ -21,7 +21,7 @@ STRICT = 0.7
 
 
 def best_regions(run: Network, sample: Sample) -> Figure:
-    """Objectness over the photo, the regions before and after NMS, and the recall against their number."""
+    """Objectness over the photo, the regions before and after NMS, and recall against their number."""
     look = run.look(sample)
     boxes, scores = look.proposals
     before = before_nms(look)
@@ -43,7 +43,7 @@ def best_regions(run: Network, sample: Sample) -> Figure:
 
 
 def before_nms(look: Look) -> Tensor:
-    """(R, 4) the best pre_nms_top_n boxes of each level, moved and clipped, before the NMS."""
+    """(R, 4), the best boxes of each level, moved and clipped, before NMS: pre_nms_top_n, more in a large photo."""
     rpn, found = look.model.rpn, []
     most = rpn.proposal_settings.most_before(look.size)
     objectness, deltas = look.scored
@@ -58,7 +58,7 @@ def before_nms(look: Look) -> Tensor:
 
 
 def best_of_cells(look: Look, objectness: Tensor) -> list[np.ndarray]:
-    """(K,) logits -> (H, W) of each level: the highest score, 0..1, of the anchors there."""
+    """(K,) logits -> (H, W) for each level: the highest score, in 0..1, of the anchors at each cell."""
     sizes = [len(anchors) for anchors in look.anchors]
     return [
         scores.sigmoid().reshape(rows, columns, -1).amax(-1).numpy()
@@ -67,7 +67,7 @@ def best_of_cells(look: Look, objectness: Tensor) -> list[np.ndarray]:
 
 
 def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.ndarray:
-    """(R,) the share of (G, 4) heads that the best 1, 2, … R of (R, 4) regions cover; G ≥ 1, R may be 0."""
+    """(R,), the fraction of (G, 4) heads that the best 1, 2, … R of (R, 4) regions cover; G ≥ 1, R may be 0."""
     if not len(boxes):
         return np.zeros(0)
     covered = box_iou(gt_boxes, boxes).cummax(1).values >= iou_thresh
@@ -76,7 +76,7 @@ def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.n
 
 
 def _show_objectness(axes: list[Axes], look: Look) -> None:
-    """A heat map a level, on one scale."""
+    """One heat map per level, all on the same scale."""
     cells = zip(axes, best_of_cells(look, look.scored[0]), look.model.rpn.levels, strict=True)
     for panel, best, level in cells:
         show(panel, look.image, f"objectness, stride {level.stride}: the best anchor of each cell")

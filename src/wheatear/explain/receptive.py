@@ -1,8 +1,8 @@
-"""What a cell of a map can see, by the network's structure and as measured by gradient.
+"""What a cell of a map can see, by the network's structure and as measured by gradients.
 
-A cell's receptive field is the square of pixels that can change it. Within it, the pixels in the middle have many ways
-to the cell and those at the edge only one, so the part that matters is smaller (Luo et al., "Understanding the
-Effective Receptive Field", NIPS 2016).
+A cell's receptive field is the square of pixels that can change it. Within it, pixels in the middle have many
+paths to the cell and those at the corners only one, so the part that matters is smaller (Luo et al.,
+"Understanding the Effective Receptive Field", NIPS 2016).
 """
 
 from collections.abc import Sequence
@@ -26,16 +26,17 @@ from wheatear.train.recipe import NotesBackboneRecipe
 
 SHARE = 0.9  # of the gradient, for the part that matters
 BLUR = 4  # px; single pixels of a gradient look like noise
-NOTES_PX = 282  # 218 of a cell of the seed recipe's last map, and a cell of 32 px on either side
+NOTES_PX = 282  # 218 for a cell of the seed recipe's last map, plus a cell of 32 px on either side
 Unit = Literal["cell", "score"]
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """What one unit sees: gradient (H, W) ≥ 0 over the pixels of a cut, and the unit's centre (x, y) in that cut.
+    """What one unit sees: its gradient (H, W) ≥ 0 over the pixels of a crop, and its centre (x, y) in that crop.
 
-    span: (width, height) of the pixels whose gradient is not 0; side: of the square around the centre that holds SHARE
-    of the gradient; both 0 where nothing flows back, as from a unit whose ReLUs are all closed.
+    span: (width, height) of the pixels whose gradient is not 0. side: that of the square around the centre
+    that holds SHARE of the gradient. Both are 0 if nothing flows back, as from a unit whose ReLUs are all
+    inactive.
     """
 
     image: np.ndarray
@@ -46,7 +47,7 @@ class Field:
 
 
 def receptive_field(run: Network, sample: Sample) -> Figure:
-    """The field of the middle cell, and of the RPN's best score there, beside the sizes of the heads: a row a level."""
+    """The fields of the middle cell and of the RPN's best score there, beside the head sizes: one row per level."""
     look = run.look(sample)
     found = look.detections.above(run.threshold).boxes
     figure, axes = sheet(len(look.shapes), 3, (4.2, 4.2))
@@ -61,7 +62,7 @@ def receptive_field(run: Network, sample: Sample) -> Figure:
 def arithmetic(channels: list[list[int]]) -> dict[int, int]:
     """{stride: side in px of the receptive field} of the notes' CNN, from its groups of 3×3 convolutions.
 
-    A 3×3 convolution adds two steps of its map, a 2×2 pooling one step, and the pooling doubles the step.
+    A 3×3 convolution adds two steps of its map, 2×2 pooling adds one, and the pooling doubles the step.
     """
     sides, side, step = {}, 1, 1
     for group, filters in enumerate(channels):
@@ -73,7 +74,7 @@ def arithmetic(channels: list[list[int]]) -> dict[int, int]:
 
 
 def known_sides(look: Look) -> list[tuple[int, int]]:
-    """Sides in px of the fields of a cell and of the RPN's score there, level by level."""
+    """Sides in px of the fields of a cell and of the RPN's score there, for each level."""
     recipe, strides = look.model.recipe.backbone, [level.stride for level in look.model.rpn.levels]
     if isinstance(recipe, NotesBackboneRecipe) and look.model.pyramid is None:
         sides = arithmetic(recipe.channels)
@@ -82,14 +83,15 @@ def known_sides(look: Look) -> list[tuple[int, int]]:
 
 
 def measure(look: Look, unit: Unit, level: int, px: int) -> Field:
-    """The gradient of a level's map at its middle cell with respect to a cut of the photo that holds its field of `px`.
+    """The gradient of a level's middle cell with respect to a crop of the photo that contains its field of `px`.
 
-    unit: "cell" takes the sum of the cell's channels, "score" the highest objectness of its anchors.
+    unit: what is differentiated: "cell", the sum of the cell's channels; "score", its anchors' highest
+    objectness.
     """
     stride, coarsest = look.model.rpn.levels[level].stride, max(look.maps)
     row, column = (cells // 2 for cells in look.shapes[level])
     reach = px * 5 // 8  # a little more than the field
-    # The cut begins where a cell of every level does, so that its maps are those of the whole photo.
+    # The crop begins where a cell of every level does, so that its cells align with those of the whole photo.
     top, left = (max(0, middle * stride - reach) // coarsest * coarsest for middle in (row, column))
     bottom, right = ((middle + 1) * stride + reach for middle in (row, column))
     cell, cut = (row - top // stride, column - left // stride), look.image[top:bottom, left:right]
@@ -101,7 +103,7 @@ def measure(look: Look, unit: Unit, level: int, px: int) -> Field:
 
 
 def side_holding(gradient: np.ndarray, centre: tuple[float, float], share: float) -> float:
-    """Side in px of the square around `centre` that holds `share` of a gradient (H, W) ≥ 0; 0 where all is 0."""
+    """Side in px of the square around `centre` that holds `share` of a gradient (H, W) ≥ 0; 0 if it is 0 everywhere."""
     total = gradient.sum()
     if total == 0:
         return 0.0
@@ -114,7 +116,7 @@ def side_holding(gradient: np.ndarray, centre: tuple[float, float], share: float
 
 
 def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, level: int) -> np.ndarray:
-    """(H, W) sum over the colours of the absolute gradient."""
+    """(H, W), the absolute gradient summed over the colours."""
     pixels = to_tensor(cut).float().requires_grad_()
     with torch.enable_grad():
         feature = look.maps_of(pixels)[look.model.rpn.levels[level].stride]
@@ -130,7 +132,7 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, le
 
 
 def _show_level(axes: list[Axes], look: Look, level: int, sides: tuple[int, int], found: np.ndarray) -> str:
-    """A row of panels: the two fields, and the sizes of the heads, labelled and found (N, 4); -> what they show."""
+    """A row of panels: the two fields, and the sizes of the heads, labelled and found (N, 4). -> its description."""
     stride = look.model.rpn.levels[level].stride
     fields = [measure(look, "cell", level, sides[0]), measure(look, "score", level, sides[1])]
     names = (f"a cell of the map of stride {stride}", "the RPN's best score there")
@@ -142,7 +144,7 @@ def _show_level(axes: list[Axes], look: Look, level: int, sides: tuple[int, int]
 
 
 def _mark_sides(axes: Axes, fields: Sequence[Field], stride: int) -> None:
-    """Lines at the sides of the fields among the sizes of the heads."""
+    """Mark the sides of the fields in the histogram of head sizes."""
     for field, line, name in zip(fields, ("--", ":"), ("cell", "score"), strict=True):
         axes.axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
     axes.axvline(3 * stride, color=INK, ls="-.", label=f"the RPN's window, {3 * stride} px")
@@ -170,14 +172,14 @@ def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:
 
 
 def soften(gradient: np.ndarray) -> np.ndarray:
-    """(H, W) -> means over BLUR² pixels, from 0 to 1, and their root, which shows the faint rim."""
+    """(H, W) -> means over BLUR × BLUR pixels, scaled to at most 1; their square root, to show the faint rim."""
     means = avg_pool2d(torch.from_numpy(gradient)[None, None], BLUR, ceil_mode=True)[0, 0].numpy()
     strength: np.ndarray = np.sqrt(means / means.max())
     return strength
 
 
 def square(centre: tuple[float, float], side: float) -> np.ndarray:
-    """(1, 4)"""
+    """The square around `centre` as a box, (1, 4)."""
     x, y = centre
     return np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2]])
 

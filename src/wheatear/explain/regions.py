@@ -19,14 +19,14 @@ from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, sheet, 
 from wheatear.explain.look import Look, Network
 from wheatear.train.roi import crop_and_resize, roi_align, to_rois
 
-SURE = 50  # of the best regions one is looked for that shows the difference
+SURE = 50  # best regions, from which one that shows the difference is chosen
 CHANNELS = 3
 SHOWN = 8
 MARKERS = {"crop_and_resize": ("+", FOUND), "RoIAlign": ("x", WINDOW)}
 
 
 def pooled_crop(run: Network, sample: Sample) -> Figure:
-    """One region as crop_and_resize and as RoIAlign give it to the RoI head, and where the two take their samples."""
+    """One region as cropped for the RoI head by crop_and_resize and by RoIAlign, and the sample points of both."""
     look = run.look(sample)
     if not len(look.proposals[0]):
         return _empty("no region was proposed, so there is nothing to cut out.")
@@ -51,7 +51,7 @@ def pooled_crop(run: Network, sample: Sample) -> Figure:
 
 
 def box_regression(run: Network, sample: Sample) -> Figure:
-    """Regions that became detections: before, after, and the head."""
+    """The best regions that do not overlap: before they are moved, after, and the head."""
     look = run.look(sample)
     before, after = look.proposals[0], look.judged.boxes
     best = look.judged.scores.argsort(descending=True)
@@ -71,7 +71,7 @@ def box_regression(run: Network, sample: Sample) -> Figure:
 
 
 def score_of(look: Look, region: int) -> str:
-    """The score of a region, and what it is made of."""
+    """The score of a region, and the parts it is made of."""
     text = f"score {look.judged.scores[region]:.2f}"
     if look.judged.fit is not None:
         text += f" (p {look.judged.likely[region]:.2f}, f {look.judged.fit[region]:.2f})"
@@ -79,14 +79,14 @@ def score_of(look: Look, region: int) -> str:
 
 
 def farthest_from_middle(look: Look) -> int:
-    """Index of the region, of the SURE best, farthest from the photo's middle: there the two ways differ most."""
+    """Index of the region, of the SURE best, farthest from the photo's middle: there the two methods differ most."""
     boxes = look.proposals[0][:SURE]
     middle = torch.tensor([look.size[1], look.size[0]]) / 2
     return int(((boxes[:, :2] + boxes[:, 2:]) / 2 - middle).abs().amax(1).argmax())
 
 
 def spread(boxes: Tensor, order: Tensor, count: int) -> list[int]:
-    """The first `count` indices of `order` whose boxes do not overlap one chosen before."""
+    """The first `count` indices of `order` whose boxes do not overlap any chosen before."""
     chosen: list[int] = []
     for i in order.tolist():
         if len(chosen) < count and not (box_iou(boxes[i : i + 1], boxes[chosen]) > 0).any():
@@ -98,13 +98,13 @@ def sample_points(box: Tensor, features: Tensor, stride: int, size: int) -> np.n
     """(size, 2) x and y in pixels at which crop_and_resize samples the photo, along the diagonal of a box (4,)."""
     cells = torch.tensor([features.shape[3], features.shape[2]])
     points = torch.linspace(0, 1, size)[:, None] * (box[2:] - box[:2]) + box[:2]
-    # Row 0..H-1 stands for 0..H·stride pixels; what lies at a cell is seen around the middle of its pixels.
+    # Rows 0..H-1 stand for 0..H·stride pixels; the value of a cell belongs to the middle of its pixels.
     found: np.ndarray = ((points / (stride * cells) * (cells - 1) + 0.5) * stride).numpy()
     return found
 
 
 def aligned_points(box: Tensor, size: int) -> np.ndarray:
-    """(size, 2) x and y in pixels of the middles of RoIAlign's bins, along the diagonal of a box (4,)."""
+    """(size, 2) x and y in pixels of the centres of RoIAlign's bins, along the diagonal of a box (4,)."""
     steps = (torch.arange(size) + 0.5)[:, None] / size
     found: np.ndarray = (steps * (box[2:] - box[:2]) + box[:2]).numpy()
     return found
@@ -121,7 +121,7 @@ def _show_points(axes: Axes, look: Look, box: Tensor, points: Mapping[str, np.nd
 
 
 def _show_crops(axes: list[Axes], crops: dict[str, Tensor]) -> None:
-    """A column a channel: the two crops on one scale, and their difference."""
+    """One column per channel: the two crops on the same scale, and their difference."""
     first, second = crops.values()
     for column, channel in enumerate(strongest_channels(second, CHANNELS).tolist(), 1):
         both = torch.stack([first[channel], second[channel]]).numpy()
@@ -148,7 +148,7 @@ def _describe_crops(look: Look, chosen: int, shift: float, crops: dict[str, Tens
 
 
 def _levels_of_regions(look: Look) -> str:
-    """How many regions each level of a pyramid has."""
+    """How many regions go to each level of a pyramid; "" without one."""
     if look.model.pyramid is None:
         return ""
     counts = [

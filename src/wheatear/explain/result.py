@@ -16,8 +16,8 @@ from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_fo
 from wheatear.explain.seen import Finder, Seen
 from wheatear.matching import match, tally
 
-HIT_IOU = 0.5  # as in ADA and in the recall of the RPN
-WIDTH = 7.0  # inches of a single photo
+HIT_IOU = 0.5  # as in ADA and in the RPN's recall
+WIDTH = 7.0  # inches, of a single photo or plot
 SIZE_BINS = 24
 
 
@@ -50,7 +50,7 @@ def found_heads(run: Finder, sample: Sample) -> Figure:
 
 
 def hits_and_misses(run: Finder, sample: Sample) -> Figure:
-    """The detections that count against the heads as labelled."""
+    """The detections that count, compared with the heads as labelled."""
     seen = run.seen(sample)
     found = seen.detections.above(run.threshold)
     head_of = pair(seen.boxes, found)
@@ -72,7 +72,7 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
 
 
 def score_threshold(run: Finder, sample: Sample) -> Figure:
-    """The count at every score threshold, the hits among it, and the heads as labelled."""
+    """The count at every score threshold, the hits in it, and the number of heads as labelled."""
     seen = run.seen(sample)
     matches = [match(seen.boxes, seen.detections, np.array([HIT_IOU]))]
     tallies = [tally(matches, threshold) for threshold in SCORE_THRESHOLDS]
@@ -127,7 +127,7 @@ def size_range(boxes: np.ndarray) -> str:
 
 
 def pair(boxes: np.ndarray, found: Detections) -> np.ndarray:
-    """(N,) int64: the head (of G) that each detection takes, or -1; greedy in descending score as in `matching`."""
+    """(N,) int64: the head (of G) that each detection matches, or -1; greedy by descending score, as in `matching`."""
     head_of: np.ndarray = match(boxes, found, np.array([HIT_IOU])).taken[0]
     return head_of
 

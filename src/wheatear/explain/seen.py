@@ -20,8 +20,8 @@ from wheatear.sized import is_measured
 class Seen:
     """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor.
 
-    part: the part of a large photo that this is, in the photo's own pixels.
-    caveat: a sentence on what `wheatear count` does to the photo that is not done here; "" for nothing.
+    part: the part of a large photo that is shown, in the photo's own pixels.
+    caveat: a sentence on what `wheatear count` does to the photo that is not done here; "" if nothing.
     """
 
     image: np.ndarray
@@ -32,7 +32,7 @@ class Seen:
 
 
 class Finder(Protocol):
-    """Something that finds heads: an ExportedModel or a TrainedRun."""
+    """Something that finds heads: an ExportedModel, a TrainedRun or another Network."""
 
     @property
     def threshold(self) -> float:
@@ -43,7 +43,7 @@ class Finder(Protocol):
 
 
 class ExportedModel:
-    """A shipped detector, or anybody's model.onnx, at the photo's own size."""
+    """A shipped detector, or any model.onnx, run at the photo's own size."""
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -51,11 +51,11 @@ class ExportedModel:
 
     @property
     def threshold(self) -> float:
-        """The score threshold that counts best."""
+        """The score threshold for counting."""
         return self.detector.card.threshold_to_count()
 
     def seen(self, sample: Sample) -> Seen:
-        """The photo and what is found in it; the last photo is remembered for the next picture."""
+        """The photo and what is found in it; the last result is kept for the next picture."""
         if self._last is None or self._last[0] is not sample:
             image = open_photo(sample.path)
             found = self.detector.detect(image, score_threshold=0.0)
@@ -64,7 +64,10 @@ class ExportedModel:
 
 
 def caveat(sample: Sample, views: str | None = None) -> str:
-    """What `wheatear count` does to a photo and one run of the network does not. views: the detector's usual ones."""
+    """A sentence on what `wheatear count` does to a photo beyond one run of the network; "" if nothing.
+
+    views: the test-time augmentation that the detector uses by default.
+    """
     more = []
     if is_measured(sample.width, sample.height):
         more.append("resizes a photo of this size where its heads call for it")
@@ -74,6 +77,6 @@ def caveat(sample: Sample, views: str | None = None) -> str:
 
 
 def unlabelled(photo: Path) -> Sample:
-    """A photo that belongs to no data set. Raises InputError where it cannot be read."""
+    """A photo that belongs to no data set. Raises InputError if it cannot be read."""
     width, height = photo_size(photo)
     return Sample(photo, np.zeros((0, 4), np.float32), width, height)

@@ -1,4 +1,4 @@
-"""The order of the steps, what each shows, which a photo and a model can have, and the files that come of it."""
+"""The steps in order: what each shows, which are possible for a photo and a model, and the files that result."""
 
 import base64
 import io
@@ -17,9 +17,9 @@ from wheatear.explain.seen import Finder
 from wheatear.files import refuse_foreign, whole
 
 PAGE = "index.html"
-WIDE = 9.0  # inches; a diagram that is wider has words too small for a phone
+WIDE = 9.0  # inches; text in a wider diagram is too small for a phone
 DPI = 110  # a panel of 4 inches is as wide as a phone
-WEBP_QUALITY = 82  # a tenth of a PNG's size, and no seams around the boxes
+WEBP_QUALITY = 82  # a tenth of a PNG's size, without artefacts around the boxes
 
 NETWORK, HISTORY, CNN, LABELS = "network", "history", "cnn", "labels"
 MISSING = {
@@ -32,7 +32,7 @@ MISSING = {
 
 @dataclass(frozen=True)
 class Step:
-    """A picture of the story: the function of wheatear.explain that draws it, and what it cannot do without."""
+    """A picture of the story: the function of wheatear.explain that draws it, and what it requires."""
 
     name: str
     title: str
@@ -140,11 +140,11 @@ STORY = (
 
 
 def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) -> Iterator[str]:
-    """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields the title of each step begun.
+    """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields each step's title as it begins.
 
-    missing: of NETWORK, HISTORY, CNN and LABELS what there is not; the steps that need it are left out, and the page
-    says why. Raises InputError where the photo cannot be read or OUT holds a page of somebody else's, and OSError where
-    OUT cannot be written.
+    missing: those of NETWORK, HISTORY, CNN and LABELS that are not available; the steps that need them are
+    left out, and the page says why. Raises InputError if the photo cannot be read or OUT holds an index.html
+    that is not ours, and OSError if OUT cannot be written.
     """
     pictures: list[Picture] = []
     files = [out / f"{number:02d}-{step.name}.png" for number, step in enumerate(STORY, 1)]
@@ -154,7 +154,7 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
     for file, step in zip(files, STORY, strict=True):
         lacks = [need for need in step.needs if need in missing]
         if lacks:
-            file.unlink(missing_ok=True)  # of another photo
+            file.unlink(missing_ok=True)  # it would be of another photo
             pictures.append(Picture(step.title, step.text, left_out=MISSING[lacks[0]]))
             continue
         yield step.title
@@ -165,7 +165,7 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
 
 
 def left_out(missing: Sequence[str]) -> dict[str, list[str]]:
-    """Titles of the steps that need what is missing, by the reason that the page gives."""
+    """Titles of the steps that need something missing, by the reason given on the page."""
     reasons: dict[str, list[str]] = {}
     for step in STORY:
         if lacks := [need for need in step.needs if need in missing]:
@@ -175,7 +175,7 @@ def left_out(missing: Sequence[str]) -> dict[str, list[str]]:
 
 def _picture(step: Step, figure: Figure, path: Path) -> Picture:
     """Save a figure with its caption as PNG, and without it for the page, which has the caption as text."""
-    # All that is drawn: as laid out, some figures have titles half above their upper edge.
+    # A tight box holds all that is drawn: as laid out, some figures have titles that cross their upper edge.
     save = partial(figure.savefig, dpi=DPI, bbox_inches="tight", pad_inches=0.04)
     with whole(path) as part:
         save(part, format="png")

@@ -1,6 +1,6 @@
-"""What the page asks for: itself, facts about the detector, and the heads of one photo.
+"""What the page requests: its own files, facts about the detector, and the heads in one photo.
 
-Nothing is kept: a photo is looked at and forgotten, and what its user changes stays in the page.
+Nothing is stored: a photo is processed and forgotten, and the user's corrections stay in the page.
 """
 
 import tempfile
@@ -34,12 +34,12 @@ from wheatear.photo_names import PAGE_COLUMNS
 from wheatear.raster import opened_pixels
 from wheatear.sized import HeadPx, detect_sized
 
-HOST = "127.0.0.1"  # whoever is on the same network shall not see it
-LARGEST = 512 * 1024**2  # bytes of a photo: 178 megapixels of 24 bits, not compressed
+HOST = "127.0.0.1"  # not reachable by others on the same network
+LARGEST = 512 * 1024**2  # bytes of a photo: 178 megapixels of 24 bits, uncompressed
 PARTS = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-MANY = 100  # photos, from which on the page takes a mean's interval to be as wide as if it were of so many
+MANY = 100  # photos; for a mean over more, the page uses Student's factor for this many
 HEADERS = {
-    # It loads nothing from elsewhere, and no page of elsewhere shows it in a frame.
+    # The page loads nothing from other sites, and no other site may show it in a frame.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -48,8 +48,8 @@ HEADERS = {
 
 
 def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
-    """The page and its two questions, for one detector; head_px as in `detect_sized`."""
-    one_at_a_time = anyio.Lock()  # a photo has all cores
+    """The page and its two requests, for one detector; head_px as in `detect_sized`."""
+    one_at_a_time = anyio.Lock()  # each photo uses all cores
 
     async def model(_: Request) -> Response:
         return JSONResponse(facts_of(detector, head_px))
@@ -76,19 +76,19 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     parts = {name: _part(name) for name in PARTS}
     routes = [Route("/", parts["page.html"]), *(Route(f"/{name}", part) for name, part in parts.items())]
     routes += [Route("/model", model), Route("/detect", detect, methods=["POST"])]
-    # A page of another name could be pointed at this address by whoever owns the name, and read what it answers.
+    # Against DNS rebinding: the owner of another host name could point it at this address and read the answers.
     return Starlette(
         routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]
     )
 
 
 def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
-    """What the page is to know of the detector, and of the tables and labels that it writes, before it sees a photo.
+    """What the page needs to know, before any photo, about the detector and the tables and labels that it writes.
 
-    error: of counts at the detector's own threshold (`CountingError`), None where nobody measured it. thresholds,
-    own_worth and still_off (a share of the heads, and heads a photo) are for one by hand (`by_hand`), shared and
-    student_95 (of 2 photos, 3, …) for a mean (`folders`).
-    usual_px: sizes of heads at which photos are looked at as they are; None where the user has told the size.
+    error: that of counts at the detector's own threshold (`CountingError`), None if it was not measured.
+    thresholds, own_worth and still_off (a fraction of the heads, and heads per photo) are for fitting a
+    threshold (`by_hand`), shared and student_95 (for 2 photos, 3, …) for a mean (`folders`).
+    usual_px: the range of head sizes at which photos are not resized; None if the user has given the size.
     """
     card = detector.card
     error = counting_error_of(detector, card.threshold_to_count())
@@ -114,12 +114,14 @@ def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
 
 
 def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[str, Any]:
-    """All that a detector finds in a photo, surest first, and what `wheatear count` says of it.
+    """All that a detector finds in a photo, highest score first, and what `wheatear count` reports about it.
 
-    boxes: xyxy pixels of the photo after its turn, down to the score floor. scores: not rounded, as whoever counts
-    compares them. turned: by what browsers do not obey. resized_by: the size of heads that it was resized by, None
-    where it was not. pixels: how many are data. area_m2: of the ground, None unless the photo has coordinates.
-    InputError where the photo cannot be read or run.
+    boxes: xyxy pixels of the photo with its orientation applied, down to the score floor. scores: not
+    rounded, as they are compared for counting. turned: whether its orientation comes from metadata that
+    browsers ignore. resized_by: the head size by which it was resized, None if it was not. pixels: how many
+    contain data. area_m2: of the ground, None unless the photo has coordinates. warnings: on the ground, and
+    on head sizes at the threshold for counting. InputError if the photo cannot be read, or the detector fails
+    on it.
     """
     card = detector.card
     with opened_pixels(photo) as pixels:
@@ -140,13 +142,13 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
 
 
 def _suffix(name: str) -> str:
-    """How a photo's name ends, as that tells what it may be; nothing else of the name is used."""
+    """The extension of a photo's name, as a hint at its format; nothing else of the name is used."""
     suffix = Path(name).suffix.lower()
     return suffix if suffix in (*PHOTO_SUFFIXES, *OTHER_SUFFIXES) else ""
 
 
 async def _received(stream: AsyncIterator[bytes], path: Path) -> bool:
-    """Whether what is sent is not too much for a photo; it is in the file then."""
+    """Write what is sent to a file; False if it is too large for a photo, which leaves the file incomplete."""
     size = 0
     with path.open("wb") as file:
         async for chunk in stream:

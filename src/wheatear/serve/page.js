@@ -1,34 +1,34 @@
-// Photos counted one after the other, shown with their boxes, mended by hand and saved. Boxes are [x1, y1, x2, y2] in
-// pixels of the photo. Nothing is sent but a photo to the detector on this computer.
+// Photos are counted one after the other, shown with their boxes, corrected by hand and saved. Boxes are
+// [x1, y1, x2, y2] in pixels of the photo. Nothing is sent except a photo to the detector on this computer.
 
 const $ = (id) => document.getElementById(id);
 const style = getComputedStyle(document.documentElement);
-const SMALLEST = 4; // pixels of the screen: what is dragged for less is a click
+const SMALLEST = 4; // pixels of the screen: a shorter drag is a click
 const LINE = 2;
-const LEAST_HEIGHT = 0.6; // of the window's, for a photo that may be scrolled to
-const SAME = 0.5; // IoU from which a box drawn by hand takes the place of a detector's
-const STEP = 0.125; // of its side, that a key moves a box or its edge by
-const FIRST_SIDE = 0.07; // of the photo's width, of a box placed where there is no other
+const LEAST_HEIGHT = 0.6; // of the window's, for a photo even if one must scroll to it
+const SAME = 0.5; // IoU from which a box drawn by hand replaces one of the detector's
+const STEP = 0.125; // by which a key moves a box or its edge, as a fraction of its side
+const FIRST_SIDE = 0.07; // the side of a box placed where there is no other, as a fraction of the photo's width
 
 const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
 // {file, state, error, width, height, turned, boxes, scores, resized_by, pixels, area_m2, warnings, removed, added, checked,
 // button};
-// a state is waiting, busy, done, failed (try it again) or refused; checked is the threshold at which its boxes were
-// found right
+// a state is waiting, busy, done, failed (it may be added again) or refused; checked is the threshold at which the user
+// confirmed its boxes, or null
 const photos = [];
 let shown = null;
 let bitmap = null; // of the photo shown, once it is opened
-let isOpened = false; // whether the browser has tried to
+let isOpened = false; // whether the browser has tried to open it
 let dragged = null; // [x1, y1, x2, y2] while a box is drawn
-let chosen = null; // one of `mendable`, by the keyboard
-let isPlacing = false; // whether `dragged` is moved by the keyboard
+let chosen = null; // one of `mendable`, chosen by keyboard
+let isPlacing = false; // whether `dragged` is being moved by keyboard
 let threshold = model.threshold;
-let fitted = null; // the threshold by checked photos
-let isFitOff = false; // whether it makes the count of these far from right
+let fitted = null; // the threshold fitted to checked photos
+let isFitOff = false; // whether their count at that threshold is still far off
 let counting = false;
-const unsaved = new Set(); // of "boxes" that were mended, and "counts"
+const unsaved = new Set(); // "boxes", if some were corrected, and "counts"
 
 const sorted = ([x1, y1, x2, y2]) => [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
 const sides = ([x1, y1, x2, y2]) => [x2 - x1, y2 - y1];
@@ -40,9 +40,9 @@ function iou(one, other) {
   return shared / (surface(one) + surface(other) - shared);
 }
 
-// what there is
+// what is known
 
-// Scores are those of 32 bits that the detector gives, and compared as `wheatear count` compares them.
+// Scores are the detector's 32-bit floats, compared as `wheatear count` compares them.
 const isSure = (score, limit) => score >= Math.fround(limit);
 const limitOf = (photo) => photo.checked ?? threshold;
 const found = (photo) =>
@@ -63,19 +63,19 @@ const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) |
 
 const area = (photo) => (metres() ? (metres() ** 2 * photo.pixels) / photo.width ** 2 : photo.area_m2);
 
-// The boxes that are left, the surest first; those drawn by hand are as sure as can be.
+// The remaining boxes, highest score first; those drawn by hand have a score of 1.
 const boxesOf = (photo) => [
   ...photo.added.map((box) => ({ box, score: 1 })),
   ...kept(photo).map((i) => ({ box: photo.boxes[i], score: photo.scores[i] })),
 ];
 
-// What can be mended: each box and the number i of the detector's, null of one drawn by hand; the least sure first.
+// What can be corrected: each box with its index i among the detector's, null if drawn by hand; lowest score first.
 const mendable = (photo) => [
   ...found(photo).map((i) => ({ box: photo.boxes[i], i })).reverse(),
   ...photo.added.map((box) => ({ box, i: null })),
 ];
 
-// What counts are off by is known at the detector's own threshold, and is no more at one by photos of the field.
+// The counting error is known at the detector's own threshold, and is no larger at one fitted to photos of the field.
 const isFitted = () => threshold === fitted && photos.some(isChecked);
 const isErrorKnown = () => model.error && (isFitted() ? !isFitOff : isOwn());
 const margin = (number) => model.error.margin * Math.max(1, number / model.error.mean_heads);
@@ -87,7 +87,7 @@ function interval(photo) {
   return [Math.max(0, number - margin(number)), number + margin(number)];
 }
 
-// Of all photos, as of a folder's by `wheatear count`: heads to photos, or to the ground where all of it is known.
+// The mean of all photos, as `wheatear count` has it for a folder: heads per photo or, if all areas are known, per m².
 function meanOf(counted) {
   const numbers = counted.map(count);
   const [of, unit] = counted.every(area) ? [counted.map(area), "a m²"] : [counted.map(() => 1), "a photo"];
@@ -128,7 +128,7 @@ function describe(photo) {
 
 // counting
 
-// Tables and labels name photos by their names, labels without the ending.
+// Tables and labels refer to photos by file name, labels without the extension.
 const stem = ({ name }) => name.replace(/\.[^.]*$/, "");
 
 const isSame = (one, other) =>
@@ -153,7 +153,7 @@ function add(files) {
   countAll();
 }
 
-// The line of a file that was refused for its name, now that it takes the place of the photo that had it.
+// Removes the line of a file that was refused for its name, now that it replaces the photo that had this name.
 function dropRefused(file) {
   const i = photos.findIndex((photo) => photo.state === "refused" && isSame(photo.file, file));
   if (i < 0) return;
@@ -181,7 +181,7 @@ async function countAll() {
   again();
 }
 
-// What the detector says of a photo: the heads, or why there are none. "down": nobody answers.
+// The detector's answer for a photo: the heads, or why there are none. "down": the server does not respond.
 async function looked(file) {
   try {
     const now = await (await fetch("model")).json();
@@ -199,7 +199,7 @@ async function looked(file) {
 
 // showing
 
-// A line of the list; its parts are filled by `list`, so that it keeps the keyboard's focus.
+// A line of the list; `list` fills in its parts, so that it keeps keyboard focus.
 function line(photo) {
   const button = document.createElement("button");
   for (const [kind, tag] of [["name", "span"], ["number", "span"], ["more", "small"]]) {
@@ -214,7 +214,7 @@ function line(photo) {
   return button;
 }
 
-// A text that is announced is only touched where it changes.
+// A text that screen readers announce is only set if it changes.
 function say(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
@@ -334,7 +334,7 @@ function drawBoxes(context, photo, scale, width) {
   if (dragged) stroke(context, sorted(dragged), scale, width, colour("added"), true);
 }
 
-// mending
+// correcting
 
 function inPhoto(event) {
   const place = $("canvas").getBoundingClientRect();
@@ -343,7 +343,7 @@ function inPhoto(event) {
   return [photo.width, photo.height].map((side, i) => Math.min(1, Math.max(0, at[i])) * side);
 }
 
-// Of the boxes at a point the smallest, as a larger one can be clicked elsewhere.
+// Toggles the smallest of the boxes at a point, as a larger one can be clicked elsewhere.
 function toggleAt(photo, point) {
   const boxes = mendable(photo).filter(({ box }) => holds(box, point));
   if (boxes.length)
@@ -394,7 +394,7 @@ function letGo() {
 
 $("canvas").addEventListener("pointercancel", letGo); // a finger that scrolls draws nothing
 
-// The same by keyboard: arrows go through the boxes, or move the one that is placed.
+// The same by keyboard: arrow keys go through the boxes, or move the one being placed.
 
 const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -414,7 +414,7 @@ function tell(photo, order) {
   reveal(box);
 }
 
-// The box into sight, where the photo is larger than the stage.
+// Scrolls a box into view, if the photo is larger than the stage.
 function reveal([x1, y1, x2, y2]) {
   const stage = $("stage");
   const scale = $("canvas").clientWidth / photos[shown].width;
@@ -425,7 +425,7 @@ function reveal([x1, y1, x2, y2]) {
     stage.scrollTop = ((y1 + y2) * scale - height) / 2;
 }
 
-// A new box as large as the middle one of the photo, right of the chosen one or in the middle of what is seen.
+// Places a new box with the photo's median width and height, right of the chosen one or in the middle of the view.
 function place(photo) {
   const sizes = boxesOf(photo).map(({ box }) => sides(box));
   const size = [0, 1].map((i) => (sizes.length ? middle(sizes.map((size) => size[i])) : FIRST_SIDE * photo.width));
@@ -443,7 +443,7 @@ function place(photo) {
 
 const clamp = (low, value, high) => Math.max(low, Math.min(value, high));
 
-// A box moved as far as the photo goes.
+// A box moved, but not beyond the photo.
 function moved(photo, [x1, y1, x2, y2], [right, down]) {
   const x = clamp(-x1, right, photo.width - x2);
   const y = clamp(-y1, down, photo.height - y2);
@@ -491,7 +491,7 @@ function save(content, name, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-// The columns of `wheatear count`, and more that say what was done by hand and by what the others were found.
+// The columns of `wheatear count`, and others that record the work by hand and how the rest was found.
 function countsTable() {
   const rows = done().map((photo) => {
     const ends = interval(photo) ?? [null, null];
@@ -523,7 +523,7 @@ const headsTable = () =>
     ...done().flatMap((photo) => boxesOf(photo).map(({ box, score }) => [photo.file.name, ...box, +score.toFixed(4)])),
   ]);
 
-// What a detector finds is no truth to judge it by: where some photos are checked, the labels are those of these alone.
+// A detector's own boxes are no ground truth: if some photos are checked, the labels are of these alone.
 const labelled = () => (photos.some(isChecked) ? done().filter(isChecked) : done());
 
 function labels() {
@@ -573,7 +573,7 @@ for (const [id, content, name, type] of [
     const isWhole = id === "heads" || done().every((photo) => !isMended(photo) || labelled().includes(photo));
     if (id !== "counts" && isWhole) unsaved.delete("boxes");
     if (id === "labels") say("at", whoseLabels());
-    if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not say what is checked
+    if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not record which photos are checked
   });
 $("picture").addEventListener("click", picture);
 
@@ -591,7 +591,8 @@ function setThreshold(value) {
   again();
 }
 
-// By the checked photos, as `wheatear count --by-hand` does it: where as many are found, drawn to the detector's own.
+// Fits the threshold to the checked photos, as `wheatear count --by-hand` does: that at which as many heads are found,
+// drawn towards the detector's own.
 function fit() {
   const checked = photos.filter(isChecked);
   const wanted = sum(checked.map(count));
@@ -613,7 +614,7 @@ function fit() {
   say("at", [[said, doubt].filter(Boolean).join(": "), sizeHint(checked)].filter(Boolean).join(". "));
 }
 
-// Heads far smaller or larger than those it knows are found better once the detector is told.
+// Heads much smaller or larger than in training are found better if the detector is given their size.
 function sizeHint(checked) {
   const boxes = checked.filter((photo) => photo.resized_by === null).flatMap(boxesOf);
   if (!model.usual_px || boxes.length < model.enough_heads) return "";
@@ -667,4 +668,4 @@ addEventListener("beforeunload", (event) => {
   if (unsaved.size || counting) event.preventDefault();
 });
 $("threshold").value = threshold;
-$("files").disabled = false; // from here on somebody listens
+$("files").disabled = false; // from here on, its changes are handled

@@ -1,8 +1,9 @@
-"""How a training photo is made to differ from the one on disk, so that more fields are seen than were photographed.
+"""Augmentation: how a training photo is changed, so that the network sees more fields than were photographed.
 
-A picture is an image (H, W, 3) uint8 RGB and its boxes (G, 4) float32 xyxy pixels; G may be 0. All of it is numpy and
-Pillow on bytes: torchvision's transforms draw from a global state, and as tensors take several times as long where
-one core must feed the network. What is drawn comes from the generator that is passed in.
+A picture is an image (H, W, 3) uint8 RGB and its boxes (G, 4) float32 xyxy pixels; G may be 0. Everything
+uses numpy and Pillow on bytes: torchvision's transforms use a global random state and, on tensors, take
+several times as long when a single core must feed the network. All random numbers come from the generator
+passed in.
 """
 
 import io
@@ -14,21 +15,21 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from wheatear.train.recipe_stages import AugmentRecipe
 
-GREY = 114  # of what lies beyond a photo or under a cut-out: about the mean of all photos
-LARGEST_BLUR = 1.5  # px of standard deviation; more, and the awns are gone
-LONGEST_SHAKE = 10  # px; more, and the heads are gone
-LARGEST_NOISE = 25.0  # levels of standard deviation, of 255
-QUALITY = (10, 75)  # of a JPEG, from where blocks of 8 px are all that is left to where none is seen
+GREY = 114  # fills what lies beyond a photo or under a cut-out: about the mean of all photos
+LARGEST_BLUR = 1.5  # standard deviation in px; any more and the awns are gone
+LONGEST_SHAKE = 10  # px; any more and the heads are gone
+LARGEST_NOISE = 25.0  # standard deviation in levels, out of 255
+QUALITY = (10, 75)  # of a JPEG: from little more than blocks of 8 px to no visible blocks
 CONTRASTS = (
     0.5,
     2.0,
-)  # by which one is multiplied, where a photo takes those of another; more, and noise is all there is
-SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as shares of a side
-BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both are to be seen
+)  # range of the factor on a photo's contrast when it takes another's; any more and only noise is left
+SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as a share of each side
+BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both must stay visible
 CUTOUTS, CUTOUT_SIDE = (
     8,
     (0.03, 0.12),
-)  # at most so many; sides as shares of the picture's, about those of a head
+)  # the largest number; sides as shares of the picture's, about the size of a head
 
 
 class Picture(NamedTuple):
@@ -45,9 +46,9 @@ def augment(
     recipe: AugmentRecipe,
     rng: np.random.Generator,
 ) -> Picture:
-    """A square of recipe.crop pixels from a photo, at `factor` of its size or thereabouts, changed as the recipe says.
+    """A square of recipe.crop pixels from a photo, scaled by about `factor` and augmented as the recipe says.
 
-    `another` gives photos for mosaic, mixup and tone.
+    `another` supplies photos for mosaic, mixup and tone.
     """
     picture = compose(photo, another, factor, recipe, rng)
     if rng.random() < recipe.mixup:
@@ -80,7 +81,7 @@ def compose(
     recipe: AugmentRecipe,
     rng: np.random.Generator,
 ) -> Picture:
-    """A window of the photo, or by the chance of a mosaic one with three others."""
+    """A window of the photo or, with the recipe's probability, a mosaic of it and three others."""
     side = recipe.crop
     if rng.random() >= recipe.mosaic:
         return window(photo, (side, side), factor, recipe, rng)
@@ -98,10 +99,9 @@ def window(
     recipe: AugmentRecipe,
     rng: np.random.Generator,
 ) -> Picture:
-    """A part of the photo, anywhere in it, at a scale and a stretch drawn around `factor`, as a picture of shape
-    (height, width).
+    """A random part of the photo, at a random scale around `factor` and stretch, as a (height, width) picture.
 
-    A photo too small for it is set on grey. Heads too little of which is left are dropped.
+    A photo too small to fill it is placed on grey. Heads of which too little is left are dropped.
     """
     low, high = np.log(recipe.scale)
     factor *= float(np.exp(rng.uniform(low, high)))
@@ -119,9 +119,9 @@ def window(
 
 
 def place(length: int, side: int, factor: float, luck: float) -> tuple[float, float, range]:
-    """Where a window lies along one axis: from and to in pixels of the photo, and the pixels of the picture it fills.
+    """Place a window along one axis -> start and end in photo pixels, and the picture's pixels that it fills.
 
-    length of the photo and side of the picture in pixels; luck in 0..1 says where between the two ends.
+    length: of the photo; side: of the picture, both in pixels; luck: position between the two extremes, 0..1.
     """
     seen = side / factor
     if seen <= length:
@@ -133,7 +133,7 @@ def place(length: int, side: int, factor: float, luck: float) -> tuple[float, fl
 
 
 def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: float) -> np.ndarray:
-    """Boxes cut at the border of a picture of (height, width), without those of which too little is left."""
+    """Boxes clipped to a picture of (height, width), without those of which too little is left."""
     height, width = shape
     cut: np.ndarray = boxes.clip(0, [width, height, width, height])
     sides = cut[:, 2:] - cut[:, :2]
@@ -144,7 +144,7 @@ def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: 
 
 
 def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:
-    """Four pictures as one; they meet at this row and column. Order: row by row."""
+    """Join four pictures, given row by row, into one; they meet at this row and column."""
     (a, b, c, d) = (quarter.image for quarter in quarters)
     image = np.concatenate([np.concatenate([a, b], 1), np.concatenate([c, d], 1)])
     corners = ((0, 0), (column, 0), (0, row), (column, row))
@@ -155,13 +155,13 @@ def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:
 
 
 def mix(one: Picture, other: Picture, share: float) -> Picture:
-    """Two pictures of one size laid over each other, with the heads of both; `share` is that of the first, 0..1."""
+    """Blend two pictures of equal size and keep the heads of both; `share` is the weight of the first, 0..1."""
     image = Image.blend(Image.fromarray(other.image), Image.fromarray(one.image), share)
     return Picture(np.asarray(image), np.concatenate([one.boxes, other.boxes]))
 
 
 def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Picture:
-    """Lay grey boxes over a picture, as leaves lie over heads, and drop the heads that one of them hides."""
+    """Lay grey boxes over a picture, as leaves cover heads, and drop the heads that one of them hides."""
     image, boxes = picture.image.copy(), picture.boxes
     height, width = image.shape[:2]
     for _ in range(rng.integers(1, CUTOUTS + 1)):
@@ -175,7 +175,7 @@ def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Pic
 
 
 def turn(picture: Picture, quarters: int, *, flip: bool) -> Picture:
-    """Mirror left and right if asked to, then turn anticlockwise by `quarters` times 90°."""
+    """Flip left to right if asked to, then rotate anticlockwise by `quarters` times 90°."""
     image, boxes = picture
     if flip:
         width = image.shape[1]
@@ -189,9 +189,9 @@ def turn(picture: Picture, quarters: int, *, flip: bool) -> Picture:
 
 
 def tone(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """An image with the mean and, within CONTRASTS, the standard deviation of each colour of another's.
+    """Give an image's channels the mean and, within CONTRASTS, the standard deviation of another image's.
 
-    Colour transfer, Reinhard et al. 2001, in RGB.
+    Colour transfer (Reinhard et al. 2001), in RGB.
     """
     pixels, others = image[::8, ::8].reshape(-1, 3), other[::8, ::8].reshape(-1, 3)
     stretch = ((others.std(0) + 1) / (pixels.std(0) + 1)).clip(*CONTRASTS)
@@ -200,7 +200,7 @@ def tone(image: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def recolour(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray:
-    """Another light, another camera: brightness, contrast and a colour cast in one table, then saturation."""
+    """Simulate other light or cameras: brightness, contrast and colour cast in one table, then saturation."""
     brightness, contrast, saturation = (
         1 + rng.uniform(-most, most) for most in (recipe.brightness, recipe.contrast, recipe.saturation)
     )
@@ -212,22 +212,22 @@ def recolour(image: np.ndarray, recipe: AugmentRecipe, rng: np.random.Generator)
 
 
 def _looked_up(image: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """An image with the levels that a table (3, 256) has for those of each colour."""
+    """Map each channel's levels through its row of a (3, 256) table."""
     levels = table.round().clip(0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(image).point(levels.ravel().tolist()))
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """Out of focus by a standard deviation of `radius` pixels."""
+    """Blur, as if out of focus, with a Gaussian of standard deviation `radius` pixels."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
 
 
 def shake(image: np.ndarray, length: float, angle: float) -> np.ndarray:
-    """As by a hand that moves `length` pixels along a line while the shutter is open; angle in radians."""
+    """Blur as if the hand moved `length` pixels along a line while the shutter was open; angle in radians."""
     steps = int(np.ceil(length)) + 1
     along = np.linspace(-length / 2, length / 2, steps)
     places = np.stack([np.sin(angle) * along, np.cos(angle) * along], 1)
-    shifts = np.floor(places + 0.5).astype(int)  # round() would leave out every second of -0.5, 0.5, 1.5
+    shifts = np.floor(places + 0.5).astype(int)  # round() goes to even: of -0.5, 0.5, 1.5 it would skip 1
     margin = int(np.ceil(length / 2))
     height, width = image.shape[:2]
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), "edge")
@@ -238,13 +238,13 @@ def shake(image: np.ndarray, length: float, angle: float) -> np.ndarray:
 
 
 def add_noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """As a sensor makes of little light: normal noise, its deviation in levels of 255, for each value alone."""
+    """Add a sensor's noise in low light: normal, independent per value; deviation in levels of 255."""
     noisy: np.ndarray = image + rng.standard_normal(image.shape, np.float32) * np.float32(deviation)
     return noisy.round().clip(0, 255).astype(np.uint8)
 
 
 def compress(image: np.ndarray, quality: int) -> np.ndarray:
-    """As a JPEG of this quality, 1 to 95, leaves it."""
+    """Add the artefacts of JPEG compression at this quality, 1 to 95."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=quality)
     return np.asarray(Image.open(content))

@@ -1,8 +1,8 @@
 """The mean of trained detectors' weights (a model soup, Wortsman et al. 2022).
 
-Trainings that begin at the same detector and differ in the order of the photos, the labels or a little in the rate end
-near each other, and the mean of their weights is often better than each: what one of them learned by chance the others
-did not. Unlike an ensemble it takes the time of one.
+Training runs that start from the same detector and differ in the order of the photos, in the labels or
+slightly in the learning rate end near each other, and the mean of their weights is often better than each of
+them: what one learned by chance, the others did not. Unlike an ensemble, it is as fast as one detector.
 """
 
 import shutil
@@ -21,18 +21,19 @@ from wheatear.train.export import load_run
 from wheatear.train.opening import refuse_data
 from wheatear.train.start import meaning
 
-# The least cosine of the weights of two runs that have a mean, of the heads, which begin at random in a training from
-# ImageNet, and of the backbone, as heads of one seed begin alike. Those of small and medium, which was trained further
-# into it, have 0.998 in the heads, those of two trainings from ImageNet with other seeds none.
+# The smallest cosine similarity of two runs' weights at which their mean makes sense: of the heads, which
+# start at random when training from ImageNet, and of the backbone, since heads with the same seed start
+# equal. The heads of small, which was fine-tuned from medium, and of medium have 0.998; those of two runs
+# from ImageNet with different seeds have about 0.
 HEADS, BACKBONE, RELATED = ("rpn.", "roi_head."), ("backbone.",), 0.5
 
 
 def average(runs: Sequence[Path], out: Path) -> Path:
-    """Write a run folder with the mean weights of finished runs, its recipe the first one's. -> the weights' path.
+    """Write a run folder with the mean weights of finished runs and the first one's recipe -> the weights' path.
 
-    Raises InputError for fewer than two runs; for runs that are not finished, of different layers, or that began apart;
-    for runs of another split, as the mean would be judged by photos that one of them has learned from; and where `out`
-    holds a run already.
+    Raises InputError for fewer than two runs or one given twice; for runs that are unfinished, have different
+    layers or settings, or did not start from the same detector; for runs with different splits, as the mean
+    would be evaluated on photos that one was trained on; and if `out` already holds a run or a data set.
     """
     if len(runs) < 2:
         raise InputError("one run alone has no mean; give two or more")
@@ -79,14 +80,14 @@ def average(runs: Sequence[Path], out: Path) -> Path:
 
 
 def cosine(weights: Mapping[str, Tensor], other: Mapping[str, Tensor], parts: tuple[str, ...]) -> float:
-    """Of the angle between the weights of two detectors, of the parts whose names begin so."""
+    """Cosine similarity of two detectors' kernels, over the parts whose names start with one of `parts`."""
     names = [name for name, tensor in weights.items() if name.startswith(parts) and tensor.ndim > 1]
     a, b = (torch.cat([each[name].flatten().double() for name in names]) for each in (weights, other))
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
 def mean(weights: Sequence[dict[str, Tensor]], runs: Sequence[Path]) -> dict[str, Tensor]:
-    """The mean of each tensor; whole numbers are the first one's. Raises InputError where the names or sizes differ."""
+    """The mean of each tensor; integers are the first run's. Raises InputError if names or shapes differ."""
     first = {name: tensor.shape for name, tensor in weights[0].items()}
     for run, other in zip(runs, weights, strict=True):
         if {name: tensor.shape for name, tensor in other.items()} != first:

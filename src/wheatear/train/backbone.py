@@ -1,7 +1,7 @@
 """The notes' CNN.
 
-Shapes: B images, C channels, H and W pixels. Images are padded right and below with the mean colour to a multiple of
-the largest stride S, so the map of stride s is (B, C, ⌈H/S⌉·S/s, ⌈W/S⌉·S/s).
+Shapes: B images, C channels, H × W pixels. Images are padded on the right and at the bottom with the mean
+colour to a multiple of the largest stride S, so the map of stride s is (B, C, ⌈H/S⌉·S/s, ⌈W/S⌉·S/s).
 """
 
 import torch
@@ -14,7 +14,7 @@ from wheatear.train.recipe import NotesBackboneRecipe
 class NotesCNN(nn.Module):
     """Groups of 3×3 convolution, ReLU, batch norm; 2× max-pool and dropout after each group but the last.
 
-    Group i (from 0) works at stride 2**i. Kernels start as Glorot's uniform, as in the Keras of the notes.
+    Group i (from 0) has stride 2**i. Kernels are initialised with Glorot's uniform, as in the notes' Keras.
     """
 
     mean: Tensor
@@ -50,9 +50,9 @@ class NotesCNN(nn.Module):
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """(B, C, H, W) -> the same with zeros right and below, so that `multiple` divides both sides."""
+    """(B, C, H, W) -> the same, zero-padded right and bottom so that `multiple` divides both sides."""
     height, width = x.shape[-2:]
-    # Upwards without negative numbers: of -width % multiple, torch.export concludes that a width is a negative multiple
-    # of something, and fails over it.
+    # Rounded up without negative numbers: from -width % multiple, torch.export concludes that a width is a
+    # negative multiple of something, and fails.
     below, right = ((side + multiple - 1) // multiple * multiple - side for side in (height, width))
     return F.pad(x, (0, right, 0, below))

@@ -1,11 +1,11 @@
-"""What a run folder holds, read and written.
+"""Reading and writing the contents of a run folder.
 
 RUN/recipe.json    the whole recipe                RUN/run.json       versions, machine, amount of data
 RUN/images.csv     the split                       RUN/cache          frozen maps and proposals; may be deleted
-RUN/STAGE/         one folder a stage: weights.safetensors (the parts it trained), metrics.csv (an epoch a row),
-                   history.png, metrics.json (the last figures; written last, so it marks a finished stage), last.ckpt,
-                   tensorboard; of cnn also snips, 49 kB each
-RUN/model.onnx     what `wheatear export` makes    RUN/model.json     its card
+RUN/STAGE/         one folder per stage: weights.safetensors (the parts it trained), metrics.csv (a row per epoch),
+                   history.png, metrics.json (the final figures; written last, so it marks a finished stage),
+                   last.ckpt, tensorboard; for cnn also snips, 49 kB each at 128 px
+RUN/model.onnx     what `wheatear export` writes   RUN/model.json     its card
 """
 
 import json
@@ -22,19 +22,19 @@ from torch import Tensor, nn
 from wheatear.errors import InputError, last_line
 from wheatear.files import whole
 
-# What torch.load raises of a file that is none of its own.
+# What torch.load raises for a file that torch.save did not write.
 NOT_LOADED = (EOFError, LookupError, OSError, RuntimeError, UnpicklingError, struct.error)
 RECIPE, WEIGHTS, METRICS, HISTORY = "recipe.json", "weights.safetensors", "metrics.json", "metrics.csv"
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Indented JSON, written whole or not at all."""
+    """Write indented JSON, completely or not at all."""
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises InputError where the file is missing or no object in JSON."""
+    """Read a JSON object. Raises InputError if the file is missing or holds anything else."""
     try:
         content = json.loads(path.read_text("utf-8"))
         if not isinstance(content, dict):
@@ -49,13 +49,13 @@ def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None
     wanted = {t.data_ptr() for part in parts for t in part.state_dict().values()}
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if v.data_ptr() in wanted}
     with whole(path) as part:
-        part.write_bytes(save(tensors))  # save_file tells of a full disk by an error of its own
+        part.write_bytes(save(tensors))  # save_file reports a full disk with an exception of its own
 
 
 def load_parts(model: nn.Module, path: Path) -> set[str]:
-    """Read what `save_parts` wrote into `model`; other parts stay as they are. -> the names of what was read.
+    """Load into `model` what `save_parts` wrote; other parts stay as they are. -> the tensors' names.
 
-    Raises InputError where the file has what the model has not, or otherwise.
+    Raises InputError if the file is damaged, or has a tensor that the model lacks or has in another shape.
     """
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -66,9 +66,9 @@ def load_parts(model: nn.Module, path: Path) -> set[str]:
 
 
 def put_in(model: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) -> None:
-    """Tensors by their names in `model`; what they lack stays as it is.
+    """Copy tensors into `model` by name; what they do not cover stays as it is.
 
-    Raises InputError, naming their source, where the model has no such name, or of another shape.
+    Raises InputError, naming their source, if the model has no tensor of that name, or one of another shape.
     """
     try:
         result = model.load_state_dict(tensors, strict=False)
@@ -79,9 +79,9 @@ def put_in(model: nn.Module, tensors: Mapping[str, Tensor], source: str | Path) 
 
 
 def refuse_untrained(model: nn.Module, read: Collection[str], source: Path) -> None:
-    """Raises InputError where a detector has weights that were not read, and so are as random as they were made.
+    """Raise InputError if some of a detector's weights were not read and so are still random.
 
-    The snip classifier, which only trains the backbone, may be missing.
+    The snip classifier, which only serves to train the backbone, may be missing.
     """
     missing = [key for key in model.state_dict() if key not in read and not key.startswith("snip_head.")]
     if missing:
@@ -89,7 +89,7 @@ def refuse_untrained(model: nn.Module, read: Collection[str], source: Path) -> N
 
 
 def is_detector(path: Path) -> bool:
-    """Whether a file holds the weights of a whole detector, as a joint stage leaves them."""
+    """Whether a file holds the weights of a whole detector, as a joint stage writes them."""
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     try:
@@ -97,14 +97,14 @@ def is_detector(path: Path) -> bool:
             parts = {name.split(".")[0] for name in file.keys()}  # noqa: SIM118  (it is no dict)
         return {"backbone", "roi_head"} <= parts
     except SafetensorError:
-        return False  # whoever reads it says what is wrong
+        return False  # the error is reported when it is read
 
 
 def has_history(run: Path, stage: str) -> bool:
-    """Whether the run holds the figures of each epoch of this stage; `wheatear average` makes runs that do not."""
+    """Whether the run has this stage's figures for each epoch; runs made by `wheatear average` have none."""
     return (run / stage / HISTORY).exists()
 
 
 def finished(run: Path, stage: str) -> bool:
-    """Whether this stage of the run is done."""
+    """Whether this stage of the run is finished."""
     return (run / stage / METRICS).exists()

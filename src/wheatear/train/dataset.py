@@ -1,8 +1,8 @@
-"""What the frozen parts of the detector make of each photo, computed once and kept on disk.
+"""The outputs of the detector's frozen parts for each photo, computed once and kept on disk.
 
 MAPS/NAME.mapS.npy is the backbone's map of stride S, (C, H, W) float16; REGIONS/NAME.proposals.npy holds the
-frozen RPN's proposals, (R, 4) float32. Each file is written whole or not at all, so a killed run goes on with the
-photos that are missing.
+frozen RPN's proposals, (R, 4) float32. Each file is written completely or not at all, so a killed run resumes
+with the photos that are missing.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 
 
 class FrozenPhoto(NamedTuple):
-    """A photo as the later stages see it: map (1, C, H, W), heads (G, 4), proposals (R, 4), (height, width) pixels."""
+    """A photo as the later stages get it: map (1, C, H, W), heads (G, 4), proposals (R, 4), (height, width) px."""
 
     features: Tensor
     gt_boxes: Tensor
@@ -31,19 +31,19 @@ class FrozenPhoto(NamedTuple):
 
 
 def to_tensor(image: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) uint8, its memory laid out channels last."""
+    """(H, W, 3) uint8 -> (1, 3, H, W) uint8, in channels-last memory layout."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None]
 
 
 def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an .npy file whole or not at all."""
+    """Write an .npy file, completely or not at all."""
     with whole(path) as part, part.open("wb") as file:
         np.save(file, array)
 
 
 @torch.inference_mode()
 def write_maps(model: FasterRCNN, samples: Sequence[Sample], folder: Path, strides: Sequence[int]) -> None:
-    """Compute and keep the maps of the given strides of every photo that has none yet."""
+    """Compute and save the maps at the given strides for every photo that lacks any of them."""
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
     missing = [s for s in samples if not all(map_path(folder, s, stride).exists() for stride in strides)]
@@ -55,7 +55,7 @@ def write_maps(model: FasterRCNN, samples: Sequence[Sample], folder: Path, strid
 
 @torch.inference_mode()
 def write_proposals(model: FasterRCNN, samples: Sequence[Sample], maps: Path, folder: Path) -> None:
-    """Compute and keep the proposals of every photo that has none yet, from its map in the folder `maps`."""
+    """Compute and save the proposals for every photo that has none yet, from its map in the folder `maps`."""
     model.eval()
     (stride,) = model.recipe.rpn.strides
     missing = [s for s in samples if not proposals_path(folder, s).exists()]
@@ -79,7 +79,7 @@ def read_map(folder: Path, sample: Sample, stride: int) -> Tensor:
 
 
 class FrozenPhotos(Dataset[FrozenPhoto]):
-    """Photos with their maps of one stride and, given the folder `regions`, their proposals."""
+    """Photos with their maps at one stride and, given the folder `regions`, their proposals."""
 
     def __init__(
         self, samples: Sequence[Sample], maps: Path, image_size: int, stride: int, regions: Path | None

@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0, 1 and 2 (Tan & Le 2019; the Lite versions by Liu 2020), as TensorFlow's weights expect them.
 
-Lite means without squeeze-and-excitation and with ReLU6, so every layer is quick on a CPU. torchvision has no such
-network: its `MBConv` cannot do without SiLU, nor with TensorFlow's padding, on which the weights depend.
+"Lite" means no squeeze-and-excitation, and ReLU6, so every layer is fast on a CPU. torchvision has no such
+network: its `MBConv` has SiLU built in and lacks TensorFlow's padding, on which the weights depend.
 """
 
 import math
@@ -24,12 +24,12 @@ SCALES = {  # width, depth
     "efficientnet_lite1": (1.0, 1.1),
     "efficientnet_lite2": (1.1, 1.2),
 }
-STEM, HEAD, CLASSES = 32, 1280, 1000  # the Lite versions do not scale the first and the last layer
-EPS = 1e-3  # of the batch norms, TensorFlow's
+STEM, HEAD, CLASSES = 32, 1280, 1000  # the Lite versions do not scale the first and last layers
+EPS = 1e-3  # of the batch norms, as in TensorFlow
 
 
 class Shrink(nn.Module):
-    """TensorFlow's "same" padding before a convolution of stride 2, for even sides: the odd one right and below."""
+    """TensorFlow's "same" padding at stride 2, for even sides: the odd pixel goes to the right and bottom."""
 
     def __init__(self, kernel: int) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class Shrink(nn.Module):
 def convolution(
     channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution without bias, padded as TensorFlow does, and its batch norm."""
+    """A convolution without bias, padded as in TensorFlow, and its batch norm."""
     padding = kernel // 2 if stride == 1 else 0
     layer = nn.Conv2d(channels, out, kernel, stride, padding, groups=groups, bias=False)
     return [*([Shrink(kernel)] if stride > 1 else []), layer, nn.BatchNorm2d(out, EPS)]
 
 
 class Block(nn.Module):
-    """An inverted residual: 1×1 up, depthwise, 1×1 down; added to its input where the shapes agree."""
+    """An inverted residual: 1×1 up, depthwise, 1×1 down; added to its input if the shapes agree."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -72,9 +72,9 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The stem, seven stages of blocks, and the head; only what lies before the head is of use to a detector.
+    """The stem, seven stages of blocks, and the head; a detector uses only what comes before the head.
 
-    Parameters and buffers have the order, though not the names, of the published weights.
+    Parameters and buffers are in the order of the published weights, though under other names.
     """
 
     def __init__(self, name: str) -> None:
@@ -95,7 +95,7 @@ class EfficientNetLite(nn.Module):
         self.classifier = nn.Linear(HEAD, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in -1..1, even sides at every stride -> (B, 1000) logits of ImageNet's classes."""
+        """(B, 3, H, W) in -1..1, sides even at every stride -> (B, 1000) logits of the ImageNet classes."""
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)

@@ -1,4 +1,4 @@
-"""From a run folder, or a detector that was exported before, to model.onnx and its card, model.json."""
+"""Export a run folder, or a detector that was exported before, to model.onnx and its card, model.json."""
 
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -38,7 +38,7 @@ from wheatear.train.start import EXPORTED
 from wheatear.train.storage import round_weights, shrink
 from wheatear.tta import ONCE
 
-# How its sources and sessions begin: usask_1 in Kaggle's release, Usask_1 in that of 2021.
+# Prefixes of the data set's sources and sessions: usask_1 in Kaggle's release, Usask_1 in that of 2021.
 GWHD_INSTITUTES = [
     "arvalis",
     "cimmyt",
@@ -63,12 +63,12 @@ CITATION = (
     "Global Wheat Head Detection 2021, Plant Phenomics 2021, 9846158."
 )
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
-# Of the detections, those that may lie further apart: where two proposals overlap by just the NMS's threshold, rounding
-# decides which of the two engines keeps both.
+# Share of the detections that may differ by more: where the IoU of two proposals is almost exactly the NMS
+# threshold, rounding decides in each engine whether both are kept.
 RARE = 1e-3
-LOST = 0.003  # of the Kaggle metric, that a detector of 8 bits may have less
-COARSEST = 32  # px, the largest stride of all backbones
-TAKEN = ("name", "image_size", "detection")  # of a recipe, what may differ from the training's
+LOST = 0.003  # how much Kaggle metric an 8-bit detector may lose
+COARSEST = 32  # px, the largest stride of any backbone
+TAKEN = ("name", "image_size", "detection")  # keys of a recipe that may differ from the training's
 
 
 class OneImage(nn.Module):
@@ -85,9 +85,10 @@ class OneImage(nn.Module):
 
 
 def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
-    """The model of a run whose stages are all finished, in evaluation mode. Raises InputError if one is not.
+    """The model of a finished run, in evaluation mode.
 
-    settings: a recipe whose name, size of the photo and detection take the place of the run's.
+    settings: a recipe whose name, image_size and detection replace the run's.
+    Raises InputError if a stage is not finished, or if the recipe ends before rcnn.
     """
     recipe = validated(read_json(run / RECIPE), run / RECIPE)
     if recipe.stages[-1].stage in ("cnn", "rpn"):
@@ -107,9 +108,9 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
 
 
 def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, Card]:
-    """What is exported: the network of a finished run, and its card; or that of a shipped detector or a model.onnx.
+    """The network to export and its card, from a finished run, a shipped detector or a model.onnx.
 
-    settings: as in `load_run`. Raises InputError where there is no such run or detector.
+    settings: as in `load_run`. Raises InputError if there is no such run or detector.
     """
     if not is_exported(source):
         model = load_run(source, settings)
@@ -124,7 +125,7 @@ def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, C
             "score_floor": model.recipe.detection.score_floor,
             "arithmetic": "float32",
             "usual_tta": usual,
-            # What was measured was measured of the other file.
+            # The figures were measured on the other file.
             "tta": {
                 views: judged.model_copy(update={"figures": {}, "known_failures": []})
                 for views, judged in card.tta.items()
@@ -136,7 +137,7 @@ def trained(source: Path, settings: Recipe | None = None) -> tuple[FasterRCNN, C
 
 
 def is_exported(source: Path) -> bool:
-    """Whether it is the name of a shipped detector or a model.onnx, and no run folder."""
+    """Whether `source` is the name of a shipped detector or a model.onnx rather than a run folder."""
     if source.is_dir():
         return False
     try:
@@ -149,9 +150,9 @@ def is_exported(source: Path) -> bool:
 def export_detector(
     source: Path, path: Path, seen: Sequence[Sample] = (), settings: Recipe | None = None
 ) -> None:
-    """Write the model.onnx of a finished run, or of what was exported before, as `path`, and its card beside it.
+    """Write the model.onnx of a finished run, or of an exported detector, to `path`, and its card beside it.
 
-    With photos that were seen in training it is one that computes with 8 bits (`quantize`). settings: as in `load_run`.
+    seen: training photos to quantize it with to 8 bits (`quantize`), if any. settings: as in `load_run`.
     """
     model, card = trained(source, settings)
     if not seen:
@@ -169,9 +170,9 @@ def export_onnx(model: FasterRCNN, path: Path, seen: Sequence[Sample] = ()) -> N
 
 
 def write_graph(plain: onnx.ModelProto, path: Path, seen: Sequence[Sample] = ()) -> None:
-    """Write a graph, which may be changed by it.
+    """Write a graph, which may be modified in the process.
 
-    seen: photos to quantize it by; without them its weights are stored as float16, and computed with as float32.
+    seen: photos to quantize it with; without them, weights are stored as float16 and used as float32.
     """
     if seen:
         quantize(plain, seen, path)
@@ -180,13 +181,13 @@ def write_graph(plain: onnx.ModelProto, path: Path, seen: Sequence[Sample] = ())
 
 
 def graph_of(model: FasterRCNN) -> onnx.ModelProto:
-    """The model in float32 as a graph with "image" (H, W, 3) uint8, any H and W, "boxes" (N, 4) and "scores" (N,)."""
-    # A map of one cell would be traced as something special; the graph runs on it nonetheless.
+    """The float32 model as a graph: "image" (H, W, 3) uint8, any H and W -> "boxes" (N, 4), "scores" (N,)."""
+    # A map of one cell would be traced as a special case; the graph accepts such maps all the same.
     two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
     example = torch.zeros(max(256, two_cells), max(320, two_cells + 64), 3, dtype=torch.uint8)
     sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
-    # What learns cuts regions out of maps in a way of its own (`roi_align`), so the graph is that of one that does not.
-    with torch.no_grad(), warnings.catch_warnings():  # torchvision's nms calls torch by an old name
+    # Without gradients, as `roi_align` takes another path for maps that need them.
+    with torch.no_grad(), warnings.catch_warnings():  # torchvision's nms uses a deprecated name in torch
         warnings.filterwarnings("ignore", ".*create_unbacked_symint", FutureWarning)
         program = torch.export.export(
             OneImage(model).eval(),
@@ -202,7 +203,7 @@ def graph_of(model: FasterRCNN) -> onnx.ModelProto:
 
 
 def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A graph without the exporter's notes, which hold this machine's paths and outweigh a small graph."""
+    """A graph without the exporter's metadata, which holds this machine's paths and outweighs a small graph."""
     del model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -211,7 +212,11 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def describe_run(run: Path, recipe: Recipe) -> Card:
-    """The card of a run, with its stages' figures. Its thresholds are its start's (`start_thresholds`), or 0.5."""
+    """The card of a run, with its stages' figures.
+
+    Its thresholds are those of the detector it started from (`start_thresholds`), or 0.5. Raises InputError if
+    run.json has no head_px.
+    """
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
     facts = read_json(run / "run.json")
     if "head_px" not in facts:
@@ -219,7 +224,7 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
             f"{run / 'run.json'}: has no head_px; add the median head of its train photos, in pixels"
         )
     added = {name for each in facts.get("more", []) for name in each["sources"]}
-    start = facts.get("start_card", {})  # what a detector learned from stays in what goes on from it
+    start = facts.get("start_card", {})  # the terms of a detector's data apply to its descendants, too
     licence, citation = start.get("licence", ""), start.get("citation", "")
     if is_gwhd(run / IMAGES_CSV, added):
         licence, citation = DATA_LICENCE, CITATION
@@ -239,9 +244,10 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
 
 
 def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
-    """Whether any photo of a run is of the Global Wheat Head Dataset, by its source or session: an institute, a number.
+    """Whether a run has Global Wheat Head Dataset photos: with a source or session like INSTITUTE_NUMBER.
 
-    added: those of photos that images.csv does not name, as they were added for training alone.
+    added: sources and sessions of photos that images.csv does not list, as they were added for training
+    alone.
     """
     _, table = read_table(images)
     names = set(added) | {
@@ -255,7 +261,7 @@ def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
 class Agreement:
     """The largest differences between torch and onnxruntime over some photos, in pixels and in score.
 
-    apart: the detections that differ by more than the tolerances.
+    apart: the number of detections that differ by more than the tolerances.
     """
 
     photos: int
@@ -265,13 +271,13 @@ class Agreement:
     apart: int
 
     def holds(self) -> bool:
-        """Whether the two find the same but for rare decisions that rounding turned."""
+        """Whether the two agree, except for rare decisions that rounding reversed."""
         return self.apart <= RARE * self.detections
 
 
 @torch.inference_mode()
 def found_by_torch(model: FasterRCNN, image: np.ndarray) -> Detections:
-    """All that a network finds in a photo, (H, W, 3) uint8 RGB, down to its score floor."""
+    """All detections of a network in a photo, (H, W, 3) uint8 RGB, down to its score floor."""
     boxes, scores = OneImage(model)(torch.from_numpy(image.copy()))
     return Detections(boxes.numpy(), scores.numpy(), *image.shape[:2])
 
@@ -279,7 +285,7 @@ def found_by_torch(model: FasterRCNN, image: np.ndarray) -> Detections:
 def found_by_both(
     model: FasterRCNN, onnx_path: Path, samples: Sequence[Sample]
 ) -> Iterator[tuple[Detections, Detections]]:
-    """What torch and what onnxruntime find in each photo, looked at once."""
+    """The detections of torch and of onnxruntime in each photo, in a single view."""
     detector = load(onnx_path, tta=ONCE)
     for sample in samples:
         image = open_photo(sample.path)
@@ -289,7 +295,7 @@ def found_by_both(
 def compare(
     source: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None
 ) -> Agreement:
-    """Run torch and onnxruntime on every photo, and pair what they find."""
+    """Run torch and onnxruntime on every photo and compare their detections."""
     model, _ = trained(source, settings)
     round_weights(model)
     floor = model.recipe.detection.score_floor
@@ -305,19 +311,19 @@ def compare(
 
 @dataclass(frozen=True)
 class Cost:
-    """What 8 bits cost: the Kaggle metric, at the best score threshold of each, of torch in float32 and of the file."""
+    """The cost of 8 bits: the Kaggle metric of torch in float32 and of the file, each at its best threshold."""
 
     photos: int
     torch: float
     int8: float
 
     def holds(self) -> bool:
-        """Whether it is little."""
+        """Whether the cost is small enough."""
         return self.int8 >= self.torch - LOST
 
 
 def cost(source: Path, onnx_path: Path, samples: Sequence[Sample], settings: Recipe | None = None) -> Cost:
-    """Judge a network and what was exported of it in 8 bits by labelled photos."""
+    """Evaluate a network and its 8-bit export on labelled photos."""
     names = [sample.path.name for sample in samples]
     found = zip(*found_by_both(trained(source, settings)[0], onnx_path, samples), strict=True)
     best = [sweep(samples, dict(zip(names, each, strict=True))).kaggle.max() for each in found]
@@ -325,10 +331,10 @@ def cost(source: Path, onnx_path: Path, samples: Sequence[Sample], settings: Rec
 
 
 def gap(one: Detections, other: Detections, score_floor: float) -> np.ndarray:
-    """(N, 2): how far each detection of `one` is from its nearest in `other`, in pixels and in score.
+    """(N, 2): the distance of each detection of `one` from the nearest in `other`, in pixels and in score.
 
-    Paired by nearness, as rounding may swap two detections of the same score; those within SCORE_TOLERANCE of the
-    floor are left out, as rounding may drop them. Infinite where `other` is empty.
+    Paired by distance, as rounding may swap two detections of equal score; those within SCORE_TOLERANCE of
+    the floor are left out, as rounding may drop them. Infinite if `other` is empty.
     """
     one = one.above(score_floor + SCORE_TOLERANCE)
     if not len(one) or not len(other):

@@ -1,6 +1,6 @@
-"""The two-stage detector (Faster R-CNN, Ren et al. 2015), whole.
+"""The complete two-stage detector (Faster R-CNN, Ren et al. 2015).
 
-Shapes: B images of H×W pixels, C channels, R proposals, D detections.
+Shapes: B images of H × W pixels, C channels, R proposals, D detections.
 """
 
 import torch
@@ -16,15 +16,16 @@ from wheatear.train.roi import RoIHead, detect, to_rois
 from wheatear.train.rpn import RPN, ProposalSettings
 from wheatear.train.targets import TargetSettings
 
-# Where smooth L1 turns from square to line. The RPN's deltas are shares of a side, so they are quadratic only when
-# nearly right (1/9, Faster R-CNN's own code); the R-CNN's are weighted to unit variance (Fast R-CNN §2.3).
+# Where smooth L1 changes from quadratic to linear. The RPN's deltas are shares of a side, so their loss is
+# quadratic only when they are nearly right (1/9, as in Faster R-CNN's own code); the R-CNN's are weighted to
+# unit variance (Fast R-CNN §2.3).
 RPN_BETA, RCNN_BETA = 1 / 9, 1.0
 
 
 class FasterRCNN(nn.Module):
-    """Backbone, region proposal network and RoI head, and the snip classifier that the notes train the backbone with.
+    """Backbone, region proposal network, RoI head, and the snip classifier that trains the notes' backbone.
 
-    `pyramid` is None in the notes' recipe, `snip_head` in one without a cnn stage.
+    `pyramid` is None in the notes' recipe, `snip_head` is None in a recipe without a cnn stage.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -52,26 +53,27 @@ class FasterRCNN(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def classify(self, snips: Tensor) -> Tensor:
-        """(B, 3, S, S) RGB in 0..255 -> (B, 2) logits of background and head."""
+        """(B, 3, S, S) RGB in 0..255 -> (B, 2) logits for background and head."""
         assert self.snip_head is not None
         maps = self.backbone(snips)
         logits: Tensor = self.snip_head(maps[max(maps)].flatten(1))
         return logits
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
-        """(B, 3, H, W) RGB in 0..255 -> {stride: (B, C, ⌈H/stride⌉, ⌈W/stride⌉) or a little more}."""
+        """(B, 3, H, W) RGB in 0..255 -> {stride: (B, C, ⌈H/stride⌉, ⌈W/stride⌉) or slightly larger}."""
         maps: dict[int, Tensor] = self.backbone(images)
         return maps if self.pyramid is None else self.pyramid(maps)
 
     def propose(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
-        """The maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
+        """Maps -> for each image, proposals (R, 4) xyxy pixels and their scores (R,), descending."""
         objectness, deltas, anchors = self.rpn(maps)
         return self.rpn.proposals(objectness, deltas, anchors, image_size)
 
     def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(B, 3, H, W) RGB in 0..255 -> for each image, boxes (D, 4) xyxy pixels and scores (D,), descending.
 
-        The photos are first scaled by image_size / 1024 (`rescale`); the boxes are those of the photos as given.
+        The photos are first scaled by image_size / 1024 (`rescale`); the boxes are in pixels of the photos as
+        given.
         """
         height, width = images.shape[2:]
         scale = self.recipe.image_size
@@ -84,13 +86,13 @@ class FasterRCNN(nn.Module):
         return [(to_photo(boxes, height, width, scale), scores) for boxes, scores in found]
 
     def detect(self, maps: dict[int, Tensor], image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """One image's maps, (1, C, H, W) each -> boxes (D, 4) xyxy pixels and scores (D,), descending."""
+        """One image's maps, each (1, C, H, W) -> boxes (D, 4) xyxy pixels and scores (D,), descending."""
         ((proposals, _),) = self.propose(maps, image_size)
         logits, deltas = self.judge(maps, to_rois([proposals]))
         return self.postprocess(logits, deltas, proposals, image_size)
 
     def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps and (R, 5) rois -> class_logits (R, 2 or 3) and deltas (R, 4) of the RoI head."""
+        """Maps and (R, 5) rois -> the RoI head's class_logits (R, 2 or 3) and deltas (R, 4)."""
         seen = maps[self.roi_head.stride] if isinstance(self.roi_head, RoIHead) else maps
         judged: tuple[Tensor, Tensor] = self.roi_head(seen, rois)
         return judged
@@ -98,7 +100,7 @@ class FasterRCNN(nn.Module):
     def postprocess(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, image_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """One image: (R, 2 or 3) logits, (R, 4) deltas and proposals -> boxes (D, 4), scores (D,), descending."""
+        """One image's logits (R, 2 or 3), deltas and proposals (R, 4) -> boxes (D, 4), scores (D,), descending."""
         settings = self.recipe.detection
         return detect(
             logits,
@@ -117,7 +119,7 @@ class FasterRCNN(nn.Module):
 
 
 def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
-    """The layer before the 2-way softmax, over the flattened last map of a snip."""
+    """The layer before the 2-way softmax, on the flattened last map of a snip; None without a cnn stage."""
     sizes = [stage.snip_size for stage in recipe.stages if isinstance(stage, CNNStage)]
     if not sizes:
         return None
@@ -128,11 +130,11 @@ def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:
 def build_rpn(
     recipe: RPNRecipe, in_channels: int, side: int, min_size: float, *, inside_only: bool = True
 ) -> RPN:
-    """The RPN of a recipe on maps of `in_channels`; proposals thinner than `min_size` pixels are dropped.
+    """A recipe's RPN for maps of `in_channels`; proposals thinner than `min_size` pixels are dropped.
 
-    side: of the photo, in pixels, that the recipe's numbers of proposals are meant for.
-
-    With a pyramid, anchors that cross the border are trained too (Lin et al. 2017, §5.1): heads cut by it are heads.
+    side: of the square photo, in pixels, for which the recipe's numbers of proposals are meant.
+    inside_only: leave anchors that cross the border out of training. With a pyramid they are trained too (Lin
+    et al. 2017, §5.1): heads cut off by the border are heads.
     """
     return RPN(
         in_channels,
@@ -152,7 +154,7 @@ def build_rpn(
 
 
 def build_roi_head(recipe: Recipe, in_channels: int) -> RoIHead | PyramidHead:
-    """The notes' head on one map, or one on the levels of a pyramid."""
+    """The notes' RoI head on a single map, or one on the levels of a pyramid."""
     roi = recipe.roi
     if recipe.pyramid is None:
         return RoIHead(in_channels, roi.size, roi.channels, roi.pool, roi.strides[0], roi.sampling_ratio)

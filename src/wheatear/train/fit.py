@@ -1,7 +1,7 @@
 """Lightning's Trainer as every stage uses it: a checkpoint each epoch, a history as CSV, a progress bar, resuming.
 
-A resumed training equals an unbroken one because an epoch depends on nothing but the checkpoint before it: each epoch
-seeds torch and shuffles from (seed, epoch) (`order`), and the history travels in the checkpoint.
+A resumed run equals an uninterrupted one because an epoch depends only on the checkpoint before it: each
+epoch seeds torch and shuffles from (seed, epoch) (`order`), and the history is stored in the checkpoint.
 """
 
 import csv
@@ -27,21 +27,21 @@ from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
 
 CHECKPOINT = "last.ckpt"
-LOOKED_BACK = 3600.0  # seconds by whose steps the time left is told; in rich's own 30 there may be but one
-# instructions of x86 and of ARM, as torch.cpu.get_capabilities calls them; AVX-512 alone has none of them
+LOOKED_BACK = 3600.0  # seconds of steps to estimate the time left from; rich's 30 may hold only one
+# x86 and ARM instruction sets, as torch.cpu.get_capabilities names them; plain AVX-512 includes none of them
 MULTIPLY_BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "sve_bf16")
 
 
 def first_process() -> bool:
-    """Whether this is the process that writes for all that train together; true where it is alone."""
+    """Whether this is the one of the training processes that writes files; true if it is the only one."""
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a stage is computed on: Lightning's accelerator, devices and strategy.
+    """The hardware a stage runs on: Lightning's accelerator, devices and strategy.
 
-    workers: processes that read the photos, as many for train as for val; 0 reads them between the steps.
+    workers: processes that load photos, as many for train as for val; 0 loads them between the steps.
     """
 
     accelerator: str = "auto"
@@ -50,13 +50,13 @@ class Machine:
     workers: int = 0
 
     def has_gpu(self) -> bool:
-        """Whether a stage is computed on anything but a CPU."""
+        """Whether a stage runs on anything but a CPU."""
         if self.accelerator == "auto":
             return bool(torch.accelerator.current_accelerator(check_available=True))
         return self.accelerator != "cpu"
 
     def only_imitates(self, precision: str) -> bool:
-        """Whether bfloat16 is asked for on a CPU that was not made for it, and so takes longer instead of less."""
+        """Whether bfloat16 is requested on a CPU that only emulates it, which is slower than float32."""
         if precision != "bf16-mixed" or self.has_gpu():
             return False
         has = torch.cpu.get_capabilities()
@@ -65,10 +65,12 @@ class Machine:
 
 @dataclass(frozen=True)
 class Care:
-    """How a training is watched and kept in bounds.
+    """Validation, gradient clipping and weight averaging of a training.
 
-    val_every: epochs from one validation to the next, 0 for none. clip_norm: longest gradient of a step; None for any.
-    ema: decay a step of the averaged weights, begun after ema_from steps, which are judged and kept; 0 averages none.
+    val_every: epochs from one validation to the next; 0: none. clip_norm: largest gradient norm; None: no
+    limit.
+    ema: decay per step of the averaged weights, which start after ema_from steps and are then the ones
+    evaluated and kept; 0: no averaging.
     """
 
     val_every: int = 1
@@ -81,13 +83,13 @@ HERE, PLAIN = Machine(), Care()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints written whole or not at all, and never of weights that the last step of an epoch has spoilt.
+    """Checkpoints written completely or not at all, and never with weights that are no longer finite.
 
-    Lightning's own are copied from the folder of temporary files.
+    Lightning would write them to the system's temporary folder and copy them from there.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # Of averaged weights Lightning keeps the network's own apart.
+        # When weights are averaged, Lightning stores the network's own separately.
         states = [checkpoint["state_dict"], checkpoint.get("current_model_state", {})]
         if not all(weights.isfinite().all() for state in states for weights in state.values()):
             raise InputError("the weights are not finite any more; lower the learning rate")
@@ -96,7 +98,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, file)
             except RuntimeError as error:
-                # It hides that the file could not be written any further.
+                # torch.save hides the OSError of a failed write, such as on a full disk.
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
                 raise
@@ -110,7 +112,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class History(Callback):
-    """One row an epoch in metrics.csv: epoch, seconds since the stage began, learning rate, every logged metric."""
+    """One row per epoch in metrics.csv: epoch, seconds spent on the stage, learning rate, all logged metrics."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.rows = folder / HISTORY, list[dict[str, float]]()
@@ -136,14 +138,14 @@ class History(Callback):
 
 
 def new_metrics(trainer: L.Trainer) -> dict[str, float]:
-    """What this epoch logged: Lightning keeps the figures of the last validation, however long ago it was."""
+    """The metrics of this epoch alone; Lightning keeps those of the last validation, however long ago."""
     judged = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return {name: value for name, value in metrics.items() if judged or not name.startswith("val_")}
 
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
-    """Rows as a CSV, written whole or not at all; a key that a row lacks is left empty."""
+    """Write rows as a CSV, completely or not at all; a key that a row lacks is left empty."""
     with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
@@ -151,7 +153,7 @@ def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
 
 
 class StageProgress(Callback):
-    """One bar over all steps of the stage with the time left, and a line for each finished epoch."""
+    """One progress bar for all steps of the stage, with the time left, and a line for each finished epoch."""
 
     def __init__(self, stage: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -195,9 +197,10 @@ class StageProgress(Callback):
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """Lightning's, but that as long as no step has gone into the average the weights themselves are judged and kept.
+    """Lightning's, but until the average includes a step, the weights themselves are evaluated and kept.
 
-    The average lies where the network is trained: Lightning asks where that is before the network is there.
+    The average is kept on the training device: Lightning would take the network's device before it is moved
+    there.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -219,13 +222,13 @@ class AveragedWeights(EMAWeightAveraging):
         self.keep(pl_module)
 
     def keep(self, module: L.LightningModule) -> None:
-        """Put the average into the module that it is the average of."""
+        """Copy the average, if there is one yet, into the module that it averages."""
         if self.is_begun():
             self._copy_average_to_current(module)
 
 
 class StopOnNonFinite(Callback):
-    """A loss that is not finite ends the training at once, before it spoils a checkpoint."""
+    """Stop training with an InputError once a loss is not finite, before it spoils a checkpoint."""
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -238,15 +241,15 @@ class StopOnNonFinite(Callback):
 
 
 def hush() -> None:
-    """Silence what Lightning says of things that are meant to be so; our own lines say how the training goes."""
+    """Silence Lightning's messages about what is intended; our own lines report the progress of training."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     meant = (
-        "Checkpoint directory .* exists",  # the folder of a stage, made before
+        "Checkpoint directory .* exists",  # the stage's folder, created beforehand
         "Found .* module.* in eval mode",  # frozen parts
         "The number of training batches",  # few photos
         "The '.*_dataloader' does not have many workers",  # see `order.loader`
         "The dirpath has changed",  # a run folder that was moved
-        "It is recommended to use .self.log",  # every process judges all val photos
+        "It is recommended to use .self.log",  # every process evaluates all val photos
         ".*treespec, LeafSpec",  # Lightning's own use of torch
     )
     for message in meant:
@@ -266,7 +269,7 @@ def fit(
     machine: Machine = HERE,
     care: Care = PLAIN,
 ) -> list[dict[str, float]]:
-    """Train `module` for `epochs`, from the last checkpoint in `folder` when resuming. -> the history's rows."""
+    """Train `module` for `epochs`, resuming from the last checkpoint in `folder` if asked to -> the history."""
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)
@@ -286,7 +289,7 @@ def fit(
         accelerator=machine.accelerator,
         devices=machine.devices,
         strategy=machine.strategy,
-        use_distributed_sampler=False,  # EpochShuffle divides what it shuffles
+        use_distributed_sampler=False,  # EpochShuffle divides the items between the processes
         logger=TensorBoardLogger(folder, name="tensorboard", version=""),
         callbacks=callbacks,
         plugins=[WholeCheckpoints()],
@@ -302,13 +305,13 @@ def fit(
     last = folder / CHECKPOINT
     trainer.fit(module, train, val, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     if averaged:
-        # Of a checkpoint after the last epoch Lightning says nothing, not even on_train_end.
+        # Resuming after the last epoch, Lightning calls no hooks, not even on_train_end.
         averaged.keep(module)
     return history.rows
 
 
 def trainer_of(**settings: Any) -> L.Trainer:
-    """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that this machine has not."""
+    """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that is not available."""
     try:
         return L.Trainer(**settings)
     except (MisconfigurationException, ValueError, TypeError, ImportError) as error:

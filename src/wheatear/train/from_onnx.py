@@ -1,9 +1,9 @@
 """From a model.onnx back to torch: the network of its card's recipe, with the weights of the graph.
 
-The export keeps the names that tensors have in torch. What it changes is undone here: large tensors are stored in few
-bits and widened by nodes, and a batch norm right after a convolution is folded into it. The weights of a quantized
-graph (`quantize`) come back as they were rounded, but torch rounds nothing between the layers. The snip classifier,
-which only trains the backbone, is not exported.
+The export keeps the names that tensors have in torch. What it changes is undone here: large tensors are
+stored with fewer bits and widened by nodes, and a batch norm right after a convolution is folded into it. The
+weights of a quantized graph (`quantize`) come back rounded, but torch rounds nothing between the layers. The
+snip classifier, which only serves to train the backbone, is not exported.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,23 +23,23 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import validated
 from wheatear.tta import ONCE
 
-ROOT = "model."  # where `OneImage` has the detector
-INPUTS = {  # the names in torch of a node's inputs, from the second on
+ROOT = "model."  # the detector's attribute in `OneImage`
+INPUTS = {  # torch's names for a node's inputs, from the second on
     "Conv": ("weight", "bias"),
     "Gemm": ("weight", "bias"),
     "BatchNormalization": ("weight", "bias", "running_mean", "running_var"),
 }
-DEQUANTIZED = "_DequantizeLinear_Output"  # what onnxruntime's quantization appends to the name of a tensor
-NOT_EXPORTED = "num_batches_tracked"  # of a batch norm, which has no use for it once trained
+DEQUANTIZED = "_DequantizeLinear_Output"  # the suffix that onnxruntime's quantization adds to a tensor's name
+NOT_EXPORTED = "num_batches_tracked"  # of a batch norm; unused once it is trained
 
 
 def exported_network(
     name: str | Path, settings: Mapping[str, object] | None = None
 ) -> tuple[FasterRCNN, Card]:
-    """The network inside a shipped detector, or a model.onnx of one's own, and its card.
+    """The network inside a shipped detector or any other model.onnx, and its card.
 
-    settings: parts of a recipe that take the place of its own. Raises InputError where there is none, or its card holds
-    no recipe that it could be rebuilt from.
+    settings: top-level parts of a recipe that replace its own. Raises InputError if there is no such
+    detector, or if its card has no recipe from which the network can be rebuilt.
     """
     card, (weights, _) = load(name, tta=ONCE).card, find(name)
     return load_exported(weights.read_bytes(), card.recipe | dict(settings or {}), str(name)), card
@@ -48,8 +48,8 @@ def exported_network(
 def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
     """The network of a model.onnx, given its bytes and its card's recipe, in evaluation mode.
 
-    It finds what the graph finds, but for rounding. `name` is for the messages: InputError where the recipe is none of
-    ours, or the graph is not that of such a network.
+    Except for rounding, its detections are those of the graph. Raises InputError, naming `name`, if the
+    recipe is invalid or the graph is not that of such a network.
     """
     model = FasterRCNN(validated(recipe, f"{name}, recipe"))
     model.snip_head = None
@@ -68,7 +68,7 @@ def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
 
 
 def stored_tensors(graph: GraphProto) -> Iterator[tuple[str, Tensor]]:
-    """The weights of every layer in the graph, by their names in torch. KeyError for one that depends on the photo."""
+    """The weights of all layers in the graph, by their names in torch. KeyError if one depends on the photo."""
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
 
@@ -89,10 +89,10 @@ def stored_tensors(graph: GraphProto) -> Iterator[tuple[str, Tensor]]:
 
 
 def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The batch norms that the export has folded away, and taken out of `tensors` what it has put in their place.
+    """Rebuild the batch norms that the export folded away; the biases that replaced them leave `tensors`.
 
-    Such a convolution, without a bias in torch, has one in the graph. The batch norm after it gets the bias, and
-    otherwise leaves everything as it is.
+    A convolution with a folded batch norm has no bias in torch, but one in the graph. The batch norm after it
+    takes over that bias and otherwise changes nothing.
     """
     layers = [
         (name, module)

@@ -1,4 +1,4 @@
-"""Stages joint, refine and blend: backbone, pyramid, RPN and RoI head trained by all losses at once (Faster R-CNN).
+"""Stages joint, refine and blend: backbone, pyramid, RPN and RoI head trained at once (Faster R-CNN).
 
 B images, R sampled regions of a batch.
 """
@@ -22,13 +22,13 @@ from wheatear.train.recipe_stages import JointStage
 from wheatear.train.roi import label_proposals
 from wheatear.train.stages import StageModule
 
-MOMENTUM = 0.9  # of SGD, as in all of the papers
+MOMENTUM = 0.9  # of SGD, as in all the papers
 
 
 class JointTraining(StageModule):
-    """All losses; all parts learn but for the recipe's frozen stages of the backbone.
+    """All losses; all parts are trained except the backbone's stages that the recipe freezes.
 
-    Judged by the Kaggle metric on the whole `val` photos, in this order.
+    Evaluated by the Kaggle metric on whole photos: `val`, in the order of the validation loader.
     """
 
     stage: JointStage
@@ -40,7 +40,7 @@ class JointTraining(StageModule):
         self.val, self.found = val, dict[str, Detections]()
 
     def configure_optimizers(self) -> Any:
-        """Weight decay falls on the kernels alone; the rate changes each step."""
+        """Weight decay applies to the kernels alone; the learning rate changes each step."""
         stage, total = self.stage, int(self.trainer.estimated_stepping_batches)
         groups = parameter_groups(self.model, self.parts, stage)
         optimizer: torch.optim.Optimizer
@@ -52,7 +52,7 @@ class JointTraining(StageModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
+        """The four losses, or five with a predicted IoU, each per sampled anchor or region."""
         model, image_size = self.model, (batch.images.shape[2], batch.images.shape[3])
         maps = model.features(batch.images)
         objectness, deltas, anchors = model.rpn(maps)
@@ -86,7 +86,10 @@ class JointTraining(StageModule):
             self.log(name, value)
 
     def figures(self) -> dict[str, float]:
-        """The best over all score thresholds of each: an upper bound, the same for every recipe."""
+        """Each figure at its own best score threshold: an upper bound, but the same for every recipe.
+
+        val_threshold is that of val_kaggle.
+        """
         figures = sweep(self.val, self.found)
         best = int(figures.kaggle.argmax())
         return {
@@ -97,9 +100,9 @@ class JointTraining(StageModule):
 
     @torch.no_grad()
     def judge(self, val: DataLoader[Any], precision: str, device: torch.device) -> dict[str, float]:
-        """`figures` of the weights as they are, after a training; precision and device are the training's.
+        """Validate the current weights after training (`figures`), with the training's precision and device.
 
-        Lightning leaves the network on the CPU, and there it is left.
+        The network ends up on the CPU, where Lightning leaves it after training.
         """
         self.model.eval().to(device)
         self.found = {}
@@ -114,7 +117,7 @@ class JointTraining(StageModule):
 def parameter_groups(
     model: FasterRCNN, parts: Sequence[torch.nn.Module], stage: JointStage
 ) -> list[dict[str, Any]]:
-    """The optimiser's groups: first the new layers, whose rate is the one written down, then the backbone."""
+    """The optimiser's groups: first the new layers, whose learning rate is recorded, then the backbone."""
     groups = []
     for share, chosen in (
         (1.0, [p for p in parts if p is not model.backbone]),
@@ -130,7 +133,7 @@ def parameter_groups(
 
 
 def lr_share(step: int, total: int, warmup: int, final: float) -> float:
-    """The share of the highest rate at a step, counted from 0: a straight rise, along with a cosine down to `final`."""
+    """The share of the peak learning rate at a step, from 0: a linear warm-up times a cosine down to `final`."""
     rise = min(1.0, (step + 1) / (warmup + 1))
     cosine = (1 + math.cos(math.pi * min(1.0, step / total))) / 2
     return rise * (final + (1 - final) * cosine)

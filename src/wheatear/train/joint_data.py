@@ -1,4 +1,4 @@
-"""What the joint stage learns from: whole photos, cut and changed for training, as they are for validation."""
+"""The data of the joint stages: photos, augmented for training, whole and unchanged for validation."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -25,9 +25,9 @@ class Batch(NamedTuple):
 
 
 class EpochItems(EpochShuffle):
-    """A shuffle whose items say the epoch, too: item = epoch · length + index.
+    """A shuffle whose items also encode the epoch: item = epoch · length + index.
 
-    So what is drawn for a photo follows from its item alone, in whichever worker process that is drawn.
+    The random draws for a photo thus depend on its item alone, not on the worker process.
     """
 
     def __iter__(self) -> Iterator[int]:
@@ -35,10 +35,10 @@ class EpochItems(EpochShuffle):
 
 
 class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
-    """Photos as `augment` changes them. An item is (3, S, S) uint8 and (G, 4) boxes; see `EpochItems` for its index.
+    """Photos changed by `augment`. An item is (3, S, S) uint8 and (G, 4) boxes; its index is from `EpochItems`.
 
-    relabelled: the same photos, in the same order, with other boxes; each time a photo is drawn it has either, by equal
-    chances. Empty where there is one labelling.
+    relabelled: the same photos, in the same order, with other boxes; each time a photo is drawn it gets
+    either set with equal probability. Empty if there is only one labelling.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class TrainingPhotos(Dataset[tuple[Tensor, Tensor]]):
         return to_tensor(picture.image)[0], torch.from_numpy(picture.boxes)
 
     def picture(self, index: int, rng: np.random.Generator) -> Picture:
-        """A photo with the heads of one of its labellings."""
+        """A photo with the heads from one of its labellings."""
         return read((self.relabelled if self.relabelled and rng.random() < 0.5 else self.samples)[index])
 
 
@@ -75,13 +75,13 @@ def read(sample: Sample) -> Picture:
 
 
 def collate(items: Sequence[tuple[Tensor, Tensor]]) -> Batch:
-    """Training photos as a batch."""
+    """Join training photos into a batch."""
     images, boxes = zip(*items, strict=True)
     return Batch(torch.stack(images), list(boxes))
 
 
 class WholePhotos(Dataset[tuple[int, Tensor]]):
-    """Photos as they are: the index and (3, H, W) uint8."""
+    """Unchanged photos: the index and (3, H, W) uint8."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -96,7 +96,7 @@ class WholePhotos(Dataset[tuple[int, Tensor]]):
 def photo_loaders(
     train: TrainingPhotos, val: WholePhotos, batch_size: int, workers: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of changed photos, each once an epoch, and whole photos one by one, each read by `workers` processes."""
+    """Batches of augmented photos, each once per epoch; and whole photos; each loaded by `workers` processes."""
     shuffle = EpochItems(len(train), train.seed)
     kept, pinned = workers > 0, workers > 0 and torch.cuda.is_available()
     return (
@@ -108,7 +108,7 @@ def photo_loaders(
             num_workers=workers,
             persistent_workers=kept,
             pin_memory=pinned,
-            generator=torch.Generator(),  # not the one of dropout, as in `order.loader`
+            generator=torch.Generator(),  # not the one that dropout uses, as in `order.loader`
         ),
         DataLoader(
             val,

@@ -1,7 +1,7 @@
-"""The losses of the RoI head in the joint stage: by class, by box and, if wanted, by how well the box fits.
+"""The losses of the RoI head in the joint stage: class, box and, optionally, how well the box fits.
 
-R sampled regions of a batch, F of them heads. Each loss is summed and divided by R; those over heads are exactly 0,
-and attached to the graph, where F = 0.
+R sampled regions in a batch, F of them heads. Each loss is summed and divided by R. If F = 0, those over
+heads are exactly 0, but still attached to the graph.
 """
 
 import torch
@@ -46,9 +46,10 @@ def region_losses(
 
 
 def soft_classifier_loss(class_logits: Tensor, labels: Tensor, fit: Tensor) -> Tensor:
-    """Cross-entropy, summed, towards the (F,) IoU of a head's moved box instead of 1 (Li et al. 2020, eq. 2).
+    """Summed cross-entropy whose target for a head is the IoU of its predicted box, `fit` (F,), instead of 1.
 
-    Without that paper's focal factor: the sampling already balances heads and background.
+    As in Li et al. 2020, eq. 2, but without its focal factor: the sampling already balances heads and
+    background.
     """
     target = labels.to(fit.dtype)
     target[labels == 1] = fit
@@ -57,7 +58,7 @@ def soft_classifier_loss(class_logits: Tensor, labels: Tensor, fit: Tensor) -> T
 
 
 def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """(F, 4), (F, 4) -> (F,): the IoU of each pair; 0 where both have no area."""
+    """(F, 4), (F, 4) -> (F,): the IoU of each pair; 0 if neither box has an area."""
     low, high = torch.maximum(boxes[:, :2], others[:, :2]), torch.minimum(boxes[:, 2:], others[:, 2:])
     shared = (high - low).clamp(min=0).prod(1)
     union = sum((b[:, 2:] - b[:, :2]).prod(1) for b in (boxes, others)) - shared

@@ -1,7 +1,7 @@
 """The losses of the RPN and of the R-CNN (Faster R-CNN eq. 1; Fast R-CNN §2.3).
 
-N sampled anchors, R sampled regions of a batch. All results are scalars, at least 0, attached to the graph.
-The losses of an empty batch, and the box loss of one without foreground, are exactly 0.
+N sampled anchors, R sampled regions in a batch. All results are scalars, at least 0, attached to the graph.
+The losses of an empty batch, and the box loss of a batch without foreground, are exactly 0.
 """
 
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ from torch import Tensor
 def rpn_losses(
     objectness: Tensor, deltas: Tensor, labels: Tensor, target_deltas: Tensor, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Return (loss_objectness, loss_rpn_box_reg) of the sampled anchors.
+    """Return (loss_objectness, loss_rpn_box_reg) for the sampled anchors.
 
-    objectness (N,) logits, deltas (N, 4), labels (N,) 1 or 0, target_deltas (N, 4) read at label 1 only.
+    objectness (N,) logits, deltas (N, 4), labels (N,) 1 or 0, target_deltas (N, 4) used at label 1 only.
     Binary cross-entropy and smooth L1 (quadratic below beta), each summed and divided by N.
     """
     logits = objectness.to(target_deltas.dtype)
@@ -24,10 +24,10 @@ def rpn_losses(
 def rcnn_losses(
     class_logits: Tensor, deltas: Tensor, labels: Tensor, target_deltas: Tensor, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Return (loss_classifier, loss_box_reg) of the sampled regions.
+    """Return (loss_classifier, loss_box_reg) for the sampled regions.
 
     class_logits (R, 2) background and head, deltas (R, 4) for heads, labels (R,) int64 1 or 0,
-    target_deltas (R, 4) read at label 1 only.
+    target_deltas (R, 4) used at label 1 only.
     Softmax cross-entropy and smooth L1 (quadratic below beta), each summed and divided by R.
     """
     loss = F.cross_entropy(class_logits.to(target_deltas.dtype), labels, reduction="sum")

@@ -1,16 +1,16 @@
-"""What the C library does with memory that is freed."""
+"""How the C library handles freed memory."""
 
 import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
-PAD = 256 * 2**20  # bytes asked of the system at once
+PAD = 256 * 2**20  # bytes requested from the system at once
 
 
 def keep_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back to the system. Elsewhere, nothing.
+    """Make glibc, if present, keep freed memory for the next step instead of returning it to the system.
 
-    By default each large tensor is mapped anew and the system fills its every page with zeros; a training step on a
+    By default each large tensor is mapped afresh and the system zeroes every page of it; a training step on a
     CPU then took 1.6 to 2.6 times as long.
     """
     if not sys.platform.startswith("linux"):

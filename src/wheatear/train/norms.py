@@ -1,4 +1,4 @@
-"""Batch norms of a detector that was exported, made fit to be trained on.
+"""Preparing the batch norms of an exported detector for further training.
 
 Letters: C channels.
 """
@@ -14,14 +14,15 @@ from wheatear.train.faster_rcnn import FasterRCNN
 
 @torch.no_grad()
 def measure_norms(model: FasterRCNN, photos: Iterable[Tensor]) -> None:
-    """Give each batch norm the statistics that its input has on photos, (1, 3, H, W) RGB in 0..255.
+    """Set each batch norm's mean and variance to those of its input on photos, (1, 3, H, W) RGB in 0..255.
 
-    The export folds a batch norm into the layer before it, and what comes back (`from_onnx`) neither shifts nor scales.
-    In evaluation that is the same network; in training a norm divides by its batch's own spread, and the network would
-    be another one from the first step on. Here weight and bias change along with mean and variance, so in evaluation
-    the network stays what it was, and in training it is nearly that.
+    The export folds a batch norm into the convolution before it, and the one that comes back (`from_onnx`)
+    only adds the bias. In evaluation mode that is the same network; in training a norm divides by the
+    standard deviation of its batch, so the network would change at the first step. Here weight and bias
+    change along with mean and variance, so the network stays the same in evaluation and nearly the same in
+    training.
     """
-    moments: dict[nn.Module, Tensor] = {}  # (3, C): how many values, their sum, the sum of their squares
+    moments: dict[nn.Module, Tensor] = {}  # (3, C): number of values, their sum, the sum of their squares
 
     def note(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         values = inputs[0].transpose(0, 1).flatten(1).double()
@@ -42,7 +43,7 @@ def measure_norms(model: FasterRCNN, photos: Iterable[Tensor]) -> None:
 
 
 def move_to(norm: nn.BatchNorm1d | nn.BatchNorm2d, count: Tensor, total: Tensor, squares: Tensor) -> None:
-    """Let a norm have the mean and variance of these sums, (C,) each, and give what it gave."""
+    """Give a norm the mean and variance from these sums, each (C,), with the same output in evaluation."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     mean = total / count

@@ -1,4 +1,4 @@
-"""A run folder made, or gone on with: what is to be trained on what, written down before it begins."""
+"""Creating or resuming a run folder: what is trained, and on what, is recorded before training starts."""
 
 import hashlib
 import math
@@ -30,18 +30,19 @@ from wheatear.train.recipe_stages import JointStage
 from wheatear.train.relabelled import Relabelled, is_same, labellings, record
 from wheatear.train.start import as_started, is_trained, start_card, start_thresholds
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning's, those in which the boxes stay exact
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # those of Lightning's that keep boxes exact
 FACTS = "run.json"
-LEARNT = ("train", "val")  # of the splits
+LEARNT = ("train", "val")  # the splits used in training
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what all of its stages share.
+    """A run folder and what all its stages share.
 
-    weights: a file to start from in place of the recipe's. relabelled: `TrainingPhotos`'s of the train photos.
-    left_out: boxes of the train and val photos that cannot be heads.
+    weights: a file to start from instead of the recipe's. relabelled: the train photos as in
+    `TrainingPhotos`.
+    left_out: number of boxes in the train and val photos that cannot be heads.
     """
 
     folder: Path
@@ -68,17 +69,18 @@ def open_run(
     more: Sequence[More] = (),
     other_labels: Relabelled | None = None,
 ) -> Run:
-    """Make a run folder, or go on with one, and write down what is about to be trained on what.
+    """Create a run folder, or resume one, and record what is about to be trained, and on what.
 
-    samples carry their split; photos that are damaged are an error, and boxes that cannot be heads are left out
-    (`clean`).
-    more: the record of those among them, at their end, that were added for training alone; images.csv leaves them out.
-    other_labels are those of train photos; val photos are judged by their own.
-    Raises InputError for a folder that holds a run already without `resume`, or one of another recipe, other photos,
-    another split, other boxes or labels, or that began with other weights or in another precision; for photos of
-    another size than their labels say, of which none has a head, or none is of train or of val; for a precision that
-    there is not; for a stage that would end before it has warmed up; where no stage learns of both labellings and they
-    are given; and where the recipe goes on from a trained detector and `weights` are none.
+    samples include their split; boxes that cannot be heads are left out (`clean`).
+    more: records of the samples, at the end of the list, that were added for training alone; images.csv omits
+    them.
+    other_labels: of the train photos; val photos are evaluated against their own.
+    Raises InputError for a photo that is damaged or of another size than its labels say; if no photo is in
+    train or none in val, or no train photo has a head; for a folder with a data set; for a folder with a run
+    that has begun, without `resume` or if it has another recipe, other photos, another split, other boxes or
+    labels, other starting weights, another precision or number of devices; for an unknown precision; for a
+    joint stage that would end before it has warmed up; for two labellings if no stage trains on both; and if
+    the recipe continues from a trained detector and `weights` is not one.
     """
     unreadable = [s.path for s in samples if not s.width]
     if unreadable:
@@ -125,7 +127,7 @@ def open_run(
     if not heads_of(by_split["train"]):
         raise InputError("no head is labelled in the train photos; there is nothing to learn")
     if first_process():
-        # A damaged photo is found before the work of hours, and not after it.
+        # Find a damaged photo before hours of training, not after them.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             list(threads.map(refuse_damaged, [s.path for chosen in by_split.values() for s in chosen]))
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,20 +149,20 @@ def open_run(
 
 
 def refuse_data(folder: Path) -> None:
-    """Raises InputError for the folder of a data set, whose images.csv a run would write over."""
+    """Raise InputError for the folder of a data set, whose images.csv a run would overwrite."""
     if (folder / IMAGES_CSV).exists():
         raise InputError(f"{folder}: has an {IMAGES_CSV} and no run; choose another folder")
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a stage of a run folder has left anything; where the start failed, none has, and nothing can be lost."""
+    """Whether any stage has left a file in a run folder; if the start failed, none has, and nothing is lost."""
     return any(
         path.name != "tensorboard" for stage in folder.iterdir() if stage.is_dir() for path in stage.iterdir()
     )
 
 
 def refuse_short(recipe: Recipe, photos: int, devices: int) -> None:
-    """Raises InputError for a joint stage whose steps are not more than those in which its rate rises."""
+    """Raise InputError for a joint stage that has no more steps than its warm-up."""
     for stage in recipe.stages:
         if isinstance(stage, JointStage):
             steps = math.ceil(math.ceil(photos / devices) / stage.batch_size) * stage.epochs
@@ -172,7 +174,7 @@ def refuse_short(recipe: Recipe, photos: int, devices: int) -> None:
 
 
 def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resume: bool) -> None:
-    """Raises InputError where a folder's run is not to be gone on with, or not with this recipe and these photos."""
+    """Raise InputError unless a folder's run is to be resumed and has this recipe, photos and split."""
     if not resume:
         raise InputError(f"{folder}: holds a run already; go on with it by --resume or choose another folder")
     if validated(read_json(folder / RECIPE), folder / RECIPE) != recipe:
@@ -184,9 +186,9 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
 
 
 def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str, devices: int) -> None:
-    """Raises InputError where a folder's run.json, if there is one, tells of another start, precision or devices.
+    """Raise InputError if a folder's run.json has other weights, labels, boxes, precision or devices.
 
-    Of other devices there are more steps or fewer in an epoch, which the learning rate and the averages go by.
+    Another number of devices changes the steps per epoch, on which the learning rate and the averages depend.
     """
     before = read_json(folder / FACTS) if (folder / FACTS).exists() else start
     was, now = before.get("weights") or {}, start["weights"] or {}
@@ -207,12 +209,12 @@ def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str,
 
 
 def heads_of(*photos: Sequence[Sample]) -> int:
-    """The number of boxes in some lists of photos."""
+    """The total number of boxes in some lists of photos."""
     return sum(len(sample.boxes) for some in photos for sample in some)
 
 
 def digest(photos: Sequence[Sample]) -> str:
-    """Of the data set's own boxes, in whatever order the photos come."""
+    """SHA-256 of the photos' names and boxes, whatever the order of the photos."""
     found = hashlib.sha256()
     for sample in sorted(photos, key=lambda sample: sample.name):
         found.update(sample.name.encode() + np.ascontiguousarray(sample.boxes, np.float32).tobytes())
@@ -220,7 +222,7 @@ def digest(photos: Sequence[Sample]) -> str:
 
 
 def head_px(samples: Sequence[Sample]) -> float:
-    """The median root of a box's area, in pixels of the photos, to a tenth."""
+    """The median square root of a box's area, in pixels of the photos, rounded to a tenth."""
     return round(float(np.median(np.sqrt(area(np.concatenate([sample.boxes for sample in samples]))))), 1)
 
 
@@ -230,7 +232,7 @@ def describe(
     machine: Machine,
     more: Sequence[More],
 ) -> dict[str, object]:
-    """What a reader needs to judge the figures of a run: data, versions, machine."""
+    """What a reader needs to judge a run's figures: data, versions, machine."""
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
         "heads": {split: heads_of(samples) for split, samples in by_split.items()},

@@ -1,4 +1,4 @@
-"""The order of what is learned from: one for each (seed, epoch), shared out between processes."""
+"""The order of the training items: one for each (seed, epoch), divided between processes."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class EpochShuffle(Sampler[int]):
-    """A shuffle that depends on the seed and the epoch alone; Lightning calls `set_epoch`.
+    """A shuffle that depends only on the seed and the epoch; Lightning calls `set_epoch`.
 
-    Of several processes each has its share, the first items once more where they do not divide evenly.
+    Each of several processes gets its share; if the items do not divide evenly, the first ones are repeated.
     """
 
     def __init__(self, length: int, seed: int) -> None:
@@ -31,22 +31,22 @@ class EpochShuffle(Sampler[int]):
 
 
 def processes() -> tuple[int, int]:
-    """This process's number among those that train together, and how many they are."""
+    """The rank of this process among those that train together, and their number."""
     together = torch.distributed.is_available() and torch.distributed.is_initialized()
     return (torch.distributed.get_rank(), torch.distributed.get_world_size()) if together else (0, 1)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """One seed for each epoch of each run; 1,000,003 is prime and above any number of epochs."""
+    """A seed for each epoch of each run; 1,000,003 is prime and greater than any number of epochs."""
     return seed * 1_000_003 + epoch
 
 
 def loader(data: Dataset[Any], batch_size: int, seed: int | None, collate: Any = None) -> DataLoader[Any]:
-    """Batches in a new order each epoch, or in the data's own order without a seed.
+    """Batches in a new order each epoch or, without a seed, in the data's own order.
 
-    No worker processes: on few cores they take the time that the convolutions need.
+    No worker processes: with few cores they would take time from the convolutions.
     """
     sampler = None if seed is None else EpochShuffle(len(data), seed)  # type: ignore[arg-type]
-    # A generator of its own: the loader draws a number when it is opened, and must not take it from dropout's, as
-    # Lightning opens it at another moment where it resumes.
+    # A generator of its own: the loader draws a number each time it is opened, which must not come from the
+    # generator that dropout uses, as Lightning opens it at a different moment when it resumes.
     return DataLoader(data, batch_size, sampler=sampler, collate_fn=collate, generator=torch.Generator())

@@ -1,4 +1,4 @@
-"""A photo at the scale a recipe works at: 1024 pixels of it become `image_size`, as at detection (`rescale`)."""
+"""A photo at the recipe's scale: 1024 of its pixels become `image_size`, as at detection (`rescale`)."""
 
 import numpy as np
 from PIL import Image
@@ -26,7 +26,7 @@ def scaled_photo(sample: Sample, image_size: int) -> np.ndarray:
 
 
 def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> the same at a size of (width, height)."""
+    """(H, W, 3) uint8 RGB -> the same, resized to (width, height)."""
     if image.shape[1::-1] == size:
         return image
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))

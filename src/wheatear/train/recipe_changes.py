@@ -1,4 +1,4 @@
-"""Other values for some keys of a recipe, by dotted names such as rpn.channels or stages.0.lr."""
+"""Changing some keys of a recipe, by dotted names such as rpn.channels or stages.0.lr."""
 
 import json
 import tomllib
@@ -13,10 +13,12 @@ EXAMPLE = "stages.0.epochs=5"
 
 
 def with_options(recipe: Recipe, options: Sequence[str]) -> Recipe:
-    """A recipe with the values of `--set KEY=VALUE` options, the last of a key.
+    """A recipe with the values of `--set KEY=VALUE` options; the last one for a key wins.
 
-    A value is what it would be in a recipe's file; what is no TOML there is text, which so needs no quotation marks.
-    InputError for an option without =, a key that the recipe has not, and a value that it may not have.
+    A value is written as in a recipe's file; what is not valid TOML is taken as text, so text needs no
+    quotation marks.
+    Raises InputError for an option without =, a key that the recipe lacks, and a value that it does not
+    allow.
     """
     if not options:
         return recipe
@@ -28,9 +30,9 @@ def with_options(recipe: Recipe, options: Sequence[str]) -> Recipe:
 
 
 def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a recipe as it is dumped, which has every key, with other values at dotted keys.
+    """A copy of a dumped recipe, which has every key, with new values at dotted keys.
 
-    InputError for a key that is not there, saying which are.
+    Raises InputError for a key that does not exist, listing those that do.
     """
     copy: dict[str, Any] = json.loads(json.dumps(recipe))
     for key, value in changes.items():
@@ -43,7 +45,7 @@ def changed(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _place(table: object, part: str, key: str) -> str | int:
-    """Where a part of a key lies in a table, or in a list by its number."""
+    """The key of a table, or index of a list, to which a part of a dotted key refers; InputError if none."""
     if isinstance(table, dict) and part in table:
         return part
     if isinstance(table, list) and part.isdecimal() and int(part) < len(table):

@@ -1,4 +1,4 @@
-"""What the tables of a recipe are made of: strict about their keys, and numbers with a range."""
+"""Building blocks of a recipe's tables: a base with strict keys, and numbers with a range."""
 
 from typing import Annotated
 
@@ -10,6 +10,6 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Part(BaseModel):
-    """Base of every table of a recipe: frozen, strict about its keys, and with finite numbers."""
+    """Base of every table in a recipe: frozen, with no unknown keys and only finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

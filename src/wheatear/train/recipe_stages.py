@@ -1,4 +1,4 @@
-"""The stages of training, as a recipe describes them."""
+"""The training stages, as a recipe describes them."""
 
 from typing import Annotated, Literal
 
@@ -11,21 +11,21 @@ Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_
 
 
 class Stage(Part):
-    """What every stage of training has; `batch_size` is that of one process."""
+    """Common to all training stages; `batch_size` is per process."""
 
     batch_size: Count
     epochs: Count
 
 
 class SteppedStage(Stage):
-    """A stage of the notes. `lr` lists [after this many epochs, rate]; `l2` is Keras's (weight² × l2)."""
+    """A stage from the notes. `lr` lists [after this many epochs, rate]; `l2` is Keras's (weight² × l2)."""
 
     optimizer: Literal["rmsprop", "adam"]
     lr: Steps
     l2: Annotated[float, Field(ge=0)] = 0.0
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of epoch `epoch`, counted from 0."""
+        """The learning rate in epoch `epoch`, counted from 0."""
         return [rate for start, rate in self.lr if epoch >= start][-1]
 
     @model_validator(mode="after")
@@ -39,10 +39,11 @@ class SteppedStage(Stage):
 class CNNStage(SteppedStage):
     """The snip classifier: head or background.
 
-    val_by: what `val_fraction` is drawn from: field photos, so that validation snips are of plants never seen in
-    training, or single snips, as the notes did; these claim more, as snips of one photo overlap and look alike.
-    hard_negatives: share of the background snips to train on that have heads near their border, but none in their
-    middle; the others have none at all, as all have that are for validation.
+    val_by: what `val_fraction` is drawn from: field photos, so that validation snips show plants not used in
+    training, or single snips, as in the notes; this gives better figures, as snips from one photo overlap and
+    look alike.
+    hard_negatives: share of the background training snips that have heads near their border but none in their
+    middle; the others, like all background snips for validation, contain no heads.
     stretch: largest factor by which a training snip is stretched along one axis and squeezed along the other.
     """
 
@@ -67,22 +68,23 @@ class RCNNStage(SteppedStage):
     stage: Literal["rcnn"]
 
 
-SMALLEST = 0.1  # of a photo's size, and its inverse the largest, that an augmentation may make of it
+SMALLEST = 0.1  # the smallest factor by which augmentation may scale a photo; the largest is its inverse
 
 
 class AugmentRecipe(Part):
-    """How a training photo differs from the one on disk (`augment`). A chance is that of a training photo, 0 to 1.
+    """How a training photo is augmented (`augment`). Probabilities, 0 to 1, are per training photo.
 
     crop:      side in pixels of the square that is trained on.
     scale:     range of the factor on the stage's image_size, drawn so that halving is as likely as doubling.
     stretch:   largest ratio of the factors along the two axes, either way; 1 keeps the shape of heads.
-    turn:      quarter turns and flips, as a field has no up.
-    mirror:    chance of left for right alone, where `turn` is false: labels may have an up, if they lie beside heads.
-    brightness, contrast, saturation, cast: largest change as a share; `cast` is that of one colour alone.
-    blur, shake, noise, compress: chances: out of focus, a moving hand, a sensor's noise, a JPEG of low quality.
-    tone:      chance of another photo's colours: mean and contrast of each channel.
-    mosaic, mixup, cutout: chances: four photos in one, two blended, grey boxes.
-    keep_area: a head stays a head when this share of its box is left to see; and min_side pixels of each side.
+    turn:      quarter turns and flips, as a field has no up or down.
+    mirror:    probability of a left-right flip alone if `turn` is false, for labels that are offset up or
+    down.
+    brightness, contrast, saturation, cast: largest relative change; `cast` changes each channel separately.
+    blur, shake, noise, compress: probabilities of defocus, camera shake, sensor noise and a low-quality JPEG.
+    tone:      probability of another photo's colours: mean and contrast of each channel.
+    mosaic, mixup, cutout: probabilities of four photos in one, two blended, and grey boxes.
+    keep_area: a head stays a label if this share of its box is left, and min_side pixels of each side.
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=32)]
@@ -114,19 +116,22 @@ class AugmentRecipe(Part):
 
 
 class JointStage(Stage):
-    """Everything trained at once, by all losses.
+    """Everything trained at once, with all losses.
 
-    lr rises over warmup_steps towards the rate given, while it falls along a cosine to final_lr of it; backbone_lr is
-    the backbone's share of it. ema: the decay a step of the averaged weights, which are those kept; 0 averages none.
-    image_size: px of a 1024 px photo while training; None: the recipe's.
-    proposals: those of a photo that the RoI head learns from; None: as many as at detection. With few it sees no
-    background but the edges of heads. val_every: epochs from one look at the val photos to the next; with a share below
-    1 they are looked at once, with the weights that are kept.
-    both: where two labellings are given (`--both`), whether this stage learns from both or from the data set's own.
-    share: where the weights that are kept lie on the way from those that the stage began with to those it ended with.
-    Half-way a detector keeps most of what it knew and has most of what it learned (WiSE-FT, Wortsman et al. 2022).
-    refine and blend: as joint and after it, on what the stage before left, with a rate that rises anew (a warm restart,
-    Loshchilov 2017). A recipe of blend alone goes on from a detector that was trained before.
+    lr is the peak: a linear warm-up over warmup_steps times a cosine decay to final_lr of it; backbone_lr is
+    the backbone's share of it. ema: decay per step of the averaged weights, which are those kept; 0: no
+    averaging.
+    image_size: px of a 1024 px photo in training; None: the recipe's.
+    proposals: how many per photo the RoI head is trained on; None: as many as at detection. With few, the
+    only background it sees is the edges of heads. val_every: epochs from one validation to the next; with a
+    share below 1 there is only one, of the weights that are kept.
+    both: if two labellings are given (`--both`), whether this stage trains on both or only on the data set's
+    own.
+    share: how far the weights that are kept lie on the way from the stage's initial to its final weights.
+    Half-way, a detector keeps most of what it knew and gains most of what it learned (WiSE-FT, Wortsman et
+    al. 2022).
+    refine and blend: like joint, but starting from the weights of the stage before, with a new warm-up (a
+    warm restart, Loshchilov 2017). A recipe of blend alone starts from an already trained detector.
     """
 
     stage: Literal["joint", "refine", "blend"]

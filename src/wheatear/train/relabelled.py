@@ -1,4 +1,4 @@
-"""A second labelling of the train photos: learnt instead of the data set's own, or by turns with it."""
+"""A second labelling of the train photos: it replaces the data set's own or alternates with it at random."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from wheatear.files import sha256
 
 @dataclass(frozen=True)
 class Relabelled:
-    """The labels of `file`: the samples as they have them, by turns with the data set's own where `both`."""
+    """Samples with the labels of `file`, which replace the data set's own or, if `both`, alternate with them."""
 
     file: Path
     samples: Sequence[Sample]
@@ -19,9 +19,9 @@ class Relabelled:
 
 
 def labellings(train: Sequence[Sample], other: Relabelled | None) -> tuple[list[Sample], list[Sample]]:
-    """What is learnt of the train photos: the samples, and those by turns with which they are seen, or none.
+    """The samples to train on, and the samples that alternate with them at random, or none.
 
-    A photo that the other labelling does not know keeps its own labels.
+    A photo that is not in the other labelling keeps its own labels.
     """
     if other is None:
         return list(train), []
@@ -31,12 +31,12 @@ def labellings(train: Sequence[Sample], other: Relabelled | None) -> tuple[list[
 
 
 def record(other: Relabelled | None) -> dict[str, object] | None:
-    """What run.json says of it: None for the data set's own labels alone."""
+    """The entry in run.json; None for the data set's own labels alone."""
     return {"file": other.file.name, "sha256": sha256(other.file), "both": other.both} if other else None
 
 
 def is_same(one: Mapping[str, object] | None, other: Mapping[str, object] | None) -> bool:
-    """Whether two records are of the same labels, whatever their files were called."""
+    """Whether two records describe the same labels, whatever the names of their files."""
     if one is None or other is None:
         return one is other
     return all(one.get(key) == other.get(key) for key in ("sha256", "both"))

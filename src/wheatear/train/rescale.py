@@ -1,7 +1,8 @@
-"""A photo at the scale that a recipe works at.
+"""A photo at the recipe's scale.
 
-The factor is fixed, image_size / 1024 for a photo of any size, so that a head has as many pixels as in training. (Were
-the longer side scaled to image_size, the heads of a 4000 px photo would become a quarter as long.)
+The factor is fixed, image_size / 1024 for a photo of any size, so that a head has as many pixels as in
+training. (If the longer side were scaled to image_size, the heads of a 4000 px photo would become a quarter
+as long.)
 """
 
 from fractions import Fraction
@@ -18,45 +19,46 @@ REFERENCE = 1024  # px, the side of the photos of the Global Wheat Head Dataset
 
 
 def scale_factor(image_size: int) -> Fraction:
-    """What a photo's sides are multiplied by."""
+    """The factor by which a photo's sides are multiplied."""
     return Fraction(image_size, REFERENCE)
 
 
 def grown(limit: int, image_size: tuple[int, int], side: int) -> int:
-    """A limit that is meant for a photo of side², for one of height and width `image_size`: more where it is larger.
+    """A limit for a photo of (height, width) `image_size`, given that for one of side²: higher if it is larger.
 
-    So a run over a large photo finds as many heads as its parts would. All lengths are at one scale.
+    A large photo thus gets as many detections as its parts would. All lengths are at the same scale.
     """
     height, width = image_size
-    # max() would be decided once, on export.
+    # The export would evaluate max() only once.
     return cast(int, torch.sym_max(limit, limit * height * width // side**2))
 
 
 def scaled_side(side: int, image_size: int) -> int:
-    """The pixels, the last perhaps a part, that a side of a photo takes at the recipe's scale; at least 1."""
+    """The length in pixels of a photo's side at the recipe's scale, rounded up; at least 1."""
     factor = scale_factor(image_size)
-    # Upwards without negative numbers: an exported graph rounds their quotients towards 0, Python does not.
+    # Rounded up without negative numbers: an exported graph rounds their quotients towards 0, Python does
+    # not.
     return (side * factor.numerator + factor.denominator - 1) // factor.denominator
 
 
 def rescale(images: Tensor, image_size: int) -> Tensor:
-    """(B, 3, H, W) in 0..255 -> float (B, 3, H', W') at the recipe's scale; at the factor 1 the images themselves.
+    """(B, 3, H, W) in 0..255 -> float (B, 3, H', W') at the recipe's scale; unchanged if the factor is 1.
 
-    Sides are first made up to a multiple of the factor's denominator, with black right and below, so that the factor
-    is exact; H' and W' are therefore up to image_size / 32 more than `scaled_side`. Smoothed as Pillow smooths, by
-    which the training photos are scaled.
+    Sides are first padded to a multiple of the factor's denominator, with black on the right and at the
+    bottom, so that the factor is exact; H' and W' therefore exceed `scaled_side` by up to image_size / 32.
+    Antialiased like Pillow, with which the training photos are scaled.
     """
     factor = scale_factor(image_size)
     if factor == 1:
         return images
     n, d = factor.numerator, factor.denominator
-    images = pad_to_multiple(images, d).to(torch.float32)  # a quarter of the bytes to copy, if they are bytes
+    images = pad_to_multiple(images, d).to(torch.float32)  # padding uint8 copies a quarter of the bytes
     size = (images.shape[2] // d * n, images.shape[3] // d * n)
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def to_photo(boxes: Tensor, height: int, width: int, image_size: int) -> Tensor:
-    """(D, 4) boxes at the recipe's scale -> pixels of the height × width photo, within it."""
+    """(D, 4) boxes at the recipe's scale -> the same in pixels of the height × width photo, clipped to it."""
     factor = scale_factor(image_size)
     if factor == 1:
         return boxes

@@ -1,6 +1,7 @@
 """The second stage: is this region a head, and where exactly? (Fast R-CNN; Faster R-CNN §3.2)
 
-B images, C H W features, R regions of interest of a batch (image index, then xyxy pixels), G ground truth.
+B images, (C, H, W) features, R regions of interest in a batch (image index, then xyxy pixels), G ground-truth
+boxes.
 """
 
 import math
@@ -20,20 +21,20 @@ Pool = Literal["crop_and_resize", "roi_align"]
 
 
 def to_rois(boxes: Sequence[Tensor]) -> Tensor:
-    """Join the (R_i, 4) boxes of images 0, 1, … into (R, 5): index of the image, then the box."""
+    """Join the (R_i, 4) boxes of images 0, 1, … into (R, 5): image index, then box."""
     return torch.cat([F.pad(image_boxes, (1, 0), value=image) for image, image_boxes in enumerate(boxes)])
 
 
 def crop_and_resize(features: Tensor, rois: Tensor, stride: int, size: int = 7) -> Tensor:
-    """Cut the (R, 5) rois out of (B, C, H, W) features and resize each to (C, size, size), bilinearly.
+    """Crop the (R, 5) rois from (B, C, H, W) features and resize each bilinearly to (C, size, size).
 
     This is TensorFlow's tf.image.crop_and_resize, which the notes use. A box is normalised by the size of
     the image (as padded for the backbone: H·stride × W·stride pixels) and sampled at size ≥ 2 points from
     edge to edge, both edges included: row i at y1·(H-1) + i·(y2-y1)·(H-1)/(size-1), with 0 ≤ y1 ≤ y2 ≤ 1,
-    in cells counted from the centre of the first. Rois lie within the image; R may be 0.
+    in cells from the centre of the first. Rois lie within the image; R may be 0.
 
-    So the centres of the outermost cells stand for the edges of the image: samples lie half a cell too far
-    inwards at the edges and right only in the middle, a bias that `roi_align` does not have.
+    The edges of the image are thus mapped to the centres of the outermost cells: samples lie half a cell too
+    far inwards at the edges and are exact only in the middle, a bias that `roi_align` does not have.
     """
     if features.shape[0] == 1:
         return _crops(features, rois[:, 1:], stride, size)
@@ -47,11 +48,11 @@ def crop_and_resize(features: Tensor, rois: Tensor, stride: int, size: int = 7) 
 def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampling_ratio: int = 2) -> Tensor:
     """Average sampling_ratio² bilinear samples in each of size × size bins of (R, 5) rois (Mask R-CNN §3).
 
-    Maps (B, C, H, W) features to (R, C, size, size). "Aligned": what is at pixel x is at x/stride - 0.5
-    cells, counted from the centre of the first. R may be 0.
+    (B, C, H, W) features -> (R, C, size, size). "Aligned": pixel x is at x/stride - 0.5 cells from the
+    centre of the first cell. R may be 0.
 
-    On a CPU the gradient of torchvision's takes one core and a fifth of a training step, so what learns is cut out
-    there by `bagged_roi_align`.
+    On a CPU the backward pass of torchvision's uses one core and takes a fifth of a training step, so
+    features that need a gradient go through `bagged_roi_align` there.
     """
     features = features.to(rois.dtype)
     if features.requires_grad and features.device.type == "cpu":
@@ -61,7 +62,7 @@ def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampli
 
 
 def bagged_roi_align(features: Tensor, rois: Tensor, stride: int, size: int, sampling_ratio: int) -> Tensor:
-    """`roi_align` as an `embedding_bag`: a bin is a weighted sum of the 4 · sampling_ratio² cells by its samples."""
+    """`roi_align` as an `embedding_bag`: a bin is a weighted sum of 4·sampling_ratio² cells near its samples."""
     images, channels, height, width = features.shape
     rows, row_weights = _beside(rois[:, 2], rois[:, 4], height, stride, size, sampling_ratio)
     columns, column_weights = _beside(rois[:, 1], rois[:, 3], width, stride, size, sampling_ratio)
@@ -81,10 +82,11 @@ def bagged_roi_align(features: Tensor, rois: Tensor, stride: int, size: int, sam
 def _beside(
     low: Tensor, high: Tensor, cells: int, stride: int, size: int, sampling_ratio: int
 ) -> tuple[Tensor, Tensor]:
-    """Along one side of (R,) regions, the cells beside each sample of each bin and their weights in the bin's mean.
+    """Along one axis of (R,) regions, the cells beside each sample and their weights in the mean of its bin.
 
-    low, high: the side's ends, in pixels; cells: the length of the map. Returns indices and weights, each (R, size,
-    2 · sampling_ratio). A sample up to a cell outside the map takes the outermost cell; one further out is zero.
+    low, high: the regions' ends, in pixels; cells: the length of the map. Returns indices and weights, each
+    (R, size, 2 · sampling_ratio). A sample up to one cell outside the map takes the outermost cell; one
+    further out is zero.
     """
     samples = size * sampling_ratio
     shares = (torch.arange(samples, device=low.device) + 0.5) / samples
@@ -99,9 +101,10 @@ def _beside(
 
 
 class RoIHead(nn.Module):
-    """Pool each region to size × size, look at it with one hidden layer, score and move it.
+    """Pool each region to size × size, apply one hidden layer, then score it and predict its deltas.
 
-    in_channels C of a map of the given stride; channels of the hidden layer; sampling_ratio of RoIAlign alone.
+    in_channels: C of the map of the given stride; channels: of the hidden layer; sampling_ratio: for
+    roi_align only.
     """
 
     def __init__(
@@ -140,9 +143,7 @@ class RoIHead(nn.Module):
         return self.scores(seen), self.deltas(seen)
 
     def _normalised(self, seen: Tensor) -> Tensor:
-        """Batch norm of (R, channels). In training, one region alone has no variance to be normalised by: it takes
-        the running means.
-        """
+        """Batch norm of (R, channels); in training, a single region, which has no variance, uses running means."""
         if self.training and len(seen) == 1:
             norm = self.norm
             return F.batch_norm(
@@ -158,9 +159,9 @@ def label_proposals(
     settings: TargetSettings,
     generator: torch.Generator,
 ) -> Targets:
-    """Draw the training regions of each image from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
+    """Sample each image's training regions from its (R, 4) proposals and (G, 4) heads (Fast R-CNN §2.3).
 
-    The heads join the proposals, so that there is foreground before the RPN finds any.
+    The heads are added to the proposals, so that there is foreground before the RPN finds any.
     """
     candidates = [torch.cat(both) for both in zip(proposals, gt_boxes, strict=True)]
     return sample_targets(candidates, gt_boxes, settings, generator)
@@ -181,15 +182,15 @@ def detect(
     vote_iou: float = 1.0,
     margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Turn what the RoI head says of one image's proposals into detections.
+    """Turn the RoI head's outputs for one image's proposals into detections.
 
     class_logits (R, 2) background, head, or (R, 3) with quality; deltas (R, 4); proposals (R, 4); image_size
     (height, width).
     Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
-    descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the lower
-    score goes; with suppression by matrix, boxes that others overlap lose score instead (`matrix_nms`).
-    With a vote_iou below 1 the boxes that are left become means over their like (`vote`).
-    With a margin above 0 all of this is done to boxes that are larger by it (`with_margin`).
+    descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the one with
+    the lower score is dropped; with suppression "matrix", the scores of overlapped boxes are lowered instead
+    (`matrix_nms`). With a vote_iou below 1 the remaining boxes become means over the boxes that overlap them
+    (`vote`). With a margin above 0 all of this is done to boxes enlarged by it (`with_margin`).
     """
     if margin:
         deltas = with_margin(deltas.to(proposals.dtype), margin, weights)
@@ -209,32 +210,34 @@ def detect(
 
 
 def with_margin(deltas: Tensor, margin: float, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Return the (R, 4) deltas of boxes larger than those of the (R, 4) given, about the same centres.
+    """Return the (R, 4) deltas of larger boxes with the same centres as those of the given (R, 4) deltas.
 
-    Each edge lies further out by `margin` of the box's width or height, so dw and dh grow by log(1 + 2 · margin), times
-    their weights: one addition in an exported graph.
+    Each edge is `margin` of the box's width or height further out, so dw and dh grow by log(1 + 2 · margin)
+    times
+    their weights: a single addition in an exported graph.
     """
     grown = math.log(1 + 2 * margin)
     return deltas + deltas.new_tensor([0.0, 0.0, weights[2] * grown, weights[3] * grown])
 
 
 def region_scores(class_logits: Tensor) -> Tensor:
-    """(R,) scores in 0..1 of (R, 2) logits: how surely a head; of (R, 3): times how well the box fits.
+    """(R,) scores in 0..1 from (R, 2) logits: a head's probability; from (R, 3): times the predicted IoU.
 
-    Both are square-rooted in the second case (as in FCOS), so that a score of 0.5 still means a likely, good box.
+    In the second case the score is the square root of the product (as in FCOS), so that 0.5 still means a
+    likely, good box.
     """
     likely = class_logits[:, :2].softmax(dim=1)[:, 1]
     return (likely * class_logits[:, 2].sigmoid()).sqrt() if class_logits.shape[1] == 3 else likely
 
 
 def _crops(features: Tensor, boxes: Tensor, stride: int, size: int) -> Tensor:
-    """Cut (R, 4) boxes out of (1, C, H, W) features as one column of crops; return (R, C, size, size)."""
+    """Crop (R, 4) boxes from (1, C, H, W) features as one column of crops -> (R, C, size, size)."""
     channels, height, width = features.shape[1:]
     x1, y1, x2, y2 = (boxes[:, :, None] / stride).unbind(dim=1)
     steps = torch.linspace(0, 1, size, dtype=boxes.dtype, device=boxes.device)
     x, y = (x1 + (x2 - x1) * steps) / width, (y1 + (y2 - y1) * steps) / height
     points = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
-    # With align_corners, -1 is the centre of the first cell and 1 that of the last: TensorFlow's way.
+    # With align_corners, -1 is the centre of the first cell and 1 that of the last, as in TensorFlow.
     grid = 2 * points.reshape(1, -1, size, 2) - 1
     # In the dtype of the boxes: bfloat16 would move a sample by up to a quarter of a cell.
     column = F.grid_sample(features.to(boxes.dtype), grid, padding_mode="border", align_corners=True)

@@ -1,7 +1,7 @@
 """The region proposal network: where might a head be? (Faster R-CNN §3.1)
 
-B images, C H W features, A anchors per cell, K all anchors of one image, R proposals, G ground truth.
-Flattened outputs are in the order level, row, column, anchor.
+B images, (C, H, W) features, A anchors per cell, K anchors in all per image, R proposals, G ground-truth
+boxes. Flattened outputs are in the order level, row, column, anchor.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,12 @@ from wheatear.train.targets import TargetSettings, decode, sample_targets
 class ProposalSettings:
     """Which anchors become proposals.
 
-    side:           of the square photo that the two numbers are meant for, in pixels; a larger one has more (`grown`).
-    pre_nms_top_n:  highest scores of each level that go into the NMS.
-    post_nms_top_n: proposals of an image.
-    nms_thresh:     of two boxes of one level with a higher IoU the lower score goes.
-    min_size:       boxes thinner than this, in pixels after clipping, go.
+    side:           of the square photo for which the two numbers are meant, in pixels; a larger one has more
+    (`grown`).
+    pre_nms_top_n:  number of highest scores on each level that enter the NMS.
+    post_nms_top_n: proposals per image.
+    nms_thresh:     of two boxes on one level with a higher IoU, the one with the lower score is dropped.
+    min_size:       boxes thinner than this, in pixels after clipping, are dropped.
     """
 
     side: int
@@ -37,16 +38,16 @@ class ProposalSettings:
     min_size: float
 
     def most_before(self, image_size: tuple[int, int]) -> int:
-        """How many boxes of a level go into the NMS, of an image of (height, width) pixels."""
+        """The largest number of boxes per level that enter the NMS, for an image of (height, width) px."""
         return grown(self.pre_nms_top_n, image_size, self.side)
 
     def most_after(self, image_size: tuple[int, int]) -> int:
-        """How many proposals an image of (height, width) pixels has at most."""
+        """The largest number of proposals for an image of (height, width) pixels."""
         return grown(self.post_nms_top_n, image_size, self.side)
 
 
 class RPNHead(nn.Module):
-    """A 3×3 window over each map, and from it the scores and deltas of the anchors at its centre."""
+    """A 3×3 window over each map, which gives the anchors at its centre their scores and deltas."""
 
     def __init__(self, in_channels: int, channels: int, anchors_per_cell: int) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class RPNHead(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Map the levels' (B, C, H, W) to objectness (B, K) logits and deltas (B, K, 4)."""
+        """Each level's (B, C, H, W) -> objectness (B, K) logits and deltas (B, K, 4)."""
         objectness, deltas = [], []
         for feature in features:
             seen = self.conv(feature).relu()
@@ -71,7 +72,7 @@ class RPN(nn.Module):
     """The head, its anchors, its proposals and its loss.
 
     All levels share the head, so they must have the same number of anchors per cell. With inside_only,
-    anchors that cross the border are left out of the training, though not of the proposals. beta is that of
+    anchors that cross the border are excluded from training, but not from the proposals. beta is that of
     the smooth L1 loss.
     """
 
@@ -118,7 +119,7 @@ class RPN(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """Return, for each image, boxes (R, 4) within it and their scores (R,), 0 to 1 and descending.
 
-        objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, image_size height and
+        objectness (B, K) logits, deltas (B, K, 4), anchors as returned by `anchors`, image_size height and
         width in pixels. R may be 0. No gradient flows back through the boxes.
         """
         limit = self.proposal_settings.most_after(image_size)
@@ -137,10 +138,10 @@ class RPN(nn.Module):
         image_size: tuple[int, int],
         number: int | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
-        """What `proposals` returns, from all images together, which a GPU does in a fraction of the time.
+        """The same as `proposals`, for all images at once, which takes a GPU a fraction of the time.
 
-        It is for training: its number of steps depends on the boxes, so it cannot be exported. number: in place of
-        post_nms_top_n.
+        For training only: the number of iterations depends on the boxes, so it cannot be exported. number:
+        replaces post_nms_top_n.
         """
         settings = self.proposal_settings
         if number:
@@ -177,10 +178,10 @@ class RPN(nn.Module):
         image_size: tuple[int, int],
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """Return loss_objectness and loss_rpn_box_reg of anchors that the generator draws from each image.
+        """Return loss_objectness and loss_rpn_box_reg for anchors sampled from each image with the generator.
 
-        objectness (B, K) logits, deltas (B, K, 4), anchors as `anchors` gives them, gt_boxes B times (G, 4),
-        image_size height and width in pixels. An image without heads gives background only.
+        objectness (B, K) logits, deltas (B, K, 4), anchors as returned by `anchors`, gt_boxes B times (G, 4),
+        image_size height and width in pixels. An image without heads contributes background only.
         """
         every = torch.cat(list(anchors))
         usable = inside(every, *image_size) if self.inside_only else slice(None)
@@ -199,7 +200,7 @@ class RPN(nn.Module):
     def _propose(
         self, objectness: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Propose boxes of one level of one image: (R, 4) and descending scores (R,)."""
+        """Propose boxes from one level of one image: (R, 4) and scores (R,), descending."""
         settings = self.proposal_settings
         limit = settings.most_before(image_size)
         # Of scores alone topk would be traced for one size of photo, with more anchors than the limit or with fewer.
@@ -220,7 +221,7 @@ class RPN(nn.Module):
 
 
 def best(level_results: Sequence[tuple[Tensor, Tensor]], number: int) -> tuple[Tensor, Tensor]:
-    """Join the boxes and scores of one image's levels and keep the highest scores."""
+    """Join the boxes and scores of one image's levels and keep the `number` highest scores, descending."""
     boxes, scores = map(torch.cat, zip(*level_results, strict=True))
     kept = scores.argsort(descending=True)[:number]
     return boxes[kept], scores[kept]

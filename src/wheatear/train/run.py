@@ -1,4 +1,4 @@
-"""A recipe's stages, run in order into one run folder."""
+"""Running a recipe's stages in order, in one run folder."""
 
 import copy
 import shutil
@@ -29,13 +29,14 @@ from wheatear.train.snips import SnipDataset, write_snips
 from wheatear.train.stages import RegionClassification, RegionProposal, SnipClassification, StageModule
 from wheatear.train.start import load_start
 
-SEEDS = {"joint": 0, "refine": 1, "blend": 2}  # added, so that each sees the photos cut and changed otherwise
+SEEDS = {"joint": 0, "refine": 1, "blend": 2}  # added to the seed: each stage augments photos differently
 
 
 def train_run(run: Run, only: str | None = None) -> None:
-    """Run the stages that are not finished yet, or just the one named `only`, each on the weights of those before it.
+    """Run the unfinished stages, or just the one named `only`, each starting from the weights of those before.
 
-    Raises InputError when `only` is no stage of the recipe or an earlier stage is not finished.
+    Raises InputError if `only` is not a stage of the recipe, an earlier stage is not finished, or a later one
+    is (`refuse_later`).
     """
     stages = {stage.stage: stage for stage in run.recipe.stages}
     if only is not None and only not in stages:
@@ -43,7 +44,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     keep_memory()
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
-    # A blend goes back half-way to what it began with, so it is wanted after a stop, too.
+    # A blend ends part of the way back to its initial weights, so it needs them when resuming, too.
     if run.recipe.goes_on() or not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
         load_start(model, str(run.weights or run.recipe.backbone.weights), run.train)
     for name, stage in stages.items():
@@ -59,7 +60,7 @@ def train_run(run: Run, only: str | None = None) -> None:
 
 
 def refuse_later(folder: Path, name: str, stages: Sequence[str]) -> None:
-    """Raises InputError where a stage after the one to be trained is there: it has learned on what was before it."""
+    """Raise InputError if a stage after the one to train is finished: it was trained on other weights."""
     for later in stages[stages.index(name) + 1 :]:
         if finished(folder, later):
             raise InputError(
@@ -69,7 +70,7 @@ def refuse_later(folder: Path, name: str, stages: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class StageParts:
-    """A stage ready to be trained: what learns, from what, and facts about the data worth keeping."""
+    """A stage ready to train: the module, its data, and facts about the data worth recording."""
 
     module: StageModule
     train: DataLoader[Any]
@@ -78,7 +79,7 @@ class StageParts:
 
 
 def prepare(run: Run, model: FasterRCNN, stage: Stage) -> StageParts:
-    """Make, or find on disk, what the stage learns from."""
+    """Prepare the stage's module and its data, which may already be on disk."""
     seed, folder = run.recipe.seed, run.folder / "cnn" / "snips"
     match stage:
         case CNNStage():
@@ -114,22 +115,22 @@ def loaders(
     seed: int,
     collate: Callable[[list[Any]], Any] | None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of the train part, shuffled, and of the val part."""
+    """Loaders for the train part, shuffled, and for the val part."""
     train, val = parts
     return loader(train, batch_size, seed, collate), loader(val, batch_size, None, collate)
 
 
 def care(stage: Stage) -> Care:
-    """How the training of a stage is kept in bounds."""
+    """The settings for a stage's validation, gradient clipping and weight averaging."""
     if isinstance(stage, JointStage):
-        # Where a part of the way is gone back, the weights that the epochs end with are none that are kept.
+        # With a share below 1, the weights at the end of an epoch are not those that are kept.
         val_every = stage.val_every if stage.share == 1 else 0
         return Care(val_every, stage.clip_norm, stage.ema, stage.warmup_steps)
     return PLAIN
 
 
 def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
-    """Train one stage and write its weights, loss plot and, last, its figures."""
+    """Train one stage and write its weights, history plot and, last, its figures."""
     folder = run.folder / name
     parts = prepare(run, model, stage)
     share = stage.share if isinstance(stage, JointStage) else 1.0
@@ -163,7 +164,7 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
 
 @torch.no_grad()
 def go_back(model: FasterRCNN, before: Mapping[str, Tensor], share: float) -> None:
-    """Move all weights a share of the way back to what they were."""
+    """Move all weights a share of the way back to what they were before."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point():
             tensor.lerp_(before[name].to(tensor.device), share)
@@ -172,7 +173,7 @@ def go_back(model: FasterRCNN, before: Mapping[str, Tensor], share: float) -> No
 def frozen_photos(
     run: Run, model: FasterRCNN, stride: int, *, proposals: bool
 ) -> tuple[FrozenPhotos, FrozenPhotos]:
-    """The train and val photos through the frozen parts; computed anew when these parts have changed."""
+    """The train and val photos with the frozen parts' outputs, recomputed if these parts have changed."""
     maps = cache_folder(run.folder, "cnn")
     write_maps(model, [*run.train, *run.val], maps, run.recipe.strides())
     regions = None
@@ -186,7 +187,7 @@ def frozen_photos(
 
 
 def cache_folder(run: Path, stage: str) -> Path:
-    """RUN/cache/STAGE-DIGEST, named by the stage's weights so that it never outlives them; others are removed."""
+    """RUN/cache/STAGE-DIGEST, named after the stage's weights so as never to outlive them; removes old ones."""
     digest = sha256(run / stage / WEIGHTS)[:12]
     folder = run / "cache" / f"{stage}-{digest}"
     for stale in run.glob(f"cache/{stage}-*"):

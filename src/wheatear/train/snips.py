@@ -1,4 +1,4 @@
-"""Snips: squares cut from photos, centred on a head or holding none, kept on disk.
+"""Snips: squares cut from photos and kept on disk, either centred on a head or background.
 
 A snip set is a folder: snips.npy (N, S, S, 3) uint8, memory-mapped; labels.npy (N,) 1 head / 0 background; val.npy (N,)
 bool; photos.npy (N,) index into photos.txt. `snips.json` is written last, so a folder without it is unfinished.
@@ -26,14 +26,14 @@ from wheatear.train.recipe_stages import CNNStage
 
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Top-left corners (M, 2) int64 xy of the snips centred on heads; those that leave the photo are dropped."""
+    """Top-left corners (M, 2) int64 xy of the snips centred on heads that lie entirely within the photo."""
     corners: np.ndarray = np.round((boxes[:, :2] + boxes[:, 2:]) / 2 - size / 2).astype(np.int64)
     inside: np.ndarray = (corners >= 0) & (corners + size <= [width, height])
     return corners[inside.all(axis=1)]
 
 
 def background_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Top-left corners (M, 2) int64 xy of the grid's windows that touch no box."""
+    """Top-left corners (M, 2) int64 xy of the windows in a non-overlapping grid that touch no box."""
     x, y = np.meshgrid(np.arange(0, width - size + 1, size), np.arange(0, height - size + 1, size))
     corners = np.stack([x.ravel(), y.ravel()], 1)
     empty: np.ndarray = corners[~touches(boxes, corners, size)]
@@ -41,7 +41,7 @@ def background_corners(boxes: np.ndarray, width: int, height: int, size: int) ->
 
 
 def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Top-left corners (M, 2) int64 xy of windows, half a window apart, that touch a box outside of their middle alone.
+    """Top-left corners (M, 2) int64 xy of windows, half a window apart, that touch boxes outside their middle only.
 
     The middle is the inner half of each side, where a head snip has its head.
     """
@@ -54,7 +54,7 @@ def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.nd
 
 
 def touches(boxes: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
-    """(M,) bool: whether the window at each corner, (M, 2), shares any area with one of the boxes."""
+    """(M,) bool: whether the window at each of (M, 2) corners shares any area with one of the boxes."""
     corner = corners[:, None]
     apart: np.ndarray = (boxes[:, :2] >= corner + size) | (boxes[:, 2:] <= corner)
     met: np.ndarray = (~apart.any(axis=2)).max(axis=1, initial=False)
@@ -72,7 +72,7 @@ class Window:
 
 
 def windows(samples: Sequence[Sample], image_size: int, size: int) -> list[Window]:
-    """Every head snip and every empty window of the photos, in the photos' order."""
+    """Every head snip and every empty window of the photos, in order of the photos."""
     found = []
     for index, sample in enumerate(samples):
         boxes, (width, height) = scaled_boxes(sample, image_size), scaled_size(sample, image_size)
@@ -82,7 +82,7 @@ def windows(samples: Sequence[Sample], image_size: int, size: int) -> list[Windo
 
 
 def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator) -> list[Window]:
-    """As many heads as backgrounds, at most `max_per_class` of each, at random; sorted by photo for reading."""
+    """Sample equally many heads and backgrounds, at most `max_per_class` each; sorted by photo for reading."""
     by_label = [[w for w in found if w.label == label] for label in (0, 1)]
     count = min(max_per_class, *map(len, by_label))
     kept = [group[i] for group in by_label for i in rng.permutation(len(group))[:count]]
@@ -92,7 +92,7 @@ def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator
 def hold_out(
     kept: Sequence[Window], samples: Sequence[Sample], stage: CNNStage, rng: np.random.Generator
 ) -> np.ndarray:
-    """(N,) bool: the snips for validation, `val_fraction` of the field photos or, with val_by "snip", of the snips."""
+    """(N,) bool: the validation snips: `val_fraction` of the field photos or, with val_by "snip", of the snips."""
     held: np.ndarray = rng.permutation(len(kept)) < stage.val_fraction * len(kept)
     if stage.val_by == "photo":
         held = hold_out_photos(samples, stage.val_fraction, rng)[[w.photo for w in kept]]
@@ -100,7 +100,7 @@ def hold_out(
 
 
 def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """(len(samples),) bool: whole field photos at a time, until they are `fraction` of the samples."""
+    """(len(samples),) bool: whole field photos are held out until they make up `fraction` of the samples."""
     groups = [s.photo or s.name for s in samples]
     sizes = Counter(groups)
     order = sorted(sizes)
@@ -119,9 +119,9 @@ def with_hard_negatives(
     image_size: int,
     rng: np.random.Generator,
 ) -> tuple[list[Window], np.ndarray]:
-    """The snips, and which are for validation, with a share of the backgrounds to train on taken from beside heads.
+    """Replace a share of the training backgrounds by ones beside heads -> the snips, which are for validation.
 
-    Where field photos are held out, none comes from these; they are fewer where there are not as many.
+    If field photos are held out, none come from these; fewer are replaced if there are not enough.
     """
     easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
     groups = [sample.photo or sample.name for sample in samples]
@@ -145,9 +145,9 @@ def with_hard_negatives(
 def write_snips(
     samples: Sequence[Sample], folder: Path, stage: CNNStage, image_size: int, seed: int
 ) -> dict[str, int]:
-    """Cut the snips of a stage and write them to `folder`; does nothing where they already are. -> counts.
+    """Cut a stage's snips and write them to `folder`, unless they are already there. -> counts.
 
-    Raises InputError where the photos give no snips of both kinds for training and for validation.
+    Raises InputError if the photos do not give snips of both classes for both training and validation.
     """
     done = folder / "snips.json"
     if done.exists():
@@ -176,11 +176,11 @@ def write_snips(
 
 
 def cut(kept: Sequence[Window], samples: Sequence[Sample], image_size: int, size: int, path: Path) -> None:
-    """Write the snips, sorted by photo, as one (N, size, size, 3) uint8 array, a photo at a time in memory.
+    """Write snips, sorted by photo, as one (N, size, size, 3) uint8 array, with one photo in memory at a time.
 
-    Raises OSError where the disk has no room for it.
+    Raises OSError if there is not enough room on the disk.
     """
-    # Written into later, so a full disk would end the process.
+    # The file is memory-mapped, so running out of room while writing would kill the process.
     if shutil.disk_usage(path.parent).free < len(kept) * size * size * 3:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     snips = np.lib.format.open_memmap(path, "w+", np.uint8, (len(kept), size, size, 3))
@@ -193,7 +193,7 @@ def cut(kept: Sequence[Window], samples: Sequence[Sample], image_size: int, size
 
 
 class SnipDataset(Dataset[tuple[Tensor, int]]):
-    """The training or the validation part of a snip set: (3, S, S) uint8, label."""
+    """The training or validation part of a snip set: (3, S, S) uint8, label."""
 
     def __init__(self, folder: Path, *, val: bool) -> None:
         self.snips = np.load(folder / "snips.npy", mmap_mode="r")

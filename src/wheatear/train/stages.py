@@ -1,4 +1,4 @@
-"""What each stage trains, with which loss, as Lightning modules around one FasterRCNN.
+"""What each stage trains, and with which loss, as Lightning modules around one FasterRCNN.
 
 Shapes: B images, K anchors, R RoIs.
 """
@@ -18,7 +18,7 @@ from wheatear.train.roi import RoIHead, label_proposals
 
 
 class StageModule(L.LightningModule):
-    """What all stages share; `parts` are what this stage trains."""
+    """Common to all stages; `parts` are the modules that this stage trains."""
 
     def __init__(self, model: FasterRCNN, stage: Stage, seed: int, parts: list[nn.Module]) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class StageModule(L.LightningModule):
         self.generator = torch.Generator()
 
     def on_fit_start(self) -> None:
-        """Draw on the device: it would wait for numbers from elsewhere."""
+        """Draw random numbers on the training device, which would otherwise wait for them."""
         self.generator = torch.Generator(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Everything random in this epoch follows from the seed and its number; frozen parts stay as at detection."""
+        """An epoch's randomness follows from the seed and its number alone; frozen parts stay in eval mode."""
         torch.manual_seed(epoch_seed(self.seed, self.current_epoch))
         self.generator.manual_seed(epoch_seed(self.seed, self.current_epoch))
         self.model.eval()
@@ -42,7 +42,7 @@ class StageModule(L.LightningModule):
             part.train()
 
     def on_validation_epoch_start(self) -> None:
-        """The same samples are drawn from the validation photos each epoch, so that epochs compare."""
+        """Draw the same samples from the validation photos each epoch, so that epochs are comparable."""
         self.generator.manual_seed(self.seed)
 
     def log_means(self, prefix: str, values: dict[str, Tensor], batch_size: int) -> None:
@@ -52,12 +52,12 @@ class StageModule(L.LightningModule):
 
 
 class SteppedModule(StageModule):
-    """The optimiser and the falling rate of the notes' stages."""
+    """The optimiser and the stepwise learning rate of the notes' stages."""
 
     stage: SteppedStage
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """L2 falls on the kernels alone, as Keras's kernel_regularizer: its l2·w² is a weight decay of 2·l2."""
+        """L2 applies to kernels alone, like Keras's kernel_regularizer: its l2·w² is a weight decay of 2·l2."""
         params = [p for part in self.parts for p in part.parameters()]
         groups = [
             {"params": [p for p in params if p.ndim > 1], "weight_decay": 2 * self.stage.l2},
@@ -103,10 +103,10 @@ class SnipClassification(SteppedModule):
 
 
 def stretched(snips: Tensor, most: float, generator: torch.Generator) -> Tensor:
-    """Snips (B, 3, S, S) uint8, each stretched about its middle along one axis and squeezed along the other.
+    """Snips (B, 3, S, S) uint8, each stretched about its centre along one axis and squeezed along the other.
 
-    Both by a factor from 1 to `most`, drawn so that either axis and each ratio are as likely. What is squeezed is
-    continued by its mirror image.
+    Both by the same factor from 1 to `most`; its logarithm is uniform, and either axis is equally likely.
+    Squeezing leaves a border, which is filled by reflection.
     """
     luck = torch.rand(len(snips), generator=generator, device=generator.device).to(snips.device)
     factor = most ** (2 * luck - 1)
@@ -118,7 +118,10 @@ def stretched(snips: Tensor, most: float, generator: torch.Generator) -> Tensor:
 
 
 class RegionProposal(SteppedModule):
-    """Stage rpn: score and move the anchors, on frozen maps. Batches are lists of photos."""
+    """Stage rpn: score the anchors and predict their deltas, on frozen maps.
+
+    Batches are lists of photos.
+    """
 
     def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.rpn])
@@ -145,21 +148,24 @@ class RegionProposal(SteppedModule):
 
 
 class RegionClassification(SteppedModule):
-    """Stage rcnn: score and move the frozen RPN's proposals, on frozen maps. Batches are lists of photos."""
+    """Stage rcnn: score the frozen RPN's proposals and predict their deltas, on frozen maps.
+
+    Batches are lists of photos.
+    """
 
     def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.roi_head])
         self.targets = roi_targets(model.recipe.roi)
 
     def losses(self, batch: list[FrozenPhoto]) -> tuple[dict[str, Tensor], Tensor]:
-        """-> the losses over all sampled regions of the batch, and the share of them put in the right class."""
+        """-> the losses over all sampled regions of the batch, and the accuracy of their classes."""
         drawn = [
             label_proposals([photo.proposals], [photo.gt_boxes], self.targets, self.generator)
             for photo in batch
         ]
         head = self.model.roi_head
         assert isinstance(head, RoIHead)
-        # Photo by photo, as their maps may differ in size; then all together, as the batch norm wants them.
+        # Photo by photo, as their maps may differ in size; then all together, as the batch norm needs them.
         crops = [
             head.crop(photo.features, targets.rois()) for photo, targets in zip(batch, drawn, strict=True)
         ]
@@ -182,11 +188,11 @@ class RegionClassification(SteppedModule):
 
 
 def mean_losses(photos: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean over the photos of each named loss."""
+    """The mean of each named loss over the photos."""
     return {name: torch.stack([losses[name] for losses in photos]).mean() for name in photos[0]}
 
 
 def covered(gt_boxes: Tensor, proposals: Tensor, iou_thresh: float = 0.5) -> Tensor:
-    """(G,) bool: some proposal has at least this IoU with the head. No proposals, none covered."""
+    """(G,) bool: whether some proposal has at least this IoU with the head; without proposals, none has."""
     best = torch.cat([box_iou(gt_boxes, proposals), gt_boxes.new_zeros(len(gt_boxes), 1)], dim=1).amax(1)
     return best >= iou_thresh

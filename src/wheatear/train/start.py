@@ -18,9 +18,9 @@ from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe, validated
 
 EXPORTED = ".onnx"
 MEASURED = 16  # photos
-# Tables and keys of a recipe that are its detector's, and not how it is trained.
+# Tables and keys of a recipe that describe its detector and not its training.
 NETWORK = {"image_size", "backbone", "pyramid", "rpn", "roi", "detection"}
-# Keys of a recipe that no weight tells, and without which it means nothing.
+# Keys of a recipe that give its weights their meaning, and that the weights alone do not reveal.
 MEANING: dict[str, Any] = {
     "backbone": {"name", "channels", "mean", "std", "stride_in_1x1", "last_blocks"},
     "pyramid": True,
@@ -31,9 +31,9 @@ THRESHOLDS = {"score_threshold": True, "count_threshold": True}  # of a card
 
 
 def start_file(weights: Path) -> Path:
-    """The file that `--weights` means: itself, or the model.onnx of the shipped detector of this name.
+    """The file that `--weights` refers to: itself, or the model.onnx of the shipped detector of that name.
 
-    Raises InputError for a mere name that is neither, and for a folder.
+    Raises InputError for a bare name that is neither, and for a folder.
     """
     if weights.is_dir():
         raise InputError(f"{weights}: is a folder; give the file, of a run STAGE/weights.safetensors")
@@ -43,14 +43,14 @@ def start_file(weights: Path) -> Path:
 
 
 def is_trained(weights: Path) -> bool:
-    """Whether a file is meant to hold a whole detector, and not a backbone alone."""
+    """Whether a file is supposed to hold a whole detector and not just a backbone."""
     return weights.suffix == EXPORTED or is_detector(weights)
 
 
 def start_thresholds(weights: Path | None) -> dict[str, Any]:
-    """The thresholds of an exported detector, with which what goes on from it is used until its own are chosen.
+    """The thresholds of an exported detector, which a detector trained from it uses until it has its own.
 
-    As its card has them; {} for other files. Raises InputError where there is no such detector, or no card.
+    As on its card; {} for other files. Raises InputError if there is no such detector, or no card.
     """
     if weights is None or weights.suffix != EXPORTED:
         return {}
@@ -59,32 +59,32 @@ def start_thresholds(weights: Path | None) -> dict[str, Any]:
 
 
 def start_card(weights: Path | None) -> dict[str, Any]:
-    """The licence and the citation on the card of an exported detector; {} for other files. InputError as above."""
+    """The licence and citation on an exported detector's card; {} for other files. InputError as above."""
     if weights is None or weights.suffix != EXPORTED:
         return {}
     return read_card(find(weights)[1]).model_dump(include={"licence", "citation"})
 
 
 def as_started(recipe: Recipe, weights: Path | None) -> Recipe:
-    """The recipe, with its ResNet's strides where the detector that it goes on from has them: no weight tells.
+    """The recipe, with its ResNet's strides (stride_in_1x1) where the starting detector has them.
 
-    A file of weights that does not lie in its run folder is taken to be as the recipe says. Raises InputError as
-    `start_thresholds`.
+    The weights do not reveal them; a weights file outside its run folder is assumed to match the recipe.
+    Raises InputError as in `start_thresholds`.
     """
     if weights is None or not isinstance(recipe.backbone, PretrainedBackboneRecipe):
         return recipe
     backbone = _recipe_of(weights).get("backbone")
     if not isinstance(backbone, dict) or backbone.get("name") != recipe.backbone.name:
-        return recipe  # what does not fit is told of where it is loaded
+        return recipe  # a mismatch is reported when the weights are loaded
     strides = {"stride_in_1x1": bool(backbone.get("stride_in_1x1"))}
     return recipe.model_copy(update={"backbone": recipe.backbone.model_copy(update=strides)})
 
 
 def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
-    """A recipe that goes on from a trained detector, with that one's network, photo size and detection.
+    """A recipe that continues from a trained detector, with that one's network, photo size and detection.
 
-    As it is where its own network is the same, or where nothing is known of the detector's. Raises InputError as
-    `start_thresholds`, and where its stages do not suit that network.
+    Unchanged if its own network is the same or the detector's is unknown. Raises InputError as in
+    `start_thresholds`, and if its stages do not suit that network.
     """
     if not recipe.goes_on() or not (before := _recipe_of(weights)):
         return recipe
@@ -95,19 +95,19 @@ def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
 
 
 def _network(recipe: Recipe) -> dict[str, Any]:
-    """What two recipes of one network have in common, but for the strides, to which `as_started` sees."""
+    """What recipes of the same network have in common, except stride_in_1x1, which `as_started` handles."""
     found = meaning(recipe) | {"channels": (recipe.rpn.channels, recipe.roi.channels)}
     found["backbone"].pop("stride_in_1x1", None)
     return found
 
 
 def meaning(recipe: Recipe) -> dict[str, Any]:
-    """What a detector's weights mean something by: its backbone, anchors, regions and the scale of deltas."""
+    """What gives a detector's weights their meaning: its backbone, anchors, regions and scale of deltas."""
     return recipe.model_dump(include=MEANING)
 
 
 def _recipe_of(weights: Path) -> dict[str, Any]:
-    """The recipe of a trained detector, from its card or its run folder; {} where there is none."""
+    """The recipe of a trained detector, from its card or its run folder; {} if there is none."""
     if not is_trained(weights):
         return {}
     if weights.suffix == EXPORTED:
@@ -117,10 +117,11 @@ def _recipe_of(weights: Path) -> dict[str, Any]:
 
 
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:
-    """Put in what a run starts from: a backbone's weights (`published`), or all of a detector that was trained before.
+    """Load what a run starts from: a backbone's weights (`published`), or all those of a trained detector.
 
-    photos: those that will be trained on. An exported detector's batch norms are measured by some (`measure_norms`).
-    Raises InputError for weights that cannot be read, or do not fit.
+    photos: those to train on; an exported detector's batch norms are measured on some of them
+    (`measure_norms`).
+    Raises InputError for weights that cannot be read or do not fit.
     """
     if weights.endswith(EXPORTED):
         tensors = exported_network(weights)[0].state_dict()

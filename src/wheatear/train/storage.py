@@ -1,7 +1,6 @@
-"""How weights lie in a model.onnx: rounded to float16, and widened to float32 when the model is loaded.
+"""How weights are stored in a model.onnx: rounded to float16, widened to float32 when the model is loaded.
 
-The file is half as large; the arithmetic stays that of float32. torch, too, is given the rounded weights wherever the
-two are compared.
+The file is half as large; the arithmetic stays float32. To compare the two, torch gets the same rounding.
 """
 
 import numpy as np
@@ -9,18 +8,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-SMALLEST_ROUNDED = 1024  # values; smaller tensors weigh nothing and may be indices or limits
+SMALLEST_ROUNDED = 1024  # values; smaller tensors take hardly any space and may be indices or limits
 
 
 def round_weights(model: nn.Module) -> None:
-    """Round, in place, the tensors of a model to what is stored of them."""
+    """Round a model's tensors, in place, to the values that will be stored."""
     for tensor in model.state_dict().values():
         if tensor.is_floating_point() and tensor.numel() >= SMALLEST_ROUNDED:
             tensor.copy_(tensor.half())
 
 
 def shrink(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store, in place, the large float32 tensors of a graph as float16, each with a node that widens it."""
+    """Store the large float32 tensors of a graph, in place, as float16, each with a node that widens it."""
     graph, widened = model.graph, []
     for tensor in list(graph.initializer):
         if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= SMALLEST_ROUNDED:

@@ -1,26 +1,26 @@
-"""More than NMS alone: overlapping heads keep a part of their score, and what is left is a mean over its like."""
+"""Beyond plain NMS: gradually lowering the scores of overlapped boxes, and averaging the boxes of a head."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import box_iou
 
-EPS = 1e-6  # two boxes on the same place leave each other nothing to divide by
+EPS = 1e-6  # avoids division by 0 for two boxes in the same place
 
 
 def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
-    """The (N,) scores of (N, 4) boxes, lowered by the better boxes that overlap them; N may be 0.
+    """The (N,) scores of (N, 4) boxes, lowered according to the better boxes that overlap them; N may be 0.
 
-    Suppression by degrees (after Soft-NMS, Bodla et al. 2017), here Matrix NMS (Wang et al., SOLOv2, 2020, eq. 4):
-    a box keeps the smallest share (1 - iou) / (1 - c) that a better box leaves it, c being what that better box itself
-    overlaps of a still better one at most. Unlike Soft-NMS's loop it is a few operations on a matrix, so that it goes
-    into an exported graph.
+    Gradual suppression (after Soft-NMS, Bodla et al. 2017), here Matrix NMS (Wang et al., SOLOv2, 2020, eq.
+    4): a box keeps the smallest share (1 - iou) / (1 - c) that any better box leaves it, where c is that
+    better box's own largest IoU with a still better one. Unlike Soft-NMS's loop it takes a few matrix
+    operations, so it can be exported in a graph.
     """
     order = scores.argsort(descending=True)
     iou = box_iou(boxes[order], boxes[order]).triu(diagonal=1)  # [i, j]: i is better than j
     overlapped = F.pad(iou, (0, 0, 1, 0)).amax(
         0
-    )  # the row more is that of no better box; no maximum without it
+    )  # the extra row stands for no better box; without it the maximum over no boxes would fail
     worse = torch.ones_like(iou).triu(diagonal=1) > 0
     shares = (1 - iou) / (1 - overlapped[:, None]).clamp(min=EPS)
     kept = F.pad(shares.where(worse, 1.0), (0, 0, 1, 0), value=1.0).amin(0)
@@ -28,11 +28,12 @@ def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
 
 
 def unsuppressed(boxes: Tensor, there: Tensor, iou: float) -> Tensor:
-    """Which boxes an NMS keeps, of many sets at once: (B, N, 4) boxes, each set best first -> (B, N) bool.
+    """Which boxes NMS keeps, for many sets at once: (B, N, 4) boxes, each set best first -> (B, N) bool.
 
-    there (B, N) bool: boxes that are not take no part and are not kept. A box is kept if no better one that is kept
-    overlaps it by more than an IoU. Where all are held to be kept at first, one round settles the best box, the next
-    those which it decides, and so on; once a round changes nothing, all are settled, as one by one.
+    there (B, N) bool: boxes where it is false are ignored and not kept. A box is kept if no better kept box
+    overlaps it by an IoU above `iou`. Starting with all boxes kept, the first round settles the best box, the
+    next those that it decides, and so on; once a round changes nothing, the result is that of going through
+    the boxes one by one.
     """
     better = torch.vmap(box_iou)(boxes, boxes).triu(diagonal=1) > iou  # [i, j]: i is better than j
     kept = there
@@ -44,12 +45,12 @@ def unsuppressed(boxes: Tensor, there: Tensor, iou: float) -> Tensor:
 
 
 def vote(kept: Tensor, boxes: Tensor, scores: Tensor, iou: float) -> tuple[Tensor, Tensor]:
-    """Means over all boxes that overlap a kept one by more than an IoU, descending by score.
+    """Replace each kept box by the mean of the boxes that overlap it by an IoU above `iou`; best score first.
 
-    kept (K, 4) are some of boxes (N, 4) with scores (N,) above 0 -> (K, 4), (K,); K and N may be 0. Several proposals
-    find a head, each a little beside it (bounding box voting, Gidaris and Komodakis 2015); the score is their mean too,
-    so that a box which all agree on comes first. A vote weighs as much as its score, less the less it overlaps: it ends
-    at the IoU without a step, over which rounding could push a box.
+    kept (K, 4) are some of boxes (N, 4) with scores (N,) above 0 -> (K, 4), (K,); K and N may be 0. Several
+    proposals find a head, each slightly off (bounding box voting, Gidaris and Komodakis 2015); the score is
+    averaged too, so that a box on which all agree comes first. A vote's weight is its score times a factor
+    that falls linearly to 0 at an IoU of `iou`, so there is no step over which rounding could push a box.
 
     Autocast would multiply the matrices in bfloat16, in which a corner beyond 512 px is a multiple of 4 px.
     """

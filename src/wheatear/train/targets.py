@@ -1,6 +1,6 @@
-"""What the RPN and the RoI head shall learn: which boxes are heads, and how to move them there.
+"""The training targets of the RPN and the RoI head: which boxes are heads, and the deltas to move them there.
 
-B images, N boxes (anchors or proposals) of one, G ground truth, S of the boxes drawn for training.
+B images, N boxes (anchors or proposals) in one image, G ground-truth boxes, S boxes sampled for training.
 Labels: 1 foreground, 0 background, -1 ignored. Boxes are xyxy pixels, half-open.
 """
 
@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 Weights = tuple[float, float, float, float]
 
-# exp(dw) of an untrained network may overflow. 62.5 lets an anchor of 16 px grow to 1000 px.
+# An untrained network's exp(dw) may overflow. 62.5 lets an anchor of 16 px grow to 1000 px.
 MAX_LOG_SCALE = math.log(1000 / 16)
 
 
@@ -33,10 +33,10 @@ class TargetSettings:
 
 @dataclass(frozen=True)
 class Targets:
-    """What was drawn from a batch of images, image by image, the foreground of each first.
+    """The boxes sampled from a batch of images, image by image, the foreground of each first.
 
-    image (S,) and index (S,) int64: which image, and which of its boxes; boxes (S, 4) are these; labels (S,) int64 1
-    or 0; target_deltas (S, 4), 0 for background.
+    image (S,) and index (S,) int64: which image, and which of its boxes; boxes (S, 4): those boxes; labels
+    (S,) int64 1 or 0; target_deltas (S, 4), 0 for background.
     """
 
     image: Tensor
@@ -46,7 +46,7 @@ class Targets:
     target_deltas: Tensor
 
     def rois(self) -> Tensor:
-        """(S, 5): index of the image, then the box."""
+        """(S, 5): image index, then box."""
         return torch.cat([self.image[:, None].to(self.boxes.dtype), self.boxes], dim=1)
 
 
@@ -54,7 +54,7 @@ def encode(gt: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0))
     """Return the (N, 4) deltas dx, dy, dw, dh that turn (N, 4) anchors into (N, 4) gt (Faster R-CNN eq. 2).
 
     dx, dy in anchor widths and heights; dw, dh logarithms of ratios; each multiplied by its weight.
-    Both boxes of a pair must have an area: the logarithm of nothing is no number.
+    Both boxes of a pair must have an area, or the deltas are not finite.
     """
     x, y, w, h = _centre_size(gt)
     xa, ya, wa, ha = _centre_size(anchors)
@@ -63,10 +63,10 @@ def encode(gt: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0))
 
 
 def decode(deltas: Tensor, anchors: Tensor, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:
-    """Return the (N, 4) boxes that (N, 4) deltas make of (N, 4) anchors: the inverse of `encode`.
+    """Apply (N, 4) deltas to (N, 4) anchors and return the (N, 4) boxes: the inverse of `encode`.
 
-    A side grows at most 62.5-fold (MAX_LOG_SCALE). The result has the dtype of the anchors: in the
-    bfloat16 of mixed precision a coordinate of 1000 px would be off by up to 2 px.
+    A side grows at most 62.5-fold (MAX_LOG_SCALE). The result has the dtype of the anchors: in mixed
+    precision's bfloat16 a coordinate of 1000 px would be off by up to 2 px.
     """
     dx, dy, dw, dh = (deltas.to(anchors.dtype) / anchors.new_tensor(weights)).unbind(dim=-1)
     xa, ya, wa, ha = _centre_size(anchors)
@@ -81,12 +81,12 @@ def match(
 ) -> tuple[Tensor, Tensor]:
     """Label N boxes by their (G, N) IoU with the heads (Faster R-CNN §3.1.2).
 
-    Returns labels (N,) int64 and matched_idxs (N,) int64: the head that a box overlaps most, the first of
-    equals; of meaning for label 1 only.
-    1:  best IoU ≥ fg_iou_thresh; with allow_low_quality also the best box of each head (all of them where
-        several are equal), however low the IoU, and nothing overwrites that. As in torchvision, such a box
-        belongs to the head that *it* overlaps most, which need not be the one that chose it.
-    0:  best IoU ≤ bg_iou_thresh (torchvision leaves out the upper limit itself).
+    Returns labels (N,) int64 and matched_idxs (N,) int64: the head with which a box has the highest IoU, the
+    first if several are equal; only meaningful for label 1.
+    1:  best IoU ≥ fg_iou_thresh; with allow_low_quality also the best box of each head (all of them if
+        several are equal), however low the IoU, and nothing overrides that. As in torchvision, such a box
+        belongs to the head with which *it* has the highest IoU, not necessarily the one that chose it.
+    0:  best IoU ≤ bg_iou_thresh (torchvision: <).
     -1: the others.
     A head that no box touches chooses none. (In torchvision its best IoU is 0, and every box with an IoU
     of 0 becomes foreground.) Without heads (G = 0) every box is background.
@@ -106,11 +106,12 @@ def match(
 def sample(
     labels: Tensor, batch_size_per_image: int, positive_fraction: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw training examples from (B, N) labels, at random and without repetition (Faster R-CNN §3.1.3).
+    """Sample training examples from (B, N) labels, at random and without replacement (Faster R-CNN §3.1.3).
 
-    Returns index (B, S) int64 into the N and the labels there, S = min(N, batch_size_per_image): first foreground, at
-    most batch_size_per_image · positive_fraction; then background, which fills the rest as far as it goes; -1 where an
-    image has no more to draw from. All images at once: one by one, a GPU would wait for each.
+    Returns index (B, S) int64 into the N and the labels there, S = min(N, batch_size_per_image): first
+    foreground, at most batch_size_per_image · positive_fraction; then background, which fills the rest as far
+    as it goes; then -1 if an image has no more to sample from. All images at once: one by one, a GPU would
+    wait for each.
     """
     most = labels.shape[1]
     luck = torch.rand(labels.shape, generator=generator, device=generator.device).to(labels.device)
@@ -129,7 +130,7 @@ def sample(
 def sample_targets(
     boxes: Sequence[Tensor], gt_boxes: Sequence[Tensor], settings: TargetSettings, generator: torch.Generator
 ) -> Targets:
-    """Match each image's (N, 4) boxes to its (G, 4) heads, draw from them and say what they should learn."""
+    """Match each image's (N, 4) boxes to its (G, 4) heads, sample from them and compute their targets."""
     matches = [
         match(
             box_iou(gt, of_image),
@@ -160,6 +161,6 @@ def _centre_size(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _best_of_a_head(iou: Tensor) -> Tensor:
-    """Return an (N,) bool: some head overlaps this box, and no other box more."""
+    """Return (N,) bool: some head overlaps this box, and overlaps no other box more."""
     best = iou.amax(dim=1, keepdim=True)
     return (iou == torch.where(best > 0, best, torch.inf)).any(dim=0)

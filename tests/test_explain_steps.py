@@ -145,7 +145,7 @@ def test_anchors_are_drawn_each_once(run: TrainedRun, sample: Sample):
     kept = outlines(figure, 2)[0]
     assert outlines(figure, 0) == [9, len(sample.boxes), 1]
     assert outlines(figure, 1) == [576 - kept, kept]
-    assert f"576 anchors in all; {576 - kept} cross the border" in caption_of(figure)
+    assert f"576 anchors in all; {576 - kept} cross the photo's border" in caption_of(figure)
 
 
 def test_labelling_before_and_after_sampling(run: TrainedRun, sample: Sample):

@@ -41,8 +41,7 @@ def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
     """The k anchors that overlap (G, 2) sides best on average: (K, 2) float64, the smallest area first.
 
     K is less than k if there are fewer distinct boxes, which then are the anchors; no boxes give (0, 2).
-    This is a local optimum from a single start: on GWHD's boxes the mean IoU of five starts differed by at
-    most 0.002.
+    It is a local optimum from a single start; on GWHD's boxes the mean IoU of five starts differed by 0.002 at most.
     """
     sides = np.asarray(sides, np.float64).reshape(-1, 2)
     anchors = np.unique(sides, axis=0)

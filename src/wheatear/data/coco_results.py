@@ -63,8 +63,7 @@ def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
 def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:
     """The names of the chosen photos (file names without extension) by their ids in a data set in COCO's layout.
 
-    {} in any other layout. Raises InputError if two of the chosen photos have the same id, in two label
-    files.
+    {} in any other layout. Raises InputError if two chosen photos have the same id, in two label files.
     """
     names: dict[str, str] = {}
     for each in coco.images_of(folder):

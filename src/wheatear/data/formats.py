@@ -1,12 +1,10 @@
 """Labelled photos in any of five formats, read into Samples and written again.
 
-Each format has its own module: kaggle, gwhd, coco, yolo, voc. Any of them may come with an images.csv,
-written by `wheatear data split` and by `write_dataset`, so that nothing is lost that the format has no place
-for:
+Each format has its own module: kaggle, gwhd, coco, yolo, voc. Any of them may come with an images.csv, which
+`wheatear data split` and `write_dataset` write, so that no format loses what it has no place for:
     DIR/images.csv          image_id, source, session, photo, split
 
-The readers take the labels as they are: boxes outside the photo and duplicate rows are left for `check` to
-report.
+The readers take the labels as they are: boxes outside the photo and duplicate rows are left to `check`.
 """
 
 import shutil

@@ -11,8 +11,7 @@ class Sample:
     """A photo and its heads. Samples are equal only if they are the same object, as comparing arrays is ambiguous.
 
     boxes:   (G, 4) float32 xyxy pixels of the photo, half-open; (0, 4) for a photo without heads.
-    width, height: pixels of the photo, after its EXIF orientation is applied; 0 if the file could not be
-    read.
+    width, height: pixels of the photo with its EXIF orientation applied; 0 if the file could not be read.
     source:  the label file's own name for where the photo is from; "" if it gives none.
     session: one field on one day (GWHD 2021's "domain"); "" if unknown.
     photo:   tiles cut from the same field photo share this name; "" if not known yet.

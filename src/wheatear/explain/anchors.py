@@ -111,14 +111,14 @@ def _describe(look: Look) -> str:
     text = f"{'; '.join(_describe_level(*level) for level in levels)}. {len(every):,} anchors in all; "
     if look.model.rpn.inside_only:
         text += (
-            f"{len(every) - kept:,} cross the border (grey) and are left out of the training, though not of the "
-            f"proposals; {kept:,} remain."
+            f"{len(every) - kept:,} cross the photo's border (grey) and are not used in training, but can still "
+            f"become proposals; {kept:,} remain."
         )
     else:
         text += f"{len(every) - kept:,} cross the border and are trained like the others."
     if len(look.boxes):
         iou = best_anchors(look)[1]
-        text += f" A head's best anchor has an IoU of {np.median(iou):.2f} at the median, {iou.min():.2f} at least."
+        text += f" The best anchor of a head has a median IoU of {np.median(iou):.2f}, and at least {iou.min():.2f}."
     return text
 
 

@@ -28,7 +28,9 @@ def feature_maps(run: Network, sample: Sample) -> Figure:
         maps = look.maps[stride][0]
         show_channels(axes[i * shown : (i + 1) * shown], maps, level)
         texts.append(describe(maps, stride, shown))
-    return caption(figure, f"{' '.join(texts)} Bright: strong answer. Each channel has its own scale.")
+    return caption(
+        figure, f"{' '.join(texts)} Bright means a strong response. Each channel has its own scale."
+    )
 
 
 def show_channels(axes: list[Axes], maps: Tensor, level: str) -> None:

@@ -63,8 +63,9 @@ def class_map(run: Network, sample: Sample) -> Figure:
     return caption(
         figure,
         f"Each of {rows}×{columns} cells is drawn at the middle of the {size}-px snip that it judges, "
-        f"{size // stride}×{size // stride} cells of the map. {(probability > 0.5).mean():.0%} of them say head. The "
-        "class map knows that a head is near, not where it begins nor how many there are: the next stages add that.",
+        f"{size // stride}×{size // stride} cells of the map. {(probability > 0.5).mean():.0%} of them predict a "
+        "head. The class map shows that a head is near, but not where it begins or how many there are; the later "
+        "stages add that.",
     )
 
 

@@ -119,8 +119,9 @@ def training_samples(run: Network, sample: Sample) -> Figure:
         figure,
         f"{head_count} foreground anchors (upper row) and {ground_count} background anchors (lower row) of those "
         "drawn. Yellow: the window of 3×3 cells that the RPN judges by; vermillion: the anchor; blue: the head that a "
-        "foreground anchor is to become, by the deltas written above it (shifts in widths and heights, logarithms of "
-        "the growth). What lies outside the yellow square, the RPN knows only by the cells' own wide view.",
+        "foreground anchor should be moved onto, by the deltas written above it (shifts in widths and heights, "
+        "logarithms of the growth). The RPN knows what lies outside the yellow square only through the wide receptive "
+        "fields of the cells inside it.",
     )
 
 
@@ -170,10 +171,11 @@ def _describe(look: Look, labelled: Labelled) -> str:
     rescued = int(((labelled.labels == 1) & (labelled.iou < settings.fg_iou_thresh)).sum())
     return (
         f"{len(look.boxes)} heads, {len(labelled.labels):,} anchors{within(look)}: {count['foreground']:,} foreground "
-        f"(IoU ≥ {settings.fg_iou_thresh}, or a head's best; {rescued} are foreground by the second rule alone), "
-        f"{count['background']:,} background (IoU ≤ {settings.bg_iou_thresh}), {count['ignored']:,} ignored. Drawn: "
-        f"{len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, {settings.batch_size_per_image} at "
-        f"most{_by_level(look, labelled)}. Green boxes: foreground; a dot: the centre of one or more of the others."
+        f"(IoU ≥ {settings.fg_iou_thresh}, or a head's best; {rescued} only because of the second rule), "
+        f"{count['background']:,} background (IoU ≤ {settings.bg_iou_thresh}), {count['ignored']:,} ignored. Drawn "
+        f"for training: {len(labelled.fg_idx)} foreground and {len(labelled.bg_idx)} background, at most "
+        f"{settings.batch_size_per_image} in total{_by_level(look, labelled)}. Green boxes: foreground; a "
+        "dot: the centre of one or more of the others."
     )
 
 

@@ -81,8 +81,7 @@ class TrainedRun(Network):
 def shipped_network(name: str | Path) -> Network:
     """The network inside a shipped detector, or a model.onnx of one's own.
 
-    Raises InputError if there is no such detector, or its card holds no recipe from which to rebuild the
-    network.
+    Raises InputError if there is no such detector, or its card holds no recipe to rebuild the network from.
     """
     model, card = exported_network(name)
     return Network(model, card.threshold_to_count())
@@ -91,8 +90,7 @@ def shipped_network(name: str | Path) -> Network:
 class Look:
     """A model's output for one photo; each part is computed on first access.
 
-    `sample` is the part of the photo that is explained, and `window` where it lies: in the middle of a large
-    one.
+    `sample` is the part of the photo that is explained, and `window` its place: the middle of a large photo.
     """
 
     def __init__(self, model: FasterRCNN, sample: Sample) -> None:

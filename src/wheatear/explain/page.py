@@ -13,8 +13,7 @@ from wheatear.page import SCROLL
 class Picture:
     """A section of the page: a WebP image in base64 with its caption, or the reason why it has no image.
 
-    A wide one, with several panels, would be too small to read on a phone: there it is shown larger, and
-    scrolls.
+    A wide one, with several panels, would be too small to read on a phone, where it is enlarged and scrolls.
     """
 
     title: str

@@ -1,7 +1,6 @@
 """The part of a photo that is explained: all of it, or the middle of a large one.
 
-A photo longer than the detector's window (`tiles.SIZE`) is processed window by window, so one window shows
-how.
+A photo longer than the detector's window (`tiles.SIZE`) is processed window by window; one window shows how.
 """
 
 from dataclasses import replace

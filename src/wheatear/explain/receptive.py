@@ -103,7 +103,7 @@ def measure(look: Look, unit: Unit, level: int, px: int) -> Field:
 
 
 def side_holding(gradient: np.ndarray, centre: tuple[float, float], share: float) -> float:
-    """Side in px of the square around `centre` that holds `share` of a gradient (H, W) ≥ 0; 0 if it is 0 everywhere."""
+    """Side in px of the square around `centre` that holds `share` of a gradient (H, W) ≥ 0; 0 if all of it is 0."""
     total = gradient.sum()
     if total == 0:
         return 0.0
@@ -188,8 +188,8 @@ def _describe_level(stride: int, px: tuple[int, int], fields: Sequence[Field]) -
     cell, score = fields
     notes = f" (with the notes' groups {NOTES_PX} px, their “around 280”)" if px[1] == NOTES_PX else ""
     return (
-        f"By arithmetic a cell of stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} px{notes}. "
-        f"Measured: pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px change the two "
-        f"at all (closed ReLUs and the photo's edge take some away), and {SHARE:.0%} of the gradient lies within "
-        f"{cell.side:.0f} and {score.side:.0f} px (vermillion)."
+        f"Calculated from the layers, a cell at stride {stride} sees {px[0]} px and the RPN's 3×3 window {px[1]} "
+        f"px{notes}. Measured: only pixels within {cell.span[0]}×{cell.span[1]} and {score.span[0]}×{score.span[1]} px "
+        f"affect them at all (fewer where ReLUs are inactive or the photo ends), and {SHARE:.0%} of the gradient lies "
+        f"within {cell.side:.0f} and {score.side:.0f} px (vermillion)."
     )

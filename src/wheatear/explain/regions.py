@@ -65,7 +65,9 @@ def box_regression(run: Network, sample: Sample) -> Figure:
     for panel, i in zip(axes, shown, strict=False):
         _show_move(panel, look, before[i], after[i], gt_boxes, score_of(look, i))
     made = (
-        "" if look.judged.fit is None else " A score is √(p · f): p, that it is a head; f, the IoU predicted."
+        ""
+        if look.judged.fit is None
+        else " The score is √(p · f): p is the probability of a head, f the predicted IoU."
     )
     return caption(figure, _describe_moves(before, after, gt_boxes, len(shown)) + made)
 
@@ -141,9 +143,9 @@ def _describe_crops(look: Look, chosen: int, shift: float, crops: dict[str, Tens
     return (
         f"Region {chosen + 1} by objectness, {x2 - x1:.0f}×{y2 - y1:.0f} px, as {one.shape[1]}×{one.shape[2]} values "
         f"of the map of stride {stride}{_levels_of_regions(look)}, in its {CHANNELS} most varied channels there. "
-        "crop_and_resize samples from edge to edge of the region, and lets the centres of the outermost cells stand "
-        f"for the edges of the photo: up to {shift:.0f} px from the middles of RoIAlign's bins. The crops differ by "
-        f"{gap:.0%} of a standard deviation on average. This run uses {look.model.recipe.roi.pool}."
+        "crop_and_resize samples from edge to edge of the region, and treats the centres of the outermost cells as the "
+        f"photo's edges, so its samples lie up to {shift:.0f} px from the centres of RoIAlign's bins. The crops differ "
+        f"by {gap:.0%} of a standard deviation on average. This run uses {look.model.recipe.roi.pool}."
     )
 
 
@@ -181,7 +183,7 @@ def _describe_moves(before: Tensor, after: Tensor, gt_boxes: Tensor, shown: int)
         f"The {shown} best regions that do not overlap: the region (vermillion, dashed), displaced by its deltas "
         + "(sky blue)"
         + (", and the head (blue)" if len(gt_boxes) else "")
-        + f". All {len(before)} regions move by {moved.median():.1f} px at the median, {moved.max():.0f} at most."
+        + f". All {len(before)} regions move, by a median of {moved.median():.1f} px and at most {moved.max():.0f} px."
     )
     if len(gt_boxes):
         old, new = box_iou(before, gt_boxes).amax(1), box_iou(after, gt_boxes).amax(1)

@@ -62,8 +62,8 @@ STORY = (
     Step(
         "curves",
         "How the training went",
-        "RPN and RoI head each have a loss of scores (cross-entropy) and one of deltas (smooth L1; the RoI head's may "
-        "be GIoU); where the IoU is predicted, that has one too. What learns together has their sum. Lower is better "
+        "The RPN and the RoI head each have one loss for scores (cross-entropy) and one for box deltas (smooth L1; the "
+        "RoI head's may be GIoU); a predicted IoU has one too. Parts trained together use the sum. Lower is better "
         "for a loss and the counting error (MAE); for accuracy, recall and the Kaggle metric, higher.",
         (NETWORK, HISTORY),
     ),
@@ -95,8 +95,8 @@ STORY = (
     Step(
         "labelling",
         "Which anchors are heads",
-        "Anchors that lie well on a head are foreground, those on none are background, and the doubtful are left out. "
-        "Background is far more common, so training draws a balanced sample.",
+        "Anchors that overlap a head well are foreground, those that overlap none are background, and doubtful ones "
+        "are ignored. Background is far more common, so training draws a balanced sample.",
         (NETWORK, LABELS),
     ),
     Step(
@@ -134,7 +134,8 @@ STORY = (
     Step(
         "score_threshold",
         "The score threshold",
-        "A lower threshold finds more heads and more that are none; where a count comes out right, the two balance.",
+        "A lower threshold finds more heads but also more false alarms. The count is right where missed heads and "
+        "false alarms balance.",
     ),
 )
 

@@ -13,8 +13,8 @@ const FIRST_SIDE = 0.07; // the side of a box placed where there is no other, as
 const START = $("said").textContent;
 
 const model = await (await fetch("model")).json();
-// {file, state, error, width, height, turned, boxes, scores, resized_by, pixels, area_m2, warnings, removed, added, checked,
-// button};
+// {file, state, error, width, height, turned, boxes, scores, resized_by, pixels, area_m2, warnings, removed, added,
+// checked, button};
 // a state is waiting, busy, done, failed (it may be added again) or refused; checked is the threshold at which the user
 // confirmed its boxes, or null
 const photos = [];
@@ -573,7 +573,7 @@ for (const [id, content, name, type] of [
     const isWhole = id === "heads" || done().every((photo) => !isMended(photo) || labelled().includes(photo));
     if (id !== "counts" && isWhole) unsaved.delete("boxes");
     if (id === "labels") say("at", whoseLabels());
-    if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not record which photos are checked
+    if (id === "counts" || !photos.some(isChecked)) unsaved.delete("counts"); // boxes do not say what is checked
   });
 $("picture").addEventListener("click", picture);
 

@@ -246,8 +246,7 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
 def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:
     """Whether a run has Global Wheat Head Dataset photos: with a source or session like INSTITUTE_NUMBER.
 
-    added: sources and sessions of photos that images.csv does not list, as they were added for training
-    alone.
+    added: sources and sessions of photos added for training alone, which images.csv does not list.
     """
     _, table = read_table(images)
     names = set(added) | {

@@ -72,8 +72,7 @@ class FasterRCNN(nn.Module):
     def forward(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(B, 3, H, W) RGB in 0..255 -> for each image, boxes (D, 4) xyxy pixels and scores (D,), descending.
 
-        The photos are first scaled by image_size / 1024 (`rescale`); the boxes are in pixels of the photos as
-        given.
+        The photos are first scaled by image_size / 1024 (`rescale`); the boxes are in pixels of the originals.
         """
         height, width = images.shape[2:]
         scale = self.recipe.image_size

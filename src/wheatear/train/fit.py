@@ -67,8 +67,7 @@ class Machine:
 class Care:
     """Validation, gradient clipping and weight averaging of a training.
 
-    val_every: epochs from one validation to the next; 0: none. clip_norm: largest gradient norm; None: no
-    limit.
+    val_every: epochs from one validation to the next; 0: none. clip_norm: largest gradient norm; None: any.
     ema: decay per step of the averaged weights, which start after ema_from steps and are then the ones
     evaluated and kept; 0: no averaging.
     """
@@ -199,8 +198,7 @@ class StageProgress(Callback):
 class AveragedWeights(EMAWeightAveraging):
     """Lightning's, but until the average includes a step, the weights themselves are evaluated and kept.
 
-    The average is kept on the training device: Lightning would take the network's device before it is moved
-    there.
+    The average is on the training device: Lightning would take the network's, before it is moved there.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -269,7 +267,7 @@ def fit(
     machine: Machine = HERE,
     care: Care = PLAIN,
 ) -> list[dict[str, float]]:
-    """Train `module` for `epochs`, resuming from the last checkpoint in `folder` if asked to -> the history."""
+    """Train `module` for `epochs`, with `resume` from the last checkpoint in `folder` -> the history's rows."""
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)

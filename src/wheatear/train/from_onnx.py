@@ -89,7 +89,7 @@ def stored_tensors(graph: GraphProto) -> Iterator[tuple[str, Tensor]]:
 
 
 def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rebuild the batch norms that the export folded away; the biases that replaced them leave `tensors`.
+    """Rebuild the batch norms that the export folded away, and remove their substitutes from `tensors`.
 
     A convolution with a folded batch norm has no bias in torch, but one in the graph. The batch norm after it
     takes over that bias and otherwise changes nothing.

@@ -1,4 +1,4 @@
-"""Stages joint, refine and blend: backbone, pyramid, RPN and RoI head trained at once (Faster R-CNN).
+"""Stages joint, refine and blend: backbone, pyramid, RPN and RoI head trained together (Faster R-CNN).
 
 B images, R sampled regions of a batch.
 """
@@ -52,7 +52,7 @@ class JointTraining(StageModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The four losses, or five with a predicted IoU, each per sampled anchor or region."""
+        """The four losses, or five with a predicted IoU, each a mean over the sampled anchors or regions."""
         model, image_size = self.model, (batch.images.shape[2], batch.images.shape[3])
         maps = model.features(batch.images)
         objectness, deltas, anchors = model.rpn(maps)

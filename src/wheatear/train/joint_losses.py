@@ -48,8 +48,7 @@ def region_losses(
 def soft_classifier_loss(class_logits: Tensor, labels: Tensor, fit: Tensor) -> Tensor:
     """Summed cross-entropy whose target for a head is the IoU of its predicted box, `fit` (F,), instead of 1.
 
-    As in Li et al. 2020, eq. 2, but without its focal factor: the sampling already balances heads and
-    background.
+    As in Li et al. 2020, eq. 2, without its focal factor: sampling already balances heads and background.
     """
     target = labels.to(fit.dtype)
     target[labels == 1] = fit

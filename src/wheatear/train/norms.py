@@ -17,10 +17,9 @@ def measure_norms(model: FasterRCNN, photos: Iterable[Tensor]) -> None:
     """Set each batch norm's mean and variance to those of its input on photos, (1, 3, H, W) RGB in 0..255.
 
     The export folds a batch norm into the convolution before it, and the one that comes back (`from_onnx`)
-    only adds the bias. In evaluation mode that is the same network; in training a norm divides by the
-    standard deviation of its batch, so the network would change at the first step. Here weight and bias
-    change along with mean and variance, so the network stays the same in evaluation and nearly the same in
-    training.
+    only adds a bias. In evaluation that is the same network; in training a norm divides by the standard
+    deviation of its batch, so the network would change at the first step. Here weight and bias change along
+    with mean and variance, so the network stays the same in evaluation and nearly the same in training.
     """
     moments: dict[nn.Module, Tensor] = {}  # (3, C): number of values, their sum, the sum of their squares
 

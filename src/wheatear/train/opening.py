@@ -40,8 +40,7 @@ PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 class Run:
     """A run folder and what all its stages share.
 
-    weights: a file to start from instead of the recipe's. relabelled: the train photos as in
-    `TrainingPhotos`.
+    weights: a file to start from instead of the recipe's. relabelled: as in `TrainingPhotos`.
     left_out: number of boxes in the train and val photos that cannot be heads.
     """
 
@@ -72,8 +71,7 @@ def open_run(
     """Create a run folder, or resume one, and record what is about to be trained, and on what.
 
     samples include their split; boxes that cannot be heads are left out (`clean`).
-    more: records of the samples, at the end of the list, that were added for training alone; images.csv omits
-    them.
+    more: records of those added for training alone, at the end of samples; images.csv omits them.
     other_labels: of the train photos; val photos are evaluated against their own.
     Raises InputError for a photo that is damaged or of another size than its labels say; if no photo is in
     train or none in val, or no train photo has a head; for a folder with a data set; for a folder with a run

@@ -68,8 +68,7 @@ def classifier(recipe: PretrainedBackboneRecipe) -> nn.Module:
 def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequential]:
     """The parts of a classifier that end at the strides 4, 8, 16 and 32.
 
-    Its final pooling and last layers are left out, and all but the first `last_blocks` blocks of a ResNet's
-    fourth stage.
+    Left out are its final pooling and layers, and all but the first `last_blocks` of a ResNet's fourth stage.
     """
     match network:
         case EfficientNetLite(stem=stem, stages=s):
@@ -80,8 +79,7 @@ def stages(network: nn.Module, last_blocks: int | None = None) -> list[nn.Sequen
                 nn.Sequential(s[5], s[6]),
             ]
         case models.MobileNetV2(features=f):
-            # The last 1×1 convolution, to 1280 channels, costs as much as a stage and only serves
-            # classification.
+            # The last 1×1 convolution, to 1280 channels, costs as much as a stage and is for classification.
             return [f[:4], f[4:7], f[7:14], f[14:18]]
         case models.ResNet():
             stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool, network.layer1)

@@ -1,9 +1,8 @@
 """A backbone's initial weights: published ones or, for the notes' CNN, those of a run's cnn stage.
 
 A recipe's `weights` is "" (none), "imagenet" (the publisher's own, downloaded or installed), or the path of a
-state
-dict (.pth or .safetensors): of the whole classifier, named as in torchvision or, for EfficientNet-Lite, in
-the order of the published file; for the notes' CNN, a run's cnn/weights.safetensors.
+state dict (.pth or .safetensors): of the whole classifier, named as in torchvision or, for EfficientNet-Lite,
+in the order of the published file; for the notes' CNN, a run's cnn/weights.safetensors.
 """
 
 import importlib.util

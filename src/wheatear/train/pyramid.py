@@ -34,8 +34,7 @@ def region_levels(boxes: Tensor, strides: Sequence[int], cells: float) -> Tensor
     """The level for each of (R, 4) boxes: (R,) int64 indices into `strides`, which ascend.
 
     It is the coarsest in which the box's side (the square root of its area) is at least `cells` cells long,
-    or the
-    finest if it is so long in none: FPN's eq. 1, with its 224 pixels at stride 16 expressed as 14 cells.
+    or else the finest: FPN's eq. 1, with its 224 pixels at stride 16 expressed as 14 cells.
     """
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
     side = (width * height).sqrt()

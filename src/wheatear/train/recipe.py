@@ -39,12 +39,11 @@ class NotesBackboneRecipe(AnyBackboneRecipe):
 class PretrainedBackboneRecipe(AnyBackboneRecipe):
     """An ImageNet classifier.
 
-    stride_in_1x1: whether a ResNet-50 halves the map in its 1×1 convolutions (He 2015, Caffe's weights) rather than
+    stride_in_1x1: whether a ResNet-50 halves the map in its 1×1 convolutions (He 2015, Caffe's weights), not
         its 3×3 ones (torchvision's). A run that starts from a whole detector uses that detector's setting.
-    frozen: how many of the four stages, counted from the first, are never trained (Detectron's FREEZE_AT
-    minus one).
-    last_blocks: how many blocks of a ResNet's fourth stage to keep; None: all. That stage has more weights than the
-        three before it together, and serves heads that are hundreds of pixels long.
+    frozen: how many of the four stages, from the first on, are never trained (Detectron's FREEZE_AT minus 1).
+    last_blocks: how many blocks of a ResNet's fourth stage to keep; None: all. That stage has more weights
+        than the three before it together, and serves heads that are hundreds of pixels long.
     """
 
     name: Literal[
@@ -126,13 +125,12 @@ class RPNRecipe(SamplingRecipe):
 class RoIRecipe(SamplingRecipe):
     """How proposals are cropped from the map, labelled and sampled, and what the RoI head learns from them.
 
-    cells:    with several strides, a region uses the coarsest in which it is this many cells long
-    (`region_levels`).
+    cells:    a region uses the coarsest stride at which it is this many cells long (`region_levels`).
     sampling_ratio: RoIAlign's; each value of a crop is the mean of sampling_ratio² samples.
     box_loss: smooth L1 of the deltas, or 1 - GIoU of the boxes; it is multiplied by box_loss_weight.
-    quality:  the meaning of a score. "none": the probability of a head. "soft": the same, trained towards the IoU of
-              its box (varifocal, quality focal loss). "iou": the square root of the probability times the IoU
-              that a separate output predicts.
+    quality:  the meaning of a score. "none": the probability of a head. "soft": the same, trained towards the
+              IoU of its box (varifocal, quality focal loss). "iou": the square root of the probability times
+              the IoU that a separate output predicts.
     """
 
     strides: Annotated[list[Count], Field(min_length=1)]
@@ -151,13 +149,11 @@ class DetectionRecipe(Part):
     """How the R-CNN's scored boxes become detections.
 
     min_size: boxes and proposals thinner than this, in pixels at the recipe's scale, are dropped.
-    suppression: "nms" drops boxes by nms_thresh; "matrix" gradually lowers their scores instead
-    (`matrix_nms`).
+    suppression: "nms" drops boxes by nms_thresh; "matrix" lowers their scores instead (`matrix_nms`).
     tta: the exported detector's default test-time augmentation (`wheatear.tta`).
-    vote_iou: a box kept by NMS becomes a mean over the boxes that overlap it by more than this IoU (`vote`);
-    1: off.
-    margin: the share of a box's width and height by which each of its edges is moved outwards (`with_margin`), for
-        labels that are slightly larger than what the network predicts.
+    vote_iou: a box kept by NMS becomes the mean of those that overlap it by more than this IoU (`vote`); 1: off.
+    margin: the share of a box's width and height by which each of its edges is moved outwards
+        (`with_margin`), for labels that are slightly larger than what the network predicts.
     """
 
     suppression: Literal["nms", "matrix"] = "nms"
@@ -261,7 +257,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _stages_follow_each_other(self) -> "Recipe":
         names = [stage.stage for stage in self.stages]
-        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # fewer, for their figures alone, make no detector
+        apart = ["cnn", "rpn", "rcnn"][: len(names)]  # the first one or two alone: for their figures
         together = [name for name in ("joint", "refine", "blend") if name in names]
         if names != apart and (names != together or names[0] == "refine"):
             raise ValueError(
@@ -274,7 +270,7 @@ class Recipe(Part):
         return self
 
     def _anchors_fit_the_window(self) -> None:
-        """Raise ValueError for an anchor longer than the RPN's window, as a single map's cells see no further.
+        """Raise ValueError for an anchor longer than the RPN's window, which on a single map sees nine cells alone.
 
         A pyramid is trained with the RPN, and the coarser levels tell its cells about their surroundings, so
         anchors there may be longer.

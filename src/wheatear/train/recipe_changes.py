@@ -15,10 +15,8 @@ EXAMPLE = "stages.0.epochs=5"
 def with_options(recipe: Recipe, options: Sequence[str]) -> Recipe:
     """A recipe with the values of `--set KEY=VALUE` options; the last one for a key wins.
 
-    A value is written as in a recipe's file; what is not valid TOML is taken as text, so text needs no
-    quotation marks.
-    Raises InputError for an option without =, a key that the recipe lacks, and a value that it does not
-    allow.
+    A value is written as in a recipe's file; what is not valid TOML is text, which thus needs no quotes.
+    Raises InputError for an option without =, a key that the recipe lacks, and a value that is not allowed.
     """
     if not options:
         return recipe

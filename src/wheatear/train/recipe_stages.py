@@ -40,8 +40,7 @@ class CNNStage(SteppedStage):
     """The snip classifier: head or background.
 
     val_by: what `val_fraction` is drawn from: field photos, so that validation snips show plants not used in
-    training, or single snips, as in the notes; this gives better figures, as snips from one photo overlap and
-    look alike.
+    training, or single snips, as in the notes; this flatters, as snips of one photo overlap and look alike.
     hard_negatives: share of the background training snips that have heads near their border but none in their
     middle; the others, like all background snips for validation, contain no heads.
     stretch: largest factor by which a training snip is stretched along one axis and squeezed along the other.
@@ -78,8 +77,7 @@ class AugmentRecipe(Part):
     scale:     range of the factor on the stage's image_size, drawn so that halving is as likely as doubling.
     stretch:   largest ratio of the factors along the two axes, either way; 1 keeps the shape of heads.
     turn:      quarter turns and flips, as a field has no up or down.
-    mirror:    probability of a left-right flip alone if `turn` is false, for labels that are offset up or
-    down.
+    mirror:    probability of a left-right flip alone if `turn` is false, for labels offset up or down.
     brightness, contrast, saturation, cast: largest relative change; `cast` changes each channel separately.
     blur, shake, noise, compress: probabilities of defocus, camera shake, sensor noise and a low-quality JPEG.
     tone:      probability of another photo's colours: mean and contrast of each channel.
@@ -119,17 +117,14 @@ class JointStage(Stage):
     """Everything trained at once, with all losses.
 
     lr is the peak: a linear warm-up over warmup_steps times a cosine decay to final_lr of it; backbone_lr is
-    the backbone's share of it. ema: decay per step of the averaged weights, which are those kept; 0: no
-    averaging.
+    the backbone's share of it. ema: decay per step of the averaged weights, which are kept; 0: no averaging.
     image_size: px of a 1024 px photo in training; None: the recipe's.
     proposals: how many per photo the RoI head is trained on; None: as many as at detection. With few, the
     only background it sees is the edges of heads. val_every: epochs from one validation to the next; with a
     share below 1 there is only one, of the weights that are kept.
-    both: if two labellings are given (`--both`), whether this stage trains on both or only on the data set's
-    own.
+    both: given two labellings (`--both`), whether this stage trains on both or only on the data set's own.
     share: how far the weights that are kept lie on the way from the stage's initial to its final weights.
-    Half-way, a detector keeps most of what it knew and gains most of what it learned (WiSE-FT, Wortsman et
-    al. 2022).
+    Half-way, a detector keeps most of what it knew and of what it learned (WiSE-FT, Wortsman et al. 2022).
     refine and blend: like joint, but starting from the weights of the stage before, with a new warm-up (a
     warm restart, Loshchilov 2017). A recipe of blend alone starts from an already trained detector.
     """

@@ -24,7 +24,7 @@ def scale_factor(image_size: int) -> Fraction:
 
 
 def grown(limit: int, image_size: tuple[int, int], side: int) -> int:
-    """A limit for a photo of (height, width) `image_size`, given that for one of side²: higher if it is larger.
+    """Scale a limit meant for a photo of side² up by area, for a larger one of (height, width) `image_size`.
 
     A large photo thus gets as many detections as its parts would. All lengths are at the same scale.
     """
@@ -36,8 +36,7 @@ def grown(limit: int, image_size: tuple[int, int], side: int) -> int:
 def scaled_side(side: int, image_size: int) -> int:
     """The length in pixels of a photo's side at the recipe's scale, rounded up; at least 1."""
     factor = scale_factor(image_size)
-    # Rounded up without negative numbers: an exported graph rounds their quotients towards 0, Python does
-    # not.
+    # Rounded up without negative numbers: an exported graph rounds their quotients towards 0, unlike Python.
     return (side * factor.numerator + factor.denominator - 1) // factor.denominator
 
 

@@ -1,7 +1,6 @@
 """The second stage: is this region a head, and where exactly? (Fast R-CNN; Faster R-CNN §3.2)
 
-B images, (C, H, W) features, R regions of interest in a batch (image index, then xyxy pixels), G ground-truth
-boxes.
+B images, (C, H, W) features, R regions in a batch (image index, then xyxy pixels), G ground-truth boxes.
 """
 
 import math
@@ -103,8 +102,7 @@ def _beside(
 class RoIHead(nn.Module):
     """Pool each region to size × size, apply one hidden layer, then score it and predict its deltas.
 
-    in_channels: C of the map of the given stride; channels: of the hidden layer; sampling_ratio: for
-    roi_align only.
+    in_channels: C of the map of the given stride; channels: of the hidden layer; sampling_ratio: RoIAlign's.
     """
 
     def __init__(
@@ -143,7 +141,7 @@ class RoIHead(nn.Module):
         return self.scores(seen), self.deltas(seen)
 
     def _normalised(self, seen: Tensor) -> Tensor:
-        """Batch norm of (R, channels); in training, a single region, which has no variance, uses running means."""
+        """Batch norm of (R, channels). A lone region in training has no variance: it uses the running statistics."""
         if self.training and len(seen) == 1:
             norm = self.norm
             return F.batch_norm(
@@ -213,8 +211,7 @@ def with_margin(deltas: Tensor, margin: float, weights: Weights = (1.0, 1.0, 1.0
     """Return the (R, 4) deltas of larger boxes with the same centres as those of the given (R, 4) deltas.
 
     Each edge is `margin` of the box's width or height further out, so dw and dh grow by log(1 + 2 · margin)
-    times
-    their weights: a single addition in an exported graph.
+    times their weights: a single addition in an exported graph.
     """
     grown = math.log(1 + 2 * margin)
     return deltas + deltas.new_tensor([0.0, 0.0, weights[2] * grown, weights[3] * grown])

@@ -23,8 +23,7 @@ from wheatear.train.targets import TargetSettings, decode, sample_targets
 class ProposalSettings:
     """Which anchors become proposals.
 
-    side:           of the square photo for which the two numbers are meant, in pixels; a larger one has more
-    (`grown`).
+    side:           in px, of the square photo that the two numbers are for; a larger one has more (`grown`).
     pre_nms_top_n:  number of highest scores on each level that enter the NMS.
     post_nms_top_n: proposals per image.
     nms_thresh:     of two boxes on one level with a higher IoU, the one with the lower score is dropped.
@@ -140,8 +139,8 @@ class RPN(nn.Module):
     ) -> list[tuple[Tensor, Tensor]]:
         """The same as `proposals`, for all images at once, which takes a GPU a fraction of the time.
 
-        For training only: the number of iterations depends on the boxes, so it cannot be exported. number:
-        replaces post_nms_top_n.
+        For training only: its number of iterations depends on the boxes, so it cannot be exported.
+        number: replaces post_nms_top_n.
         """
         settings = self.proposal_settings
         if number:

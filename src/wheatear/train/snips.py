@@ -41,7 +41,7 @@ def background_corners(boxes: np.ndarray, width: int, height: int, size: int) ->
 
 
 def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
-    """Top-left corners (M, 2) int64 xy of windows, half a window apart, that touch boxes outside their middle only.
+    """Top-left corners (M, 2) int64 xy of windows, half a window apart, that touch boxes, but none in the middle.
 
     The middle is the inner half of each side, where a head snip has its head.
     """
@@ -119,7 +119,7 @@ def with_hard_negatives(
     image_size: int,
     rng: np.random.Generator,
 ) -> tuple[list[Window], np.ndarray]:
-    """Replace a share of the training backgrounds by ones beside heads -> the snips, which are for validation.
+    """Replace a share of the training backgrounds by ones beside heads -> snips; (N,) bool: for validation.
 
     If field photos are held out, none come from these; fewer are replaced if there are not enough.
     """

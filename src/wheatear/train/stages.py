@@ -118,10 +118,7 @@ def stretched(snips: Tensor, most: float, generator: torch.Generator) -> Tensor:
 
 
 class RegionProposal(SteppedModule):
-    """Stage rpn: score the anchors and predict their deltas, on frozen maps.
-
-    Batches are lists of photos.
-    """
+    """Stage rpn: scores and deltas of the anchors, on frozen maps. Batches are lists of photos."""
 
     def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.rpn])
@@ -148,10 +145,7 @@ class RegionProposal(SteppedModule):
 
 
 class RegionClassification(SteppedModule):
-    """Stage rcnn: score the frozen RPN's proposals and predict their deltas, on frozen maps.
-
-    Batches are lists of photos.
-    """
+    """Stage rcnn: scores and deltas of the frozen RPN's proposals, on frozen maps. Batches are lists of photos."""
 
     def __init__(self, model: FasterRCNN, stage: SteppedStage, seed: int) -> None:
         super().__init__(model, stage, seed, [model.roi_head])

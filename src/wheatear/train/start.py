@@ -119,8 +119,7 @@ def _recipe_of(weights: Path) -> dict[str, Any]:
 def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -> None:
     """Load what a run starts from: a backbone's weights (`published`), or all those of a trained detector.
 
-    photos: those to train on; an exported detector's batch norms are measured on some of them
-    (`measure_norms`).
+    photos: those to train on; an exported detector's batch norms are measured on some (`measure_norms`).
     Raises InputError for weights that cannot be read or do not fit.
     """
     if weights.endswith(EXPORTED):

@@ -14,7 +14,7 @@ from PIL import ExifTags
 from wheatear.errors import InputError
 from wheatear.images import opened
 
-LONGEST = 10_000  # millimetres per pixel, metres across a photo or of camera height: anything larger is a mistake
+LONGEST = 10_000  # millimetres per pixel, metres across a photo or of height: anything larger is a mistake
 NORMAL_95 = 1.96  # standard deviations on each side of the mean that contain 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
 SAME_LENS = 1.2  # pixel sizes from two tags contradict each other above this ratio; rounding alone makes 1.05

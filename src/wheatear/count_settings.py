@@ -23,7 +23,7 @@ OPTIONS = {
     "gsd_mm": "--gsd", "frame_m": "--frame", "height_m": "--height", "plots": "--plots", "cell_m": "--cell",
 }  # fmt: skip
 PHOTOS = "photos"  # the key for where each photo lies, relative to OUT
-BYTES = "bytes"  # the key for the size of each photo's file, by which another file of the same name is recognised
+BYTES = "bytes"  # the key for the size of each photo's file, by which a replaced file is recognised
 
 Settings = dict[str, str | float | None]
 

@@ -16,9 +16,7 @@ from wheatear.detections import Detections
 from wheatear.matching import Matches, Tally
 
 BINS = 5  # fifths of the heads or photos: each bin has enough of them for a judgement
-NEAR = (
-    0.25  # the IoU from which a detection may be meant for a head; neighbours in a dense photo overlap by less
-)
+NEAR = 0.25  # IoU from which a detection may be meant for a head; neighbours in dense photos overlap less
 
 
 @dataclass(frozen=True)

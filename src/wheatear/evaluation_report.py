@@ -25,7 +25,7 @@ from wheatear.page import END_OF_TABLE, cell, figure, header, key, open_page, op
 from wheatear.palette import BLUE, ORANGE, PURPLE, SKY_BLUE
 
 MISTAKES = 12  # of each kind: two rows on a screen
-AROUND = 4  # a mistake is shown with its neighbours, in a square whose side is this many times its longer side
+AROUND = 4  # a mistake is shown with its neighbours, in a square of this many times its longer side
 SIDE = 320  # pixels per side of that square on the page
 
 # As in the other pictures: a head as labelled, a detection, a false alarm, a miss.
@@ -70,7 +70,7 @@ def _table(name: str, evaluation: Evaluation) -> str:
     title = f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}".capitalize()
     lines = [f"<h2>{escape(title)}</h2>\n", header(titles, [False, *[True] * (len(titles) - 1)])]
     lines += [f"<tr>{_cells(row)}</tr>\n" for row in rows[:-1]]
-    last = f'</tbody>\n<tfoot><tr class="all">{_cells(rows[-1])}</tr></tfoot>'  # stays at the bottom when sorted
+    last = f'</tbody>\n<tfoot><tr class="all">{_cells(rows[-1])}</tr></tfoot>'  # stays last when sorted
     return "".join([*lines, END_OF_TABLE.replace("</tbody>", last)])
 
 

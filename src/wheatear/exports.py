@@ -69,9 +69,7 @@ def open_voc(folder: str | Path) -> Iterator[Add]:
         def add(name: str, detections: Detections) -> None:
             _require_size(name, detections)
             size = detections.width, detections.height
-            text = os.fsencode(PurePath(name).name).decode(
-                errors="replace"
-            )  # XML cannot contain other bytes
+            text = os.fsencode(PurePath(name).name).decode(errors="replace")  # XML cannot contain other bytes
             content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
             place(name).write_bytes(content)
 

@@ -16,7 +16,7 @@ from wheatear.sized import Sized
 from wheatear.words import figures
 
 ENOUGH_HEADS = 10  # for their median size to be meaningful
-SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the square root of a box's area; real heads have 0.03 to 0.1
+SHORTEST_HEAD, LONGEST_HEAD = 0.005, 0.2  # metres, the root of a box's area; real ones have 0.03 to 0.1
 ALIKE = 1.1  # above this ratio, the pixel areas as given and from coordinates contradict each other
 DARK = 64  # of 255; 14-bit values in 16 bits reach 63
 SAMPLE = 2048  # pixels per side

@@ -76,7 +76,7 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
     found: dict[float, Detections] = {}
     for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
         for scale, looked in looks.items():
-            windows = {_window(pixels, place, scale): None for place in some}  # in a small photo they coincide
+            windows = {_window(pixels, place, scale): None for place in some}  # equal in a small photo
             looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
         found = {
             scale: _joined(_uncut(heads, 1 / scale) for heads in looked.values())

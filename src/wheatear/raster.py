@@ -44,7 +44,7 @@ def open_pixels(path: str | Path) -> Pixels:
     try:
         return InMemory(open_photo(path))
     except InputError as error:
-        if error.__cause__ is None or is_turned(path):  # it is not damaged, but of a kind that is not supported
+        if error.__cause__ is None or is_turned(path):  # it is not damaged, but of an unsupported kind
             raise
         if dataset := _open(path):
             return Raster(path, dataset)

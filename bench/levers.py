@@ -148,7 +148,7 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, la
     """
     folder, file = given.out / lever.name, given.out / f"{lever.name}.toml"
     changes = changed(recipe, lever.changes | {"name": lever.name})
-    if getattr(given, "backbones", None) and changes["backbone"]["weights"] == "imagenet":
+    if given.backbones and changes["backbone"]["weights"] == "imagenet":
         changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
     if is_kept(folder, validated(changes, lever.name), given.out, last):
         return True

@@ -28,7 +28,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import sweep
 from wheatear.files import whole
-from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
+from wheatear.train.checkpoint import METRICS, read_json, write_json
 from wheatear.train.export import load_run
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/seed_ideas"))
+    parser.set_defaults(backbones=None)  # of which `levers.train` asks; the notes' network begins at random
     given = parser.parse_args()
     content = tomllib.loads(given.ideas.read_text("utf-8"))
     recipe = shortened(content)
@@ -138,7 +139,8 @@ def main() -> None:
 
     def trained(idea: Lever) -> bool:
         if is_of_the_rcnn(idea):
-            based.result()
+            if not based.result():
+                return False
             begin_at_base(idea, recipe, given.out)
         return train(idea, recipe, given, RCNN)
 
@@ -148,7 +150,7 @@ def main() -> None:
         runs = [based, *(pool.submit(trained, idea) for idea in ideas[1:])]
         rows: list[Row] = []
         for idea, run in zip(ideas, runs, strict=True):
-            if run.result() and (given.out / idea.name / RCNN / WEIGHTS).exists():
+            if run.result():
                 rows.append(row_of(idea, given.out / idea.name, val))
                 write_rows(rows, given.out / "ideas.md")
     print((given.out / "ideas.md").read_text("utf-8"))

@@ -72,13 +72,8 @@ def _as_raster(path: Path) -> "Raster | None":
     dataset = _open(path)
     if dataset is None:
         return None
-    is_plain = (
-        _has_no_mask(dataset)
-        and dataset.width * dataset.height <= LARGE
-        and not (
-            dataset.dtypes[0] == "uint16" and dataset.profile["interleave"] == "band"
-        )  # Pillow cannot read it
-    )
+    is_misread = dataset.dtypes[0] == "uint16" and dataset.profile["interleave"] == "band"  # by Pillow
+    is_plain = _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE and not is_misread
     if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL ignores the EXIF orientation
         dataset.close()
         return None
@@ -101,7 +96,7 @@ def has_geo() -> bool:
 
 def lacks_geo(path: Path) -> bool:
     """Whether a photo is a GeoTIFF whose coordinates cannot be read because the extra is not installed."""
-    return not has_geo() and _is_tiff(path) and has_tag(path, COORDINATES)
+    return _is_tiff(path) and not has_geo() and has_tag(path, COORDINATES)
 
 
 def _open(path: Path) -> "DatasetReader | None":

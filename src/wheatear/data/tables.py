@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from wheatear.errors import InputError
@@ -26,11 +27,8 @@ def read_table(file: Path) -> tuple[list[str], Table]:
             first, skipped = text.readline(), 0
             if first.startswith("sep="):
                 first, skipped = text.readline(), 1
-            text.seek(0)
-            for _ in range(skipped):
-                text.readline()
             other = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
-            reader = csv.DictReader(text, delimiter=other)
+            reader = csv.DictReader(chain([first], text), delimiter=other)
             reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
             table = [(reader.line_num + skipped, row) for row in reader if any(row.values())]
     except FileNotFoundError:

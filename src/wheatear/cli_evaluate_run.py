@@ -1,0 +1,129 @@
+"""What `wheatear evaluate` judges: photos, and their detections by a model, a file or a second labelling."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from wheatear.cli_detecting import Looking, detect_in_each
+from wheatear.cli_tta import say_unchosen
+from wheatear.errors import InputError
+from wheatear.words import photos
+
+if TYPE_CHECKING:
+    from wheatear.data.sample import Sample
+    from wheatear.detections import Detections
+    from wheatear.evaluation import Thresholds
+    from wheatear.sized import HeadPx
+
+
+def readable(samples: "Sequence[Sample]") -> "list[Sample]":
+    """The photos whose files are photos, by their beginning; the others are named. InputError where none is left.
+
+    Of a format whose boxes are shares of a photo's sides (YOLO) the boxes of the others are not known.
+    """
+    from wheatear.images import photo_size
+
+    def opened(sample: "Sample") -> "Sample":
+        if not sample.width:
+            photo_size(sample.path)  # says what is wrong with the file
+        return sample
+
+    return detect_in_each(samples, opened)
+
+
+def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
+    """The samples as the training of a model in its run folder has divided them; as they are where it knows none.
+
+    InputError where it knows a part: of the others nobody has said what they are, and names of cameras are often alike.
+    """
+    from wheatear.data.formats import IMAGES_CSV
+    from wheatear.data.splits import divided_as
+
+    images = run / IMAGES_CSV
+    named, names = splits_of_run(run).keys(), {sample.name for sample in samples}
+    if not named:
+        return list(samples)
+    there = len(named & names)
+    if 0 < there < len(samples):
+        mend = "give --split all to judge by all of them"
+        mend += f", or --images {images} to judge by its val photos" if named <= names else ""
+        raise InputError(f"{images}: names {there:,} of the {photos(len(samples))}; {mend}")
+    if there:
+        typer.echo(f"The photos are divided by {images}")
+    return divided_as(samples, images)
+
+
+def tell_learned(samples: "Sequence[Sample]", run: Path) -> None:
+    """Say how many of the photos have names of those that the model in this run folder was trained on."""
+    splits = splits_of_run(run)
+    if learned := sum(splits.get(sample.name) == "train" for sample in samples):
+        typer.echo(
+            f"wheatear: {learned:,} of {photos(len(samples))} have names of photos that the model was trained on; "
+            "where they are the same photos, the figures are too good",
+            err=True,
+        )
+
+
+def splits_of_run(run: Path) -> dict[str, str]:
+    """The split of each photo of a run folder, by name; empty where it is none."""
+    from wheatear.data.formats import IMAGES_CSV
+    from wheatear.data.splits import read_splits
+
+    images = run / IMAGES_CSV
+    return read_splits(images) if (run / "run.json").is_file() and images.is_file() else {}
+
+
+def run_model(
+    model: str, samples: "Sequence[Sample]", tta: str | None, head_px: "HeadPx", own: bool
+) -> "tuple[list[Sample], dict[str, Detections], Thresholds, str | None]":
+    """The photos that could be run, and all that a detector gives for them, down to its score floor, by file name;
+    the thresholds of its card; its views.
+
+    head_px: as in detect_sized. own: whether the card's thresholds are in use; the user is told where they were chosen
+    for other views.
+    """
+    from wheatear.detector import load
+    from wheatear.evaluation import Thresholds
+
+    detector = load(model, tta=tta)
+    if own:
+        say_unchosen(detector)
+    looking = Looking(detector, head_px)
+    done = detect_in_each(samples, lambda sample: (sample, looking.find(sample.path, 0.0)))
+    looking.tell()
+    thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+    found = {sample.path.name: heads for sample, heads in done}
+    return [sample for sample, _ in done], found, thresholds, detector.tta
+
+
+def read_detections(
+    file: Path, folder: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "dict[str, Detections]":
+    """The detections of the chosen photos from a CSV or COCO's JSON that may have those of all that are known."""
+    from wheatear.data.coco_results import names_of_ids, read_results
+    from wheatear.detections import read_csv
+    from wheatear.evaluation import select
+
+    if file.suffix.lower() == ".json":
+        found = read_results(file, names_of_ids(folder, {sample.name for sample in chosen}))
+    else:
+        found = read_csv(file)
+    try:
+        return select(found, known, chosen)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def second_labelling(
+    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
+) -> "tuple[list[Sample], dict[str, Detections]]":
+    """The chosen photos that a second label file covers too, and its boxes; says how many there are."""
+    from wheatear.data.formats import names_empty_photos, read_labels
+    from wheatear.labellers import compare
+
+    other = read_labels(file, {sample.name for sample in known})
+    both, found = compare(chosen, other, names_empty_photos(file))
+    typer.echo(f"{len(both):,} of {photos(len(chosen))} are in both labellings; the others are left out")
+    return both, found

@@ -34,8 +34,7 @@ def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.nd
 
 def background_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
     """Top-left corners (M, 2) int64 xy of the windows in a non-overlapping grid that touch no box."""
-    x, y = np.meshgrid(np.arange(0, width - size + 1, size), np.arange(0, height - size + 1, size))
-    corners = np.stack([x.ravel(), y.ravel()], 1)
+    corners = grid_corners(width, height, size, size)
     empty: np.ndarray = corners[~touches(boxes, corners, size)]
     return empty
 
@@ -45,12 +44,17 @@ def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.nd
 
     The middle is the inner half of each side, where a head snip has its head.
     """
-    x, y = np.meshgrid(np.arange(0, width - size + 1, size // 2), np.arange(0, height - size + 1, size // 2))
-    corners = np.stack([x.ravel(), y.ravel()], 1)
+    corners = grid_corners(width, height, size, size // 2)
     quarter = size // 4
     in_middle = touches(boxes, corners + quarter, size - 2 * quarter)
     near: np.ndarray = corners[touches(boxes, corners, size) & ~in_middle]
     return near
+
+
+def grid_corners(width: int, height: int, size: int, step: int) -> np.ndarray:
+    """Top-left corners (M, 2) int64 xy of the windows of a grid that lie inside the photo, row by row."""
+    x, y = np.meshgrid(np.arange(0, width - size + 1, step), np.arange(0, height - size + 1, step))
+    return np.stack([x.ravel(), y.ravel()], 1)
 
 
 def touches(boxes: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
@@ -86,7 +90,12 @@ def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator
     by_label = [[w for w in found if w.label == label] for label in (0, 1)]
     count = min(max_per_class, *map(len, by_label))
     kept = [group[i] for group in by_label for i in rng.permutation(len(group))[:count]]
-    return sorted(kept, key=lambda w: (w.photo, w.label, w.y, w.x))
+    return sorted(kept, key=reading_order)
+
+
+def reading_order(window: Window) -> tuple[int, int, int, int]:
+    """The sort key by which each photo is read once."""
+    return window.photo, window.label, window.y, window.x
 
 
 def hold_out(
@@ -99,9 +108,14 @@ def hold_out(
     return held
 
 
+def field_photos(samples: Sequence[Sample]) -> list[str]:
+    """The field photo of each sample; one of its own if it is unknown."""
+    return [sample.photo or sample.name for sample in samples]
+
+
 def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
     """(len(samples),) bool: whole field photos are held out until they make up `fraction` of the samples."""
-    groups = [s.photo or s.name for s in samples]
+    groups = field_photos(samples)
     sizes = Counter(groups)
     order = sorted(sizes)
     held: set[str] = set()
@@ -124,7 +138,7 @@ def with_hard_negatives(
     If field photos are held out, none come from these; fewer are replaced if there are not enough.
     """
     easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
-    groups = [sample.photo or sample.name for sample in samples]
+    groups = field_photos(samples)
     unseen = {groups[w.photo] for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
     near = [
         Window(index, int(x), int(y), 0)
@@ -138,7 +152,7 @@ def with_hard_negatives(
     gone = {easy[i] for i in rng.permutation(len(easy))[:number]}
     mixed = [(w, bool(held[i])) for i, w in enumerate(kept) if i not in gone]
     mixed += [(near[i], False) for i in rng.permutation(len(near))[:number]]
-    mixed.sort(key=lambda each: (each[0].photo, each[0].label, each[0].y, each[0].x))
+    mixed.sort(key=lambda each: reading_order(each[0]))
     return [w for w, _ in mixed], np.array([is_held for _, is_held in mixed], bool)
 
 

@@ -70,7 +70,14 @@ def make_figures(run: Path | None, out: Path, size: int) -> dict[str, str]:
             captions[name] = caption_of(figure)
             figure.supxlabel("")
             with whole(out / f"{name}.webp") as part:
-                figure.savefig(part, format="webp", dpi=DPI, pil_kwargs={"quality": QUALITY})
+                figure.savefig(
+                    part,
+                    format="webp",
+                    dpi=DPI,
+                    bbox_inches="tight",
+                    pad_inches=0.04,
+                    pil_kwargs={"quality": QUALITY},
+                )
     return captions
 
 

@@ -21,7 +21,7 @@ LOWEST, HIGHEST = 0.4, 1.6  # height / width of a panel; a long strip of a photo
 
 def sheet(rows: int, columns: int, panel: tuple[float, float] = (4.0, 4.0)) -> tuple[Figure, list[Axes]]:
     """A figure of rows × columns panels of (width, height) inches each, and its axes row by row."""
-    figure = Figure(figsize=(columns * panel[0], rows * panel[1] + 0.7), layout="constrained")
+    figure = Figure(figsize=(columns * panel[0], rows * panel[1] + 0.7), layout="compressed")
     axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.ravel())
 
@@ -88,12 +88,7 @@ def zoom(axes: Axes, boxes: Sequence[np.ndarray], margin: float = 0.25) -> None:
 
 
 def legend(axes: Axes) -> None:
-    """A legend on a light background in the upper right corner."""
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.85)
-
-
-def legend_below(axes: Axes) -> None:
-    """A legend below a whole photo, where it hides nothing of it."""
+    """A legend below a photo, where it hides nothing of it."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=8, frameon=False)
 
 

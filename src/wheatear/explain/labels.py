@@ -13,7 +13,7 @@ from torchvision.ops import box_iou
 
 from wheatear.data.sample import Sample
 from wheatear.explain.colours import BACKGROUND, HEAD, IGNORED, START, TRUTH, WINDOW
-from wheatear.explain.drawing import bare, caption, draw_boxes, legend_below, panel_for, sheet, show, zoom
+from wheatear.explain.drawing import bare, caption, draw_boxes, legend, panel_for, sheet, show, zoom
 from wheatear.explain.look import Look, Network
 from wheatear.train.anchors import inside
 from wheatear.train.targets import encode, match
@@ -94,7 +94,7 @@ def labelling(run: Network, sample: Sample) -> Figure:
         show(panel, look.image, title)
         _draw_labels(panel, labelled, labels)
         draw_boxes(panel, look.boxes, TRUTH, width=1, style="--", label="head")
-        legend_below(panel)
+        legend(panel)
     return caption(figure, _describe(look, labelled))
 
 

@@ -149,7 +149,8 @@ def _mark_sides(axes: Axes, fields: Sequence[Field], stride: int) -> None:
         axes.axvline(field.side, color=START, ls=line, label=f"{SHARE:.0%} of a {name}'s gradient")
     axes.axvline(3 * stride, color=INK, ls="-.", label=f"the RPN's window, {3 * stride} px")
     axes.set_title("head sizes", fontsize=10)
-    axes.legend(fontsize=8)
+    axes.set_ylim(top=1.7 * axes.get_ylim()[1])  # room for the legend above the bars
+    axes.legend(loc="upper left", fontsize=8)
 
 
 def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:

@@ -12,7 +12,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.evaluation import SCORE_THRESHOLDS
 from wheatear.explain.colours import BACKGROUND, FOUND, HEAD, INK, MISSED, TRUTH
-from wheatear.explain.drawing import caption, draw_boxes, legend_below, panel_for, sheet, show, write
+from wheatear.explain.drawing import caption, draw_boxes, legend, panel_for, sheet, show, write
 from wheatear.explain.seen import Finder, Seen
 from wheatear.matching import match, tally
 
@@ -61,7 +61,7 @@ def hits_and_misses(run: Finder, sample: Sample) -> Figure:
     draw_boxes(axes, found.boxes[~hit], BACKGROUND, label=f"false alarm ({(~hit).sum()})", width=2.2)
     draw_boxes(axes, found.boxes[hit], HEAD, label=f"hit ({hit.sum()})")
     _write_scores(axes, found)
-    legend_below(axes)
+    legend(axes)
     union = len(seen.boxes) + len(found) - hit.sum()
     return caption(
         figure,

@@ -11,9 +11,9 @@ kept: the same command continues where it was stopped, and if you add a lever to
 that one. OUT/levers.md and OUT/levers.csv are rewritten after each run. With --jobs several levers are trained at
 once, each on its share of the cores.
 
-With the file provided and 0.4 of the 1,096 photos, a lever processes 440 crops of 384² in each of 6 epochs, and the
-val photos once at 512². At the speed of its ResNet-18 this takes about 6 minutes on two free cores with bfloat16, so
-3 hours for all of them. ImageNet weights are downloaded, or read from the files BACKBONE.pth in --backbones; Caffe's,
+With the file provided and 0.4 of the 1,096 photos, a lever processes 440 crops of 384² in each of 6 epochs, and the val
+photos once at 512². At the speed of its ResNet-18 this takes about 6 minutes on two free cores with bfloat16, so nearly
+4 hours for all of them. ImageNet weights are downloaded, or read from the files BACKBONE.pth in --backbones; Caffe's,
 which the lever resnet50 needs, cannot be downloaded. With a GPU, raise --share and the epochs: a lever, and above all
 an augmentation, may not gain in a long run what it gains in a short one. Seconds include training and validation.
 GFLOPs are those of one synthetic 1024² photo; a multiplication and an addition count as two.

@@ -1,6 +1,6 @@
 """Heads at seams: labelled tiles stitched back into their field photos, then counted as a whole and in tiles.
 
-    python bench/seams.py DIR [--split val] [--model small] [--threshold 0.5] [--out seams.csv]
+    python bench/seams.py DIR [--split val] [--model small] [--threshold SCORE] [--out seams.csv]
 
 Tiles of one field photo are placed side by side where their edges match (wheatear.data.photos.find_seams). Places in
 the rectangle that have no tile stay black. There are four counts of each stitched photo:

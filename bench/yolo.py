@@ -2,11 +2,12 @@
 
     python bench/yolo.py DIR --weights yolo11n.pt [--hours 1.6] [--side 640] [--labels CSV] [--out runs/yolo]
 
-Needs `pip install ultralytics`. WEIGHTS is a file, or a name that the library downloads. All settings are its defaults,
-except the input size, the batch size (16), the hours of training (which its learning rate schedule follows), the cores
-(all of them; it would leave one idle), and that val does not select the weights: those of the last epoch are
-evaluated. It trains on the photos in DIR's split train, from OUT/photos, a copy in YOLO's layout. A finished training
-is kept: the same command evaluates it again. One that was stopped starts from the beginning.
+Needs `pip install ultralytics`. WEIGHTS is a file, or a name that the library downloads. All settings are its defaults
+(batches of 16, 640 px unless --side is given), except at most 500 boxes per photo, the hours of training (which its
+learning rate schedule follows), the cores (all of them; it would leave one idle), and that val does not select the
+weights: those of the last epoch are evaluated. It trains on the photos in DIR's split train, from OUT/photos, a copy in
+YOLO's layout. A finished training is kept: the same command evaluates it again. One that was stopped starts from the
+beginning.
 
 The table has the Kaggle metric, ADA, AP50 and AP50:95 at the threshold that is best for the Kaggle metric, and the
 count MAE at the threshold that is best for it, by DIR's labels; then the same by those of --labels at these thresholds.

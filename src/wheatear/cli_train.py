@@ -177,7 +177,7 @@ def train_command(
             say(f"The network is that of {weights}, not the recipe's: {settings.image_size} px")
         if machine.only_imitates(precision):
             say(
-                f"--precision {precision}: this processor only imitates it, two to twelve times as slowly; leave it out",
+                f"--precision {precision}: this processor only imitates it, two to twelve times slower; leave it out",
                 err=True,
             )
         if run.left_out:

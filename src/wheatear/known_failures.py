@@ -35,11 +35,13 @@ def known_failures(
                 f"Heads of {size.low:g} to {size.high:g} px (root of the box's area): {size.recall:.0%} are found, "
                 f"of all heads {recall:.0%}."
             )
-    for density in by_density(tally(matches, at_count.score_threshold)):
+    densities = by_density(tally(matches, at_count.score_threshold))
+    for density in densities:
         if abs(density.bias) > HEADS_LOST * (density.low + density.high) / 2:
             few_or_many = "few" if density.bias < 0 else "many"
+            most = density.high if density is densities[-1] else density.high - 1
             lines.append(
-                f"Photos with {density.low:g} to {density.high:g} heads: counted {abs(density.bias):.1f} too "
+                f"Photos with {density.low:g} to {most:g} heads: counted {abs(density.bias):.1f} too "
                 f"{few_or_many} on average ({photos(density.photos)})."
             )
     for name, session in at_score.sessions.items():

@@ -1,6 +1,7 @@
 """Detections in COCO's results format, judged as a CSV of them is."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from one_line import complaint_of
 from wheatear.cli import app
 from wheatear.data.coco_results import names_of_ids, read_results
 from wheatear.data.formats import read_dataset, write_dataset
+from wheatear.data.splits import write_images_csv
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.exports import write_coco
@@ -89,6 +91,18 @@ def test_perfect_results_are_perfect(field_dir: Path, coco_dir: Path, tmp_path: 
     assert figures["at_score_threshold"]["overall"]["kaggle"] == 1
 
 
+def test_results_of_other_splits_are_left_out(coco_dir: Path, tmp_path: Path) -> None:
+    samples = read_dataset(coco_dir)
+    images = tmp_path / "images.csv"
+    write_images_csv([replace(s, split="train" if i else "val") for i, s in enumerate(samples)], images)
+    path = written(tmp_path / "r.json", [result(number, [0, 0, 9, 9], 1) for number in (1, 2)])
+    command = ["evaluate", coco_dir, "--images", images, "--detections", path, "--out", tmp_path / "out"]
+    done = runner.invoke(app, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert figures["at_score_threshold"]["overall"]["photos"] == 1
+
+
 def test_photos_that_are_not_there_are_named(coco_dir: Path, tmp_path: Path) -> None:
     path = written(tmp_path / "r.json", [result(99, [0, 0, 1, 1], 1)])
     command = ["evaluate", coco_dir, "--detections", path, "--split", "all", "--out", tmp_path / "out"]
@@ -107,6 +121,7 @@ def test_an_id_of_two_photos(coco_dir: Path) -> None:
         )
     whole.unlink()
     first, second = (Path(image["file_name"]).stem for image in content["images"][:2])
+    assert names_of_ids(coco_dir, {first}) == {"1": first}
     assert names_of_ids(coco_dir, {second}) == {"1": second}
     with pytest.raises(InputError, match=f"the id 1 is that of {first} and of {second}; judge one split"):
         names_of_ids(coco_dir, {first, second})

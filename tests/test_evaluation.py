@@ -192,9 +192,9 @@ def test_a_file_by_its_whole_name_is_no_other_of_that_stem():
     [
         (["d.jpg"], "'d.jpg': no such photo"),
         (["a.png"], "'a.png': no such photo"),
-        (["b", "b.jpg"], "'b.jpg': given both with and without"),
+        (["b", "b.jpg"], "'b.jpg': given more than once"),
         (["a"], "'a': several photos have that name"),
-        (["east/b.jpg", "west/b.jpg"], "'west/b.jpg': given both with and without"),
+        (["east/b.jpg", "west/b.jpg"], "'west/b.jpg': given more than once"),
     ],
 )
 def test_names_that_do_not_fit(names, problem):

@@ -83,6 +83,16 @@ def test_grey_and_16_bits(tmp_path):
     np.testing.assert_array_equal(grey, np.repeat(deep >> 8, 3, axis=2))
 
 
+@pytest.mark.parametrize("crs", [None, UTM])
+def test_12_bits(tmp_path, crs):
+    """As a photo without coordinates, which Pillow reads, and as a GeoTIFF."""
+    deep = RNG.integers(0, 4096, (40, 60, 1), dtype=np.uint16)
+    path = geotiff(tmp_path / "deep.tif", image=deep, crs=crs, nbits=12)
+    with closing(open_pixels(path)) as pixels:
+        assert isinstance(pixels, Raster) == bool(crs)
+        np.testing.assert_array_equal(pixels.read(Window(0, 0, 40, 60)), np.repeat(deep >> 4, 3, axis=2))
+
+
 def test_bands_are_found_by_their_colour(tmp_path):
     path = geotiff(tmp_path / "bgr.tif", image=PHOTO[..., ::-1])
     with rasterio.open(path, "r+") as file:

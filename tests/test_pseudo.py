@@ -116,6 +116,12 @@ def test_nothing_but_unreadable_photos(tmp_path, model):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_mistyped_folder_is_said_to_be_missing(tmp_path, model):
+    result = pseudo(tmp_path / "nosuch", "--out", tmp_path / "out", "--model", model)
+    assert result.exit_code == 1
+    assert "no such file" in result.stderr.splitlines()[0]
+
+
 def test_what_is_refused_before_anything_is_done(photos, model, tmp_path):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"

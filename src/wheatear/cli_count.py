@@ -117,13 +117,14 @@ def count_command(
         ),
     ] = False,
 ) -> None:
-    """Count the wheat heads in photos and georeferenced images of any size.
+    """Count the wheat heads in photos, and in GeoTIFFs of any size.
 
     Writes counts.csv, folders.csv, detections.csv and annotated pictures to
     --out, and maps for GeoTIFFs; --report and --format add further files.
     A photo that cannot be read is reported and left out.
 
-    Exit code 0: all photos counted; 1: some were not; 2: no photos found.
+    Exit code 0: all photos counted; 1: some were not, or another error; 2: no
+    photos found, or a wrong option.
     """
     from wheatear.images import left_out
     from wheatear.photo_names import each_once, named, undrawn

@@ -53,7 +53,7 @@ def run_count(
 ) -> int:
     """Count, print the summary and write the files made from the tables -> the number of photos that failed.
 
-    unread: lines about files of kinds that are not read, for the report.
+    unread: lines about files of kinds that are not read and folders that are links, for the report.
     """
     if by_hand:
         _refuse_written_over(by_hand, out)

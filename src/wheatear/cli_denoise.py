@@ -30,7 +30,8 @@ def denoise_command(
         float, typer.Option(min=0, max=1, help="Lowest score of a detection that may move a label.")
     ] = 0.2,
     labels: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="Labels to move instead of DIR's own.")
+        Path | None,
+        typer.Option(metavar="CSV", help="Labels to move; photos that it does not name keep DIR's own."),
     ] = None,
     images: ImagesOption = None,
     head_px: HeadPxOption = None,

@@ -74,7 +74,7 @@ def evaluate_command(
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", help="Labels of the same photos to use as ground truth instead of DIR's own."
+            metavar="CSV", help="Labels to use as ground truth; photos that it does not name keep DIR's own."
         ),
     ] = None,
     images: ImagesOption = None,

@@ -81,7 +81,7 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
         )
     for photo in found.values():
         refuse_name(photo)
-        if not is_found(photo.name):
+        if photo.exists() and not is_found(photo.name):
             raise InputError(
                 f"{photo}: no data set could have a photo of this name; let it end like .jpg, without a dot in front"
             )

@@ -73,7 +73,8 @@ def train_command(
         Path | None,
         typer.Option(
             metavar="CSV",
-            help="Train on these labels; the val photos are still evaluated against DIR's own.",
+            help="Train on these labels; photos that it does not name keep DIR's own. The val photos are still "
+            "evaluated against DIR's own.",
         ),
     ] = None,
     both: Annotated[
@@ -246,7 +247,8 @@ def export_command(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Compare torch and onnxruntime on the val photos of this data set, in the run's split.",
+            help="Compare torch and onnxruntime (with --int8: their Kaggle metrics) on the val photos of this data "
+            "set, in the run's split if there is a run.",
         ),
     ] = None,
     int8: Annotated[

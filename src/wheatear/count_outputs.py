@@ -118,7 +118,7 @@ def _places(folder: Path) -> set[str]:
 
 
 def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
-    """Write OUT/folders.csv for all photos in OUT's counts -> the folders; InputError if these are not numbers.
+    """Write OUT/folders.csv for all photos in OUT's counts -> the folders; InputError if the counts are not numbers.
 
     photos: those of this run; OUT's settings tell where the others lie.
     """

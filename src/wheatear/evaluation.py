@@ -184,7 +184,7 @@ def _misnamed(places: set[int], found: Mapping[int, Detections]) -> str | None:
     if len(places) > 1:
         return "several photos have that name; write the file's ending"
     if places & found.keys():
-        return "given both with and without the file's ending; choose one"
+        return "given more than once, as with another folder or without the file's ending; choose one"
     return None
 
 

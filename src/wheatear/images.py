@@ -71,8 +71,8 @@ def refuse_damaged(path: str | Path) -> None:
 def photo_size(path: str | Path) -> tuple[int, int]:
     """(width, height) of what open_photo would return, from the file's header; InputError likewise.
 
-    Pixels are not decoded, so a photo that is cut short is not noticed here, except a PNG that is not square:
-    its EXIF may follow the pixels.
+    Pixels are not decoded, so a photo that is cut short, or whose pixels are of an unknown range, is not noticed
+    here, except a cut PNG that is not square: its EXIF may follow the pixels.
     """
     with opened(Path(path)) as image:
         width, height = image.size

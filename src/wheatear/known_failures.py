@@ -9,7 +9,7 @@ from wheatear.evaluation import KAGGLE_IOUS, Evaluation, by_photo, match_photos
 from wheatear.matching import tally
 from wheatear.words import photos
 
-# A warning is given for a recall this far below that of all heads, a mean counting error above this share of the heads,
+# A warning is given for a recall this far below that of all heads, a bias of the counts above this share of the heads,
 # and a session's Kaggle metric below this share of that of all photos.
 RECALL_LOST, HEADS_LOST, METRIC_KEPT = 0.05, 0.05, 0.8
 ENOUGH = 3  # photos of a session; a single one means little
@@ -21,7 +21,7 @@ def known_failures(
     at_score: Evaluation,
     at_count: Evaluation,
 ) -> list[str]:
-    """One sentence for each group of heads, photos or sessions with worse results than the others.
+    """One sentence for each group of heads, photos or sessions whose results are beyond these limits.
 
     samples, detections: as given to evaluation.evaluate. at_score, at_count: its results at the threshold for
     boxes, by which heads and sessions are judged, and at that for counting, by which photos are judged.

@@ -2,8 +2,8 @@
 
 A head belongs to the plot that contains the centre of its box; on the line between two plots, or where plots
 overlap, to the one that comes first in the file, so that no head is counted twice. A plot's area is the
-number of pixels with data whose centre it contains, times a pixel's area on the ground. Letters: N heads, P
-plots.
+number of pixels with data whose centre it contains and no earlier plot does, times a pixel's area on the
+ground. Letters: N heads, P plots.
 """
 
 import math
@@ -58,7 +58,7 @@ class Plots:
 class PlotCount:
     """The count of a plot.
 
-    heads: in it; pixels: of it that are data; share: of the plot, 0..1, that the image shows with data.
+    heads: in it; pixels: of it that are data and in no earlier plot; share: of the plot, 0..1, that these cover.
     """
 
     name: str

@@ -32,9 +32,10 @@ CACHE_BYTES = 256 * 1024**2
 def open_pixels(path: str | Path) -> Pixels:
     """Open a photo for reading: a GeoTIFF or a large TIFF in windows, any other whole, as open_photo reads it.
 
-    Also read in windows are a TIFF with a mask, a no-data value or alpha, and one that open_photo cannot
-    read, as GDAL supports more kinds. Without the extra every TIFF is read whole. InputError as in open_photo
-    and Raster, and for a TIFF whose name GDAL cannot handle.
+    Also read in windows, unless EXIF turns them, are a TIFF with a mask, a no-data value, alpha or 16-bit
+    colours plane by plane, and one that open_photo cannot read, as GDAL supports more kinds. Without the
+    extra every TIFF is read whole. InputError as in open_photo and Raster, and for a TIFF whose name GDAL
+    cannot handle.
     """
     path = Path(path)
     if not _is_tiff(path):
@@ -72,7 +73,12 @@ def _as_raster(path: Path) -> "Raster | None":
     dataset = _open(path)
     if dataset is None:
         return None
-    is_misread = dataset.dtypes[0] == "uint16" and dataset.profile["interleave"] == "band"  # by Pillow
+    from rasterio.enums import Interleaving
+
+    # 16-bit colours plane by plane, which Pillow misreads.
+    is_misread = (
+        dataset.count > 1 and dataset.dtypes[0] == "uint16" and dataset.interleaving == Interleaving.band
+    )
     is_plain = _has_no_mask(dataset) and dataset.width * dataset.height <= LARGE and not is_misread
     if dataset.crs is None and (is_plain or is_turned(path)):  # GDAL ignores the EXIF orientation
         dataset.close()
@@ -117,7 +123,7 @@ class Raster:
     """A TIFF on disk as Pixels. Only one thread at a time may read it.
 
     Colours are the bands that the file marks as red, green and blue, else its first three; with fewer than
-    three, the first is read as grey. 16-bit values keep their upper 8 bits, as in open_photo. Pixels are
+    three, the first is read as grey. Values of 9 to 16 bits keep their upper 8 bits, as in open_photo. Pixels are
     without data where the file's mask, no-data value or alpha says so. InputError for a palette and for
     pixels of other types, whose range is unknown; reading a damaged file raises one that does not name the
     file. The Raster owns the dataset: it is closed with the Raster, or if creating that fails.
@@ -133,6 +139,7 @@ class Raster:
             raise
         self._alpha = _alpha_band(dataset)
         self._all_valid = _has_no_mask(dataset)
+        self._bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 16))  # of a value in uint16
 
     @property
     def height(self) -> int:
@@ -188,7 +195,7 @@ class Raster:
                 self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
             )
         if bands.dtype == np.uint16:
-            bands = (bands >> 8).astype(np.uint8)
+            bands = (bands >> (self._bits - 8)).astype(np.uint8)
         return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))
 
 

@@ -5,7 +5,7 @@ meet in the middle of the overlaps. Two rules apply to the detections of the win
 
 1. A detection is kept if the centre of its box lies in its window's core grown by SLACK pixels.
 2. Those kept from all windows undergo non-maximum suppression: a box is dropped if a better one from another
-   window overlaps it by an IoU above the detector's own threshold.
+   window overlaps it by an IoU above the detector's own threshold (with several views, FUSION_IOU).
 
 So a head that a window cuts is left to the neighbour that sees all of it: the centre of a cut box lies less
 than half a head from the window's border, the grown core OVERLAP / 2 - SLACK from it. This holds for heads

@@ -61,17 +61,21 @@ def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
 
 
 def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:
-    """The names of the chosen photos (file names without extension) by their ids in a data set in COCO's layout.
+    """The names of photos (file names without extension) by their ids in a data set in COCO's layout.
 
-    {} in any other layout. Raises InputError if two chosen photos have the same id, in two label files.
+    {} in any other layout. An id that two photos have, in two label files, is that of the chosen one. Raises
+    InputError if both are chosen.
     """
     names: dict[str, str] = {}
+    others: dict[str, str] = {}
     for each in coco.images_of(folder):
         number, name = str(each.id), PurePath(each.file_name).stem
-        if name in chosen and names.setdefault(number, name) != name:
+        if name not in chosen:
+            others[number] = name
+        elif names.setdefault(number, name) != name:
             both = f"that of {names[number]} and of {name}"
             raise InputError(f"{folder}: the id {number} is {both}; judge one split by --split")
-    return names
+    return others | names
 
 
 def _detections(some: list[_Result]) -> Detections:

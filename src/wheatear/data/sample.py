@@ -17,7 +17,8 @@ class Sample:
     photo:   tiles cut from the same field photo share this name; "" if not known yet.
     split:   "train", "val", "test" or "" if not divided yet.
     rows:    (G,) int64 line numbers of the boxes in the label file (the header is line 1), for messages; in
-             COCO the annotations' ids, in VOC the objects' numbers; (0,) if unknown.
+             COCO the annotations' ids (if these are no int64: places, from 0), in VOC the objects' numbers;
+             (0,) if unknown.
     labelled_size: width and height of the photo according to its labels; (0, 0) if they give none.
     """
 

@@ -52,7 +52,7 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
 
     Photo k depends only on the seed, the size and k, so a larger set begins with the smaller one. A photo
     without heads has no row; n = 0 gives only the header. train.csv is written last, whole or not at all.
-    Raises InputError if n is negative, size is below SMALLEST_SIZE, train/ holds other files, which would
+    Raises InputError if n is negative, size is below SMALLEST_SIZE (for n > 0), train/ holds other files, which would
     count as photos without heads, or an existing train.csv names other photos.
     """
     if n < 0:

@@ -1,6 +1,6 @@
 """What the page requests: its own files, facts about the detector, and the heads in one photo.
 
-Nothing is stored: a photo is processed and forgotten, and the user's corrections stay in the page.
+Nothing is kept: a photo is processed and forgotten, and the user's corrections stay in the page.
 """
 
 import tempfile
@@ -88,7 +88,7 @@ def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:
     error: that of counts at the detector's own threshold (`CountingError`), None if it was not measured.
     thresholds, own_worth and still_off (a fraction of the heads, and heads per photo) are for fitting a
     threshold (`by_hand`), shared and student_95 (for 2 photos, 3, …) for a mean (`folders`).
-    usual_px: the range of head sizes at which photos are not resized; None if the user has given the size.
+    usual_px: the range of head sizes at which photos are not resized; None with --head-px, be it a size or auto.
     """
     card = detector.card
     error = counting_error_of(detector, card.threshold_to_count())

@@ -128,7 +128,7 @@ function describe(photo) {
 
 // counting
 
-// Tables and labels refer to photos by file name, labels without the extension.
+// Photos are told apart by file name without its extension, as data sets know them.
 const stem = ({ name }) => name.replace(/\.[^.]*$/, "");
 
 const isSame = (one, other) =>

@@ -54,7 +54,7 @@ def test_check_compares_the_anchors_of_a_recipe(folder: Path) -> None:
     pytest.importorskip("torch")
     result = runner.invoke(app, ["check", str(folder), "--recipe", "small"])
     assert result.exit_code == 0, result.output
-    # The least is 3 strides of 8 px, 0.7 of it wide and 1.4 high at a ratio of 0.5, at 768 px for 1024.
+    # The least is 3 strides of 8 px, 1.4 of it wide and 0.7 high at a ratio of 0.5, at 768 px for 1024.
     assert "anchors, small: 45×23, 63×32, 32×32, " in result.stdout
     assert "IoU of " in result.stdout
 

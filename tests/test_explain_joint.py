@@ -213,6 +213,13 @@ def test_a_region_is_cut_from_the_level_of_its_size(run: TrainedRun, sample: Sam
     assert f"the map of stride {look.region_strides[chosen]} (by their sizes" in caption_of(figure)
 
 
+def test_the_strides_of_a_recipe_may_be_in_any_order(run: TrainedRun, sample: Sample, monkeypatch):
+    look = run.look(sample)
+    strides = look.region_strides
+    monkeypatch.setattr(look.model.roi_head, "strides", look.model.roi_head.strides[::-1])
+    assert torch.equal(look.region_strides, strides)
+
+
 def test_scores_are_those_of_the_detections(run: TrainedRun, sample: Sample):
     look = run.look(sample)
     judged = look.judged

@@ -239,7 +239,9 @@ def test_a_photo_without_heads(step, run: TrainedRun, bare_sample: Sample):
     assert len(label_anchors(run.look(bare_sample)).fg_idx) == 0
 
 
-@pytest.mark.parametrize("content", ["", "epoch,train_loss\n", "epoch,train_loss\n1,none\n"])
+@pytest.mark.parametrize(
+    "content", ["", "epoch,train_loss\n", "epoch,train_loss\n1,none\n", "epoch,train_loss\n1,2,3\n"]
+)
 def test_a_history_that_is_none_is_named(tmp_path, content):
     path = tmp_path / "metrics.csv"
     path.write_text(content)

@@ -27,10 +27,11 @@ from wheatear.train.export import (
     export_detector,
     found_by_torch,
     gap,
+    graph_of,
     load_run,
 )
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.recipe import Recipe
+from wheatear.train.recipe import Recipe, validated
 from wheatear.train.storage import round_weights
 
 torch.set_num_threads(1)
@@ -89,6 +90,15 @@ def test_they_agree_on_photos_of_any_size(rounded, detector, field_photo, size):
     assert len(expected) > 0
     assert_agree(found, expected)
     assert (found.height, found.width) == size
+
+
+def test_a_backbone_of_stride_64_is_exported():
+    content = tiny_recipe().model_dump(mode="json")
+    content["backbone"]["channels"].append([16])
+    content["rpn"]["strides"] = [64]
+    content["stages"][0]["snip_size"] = 64
+    inputs = graph_of(FasterRCNN(validated(content, "deep"))).graph.input
+    assert [image.name for image in inputs] == ["image"]
 
 
 def test_they_agree_that_there_is_nothing(rounded, detector):

@@ -1,4 +1,4 @@
-"""Greedy matching, by hand; tests/test_evaluate.py holds it against a slow version."""
+"""Greedy matching, by hand; tests/test_evaluation.py holds it against a slow version."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def test_a_region_of_seven_cells_of_a_level_is_its_own(width, height, level):
 
 @pytest.mark.parametrize("sampling_ratio", [1, 2])
 def test_regions_are_cut_as_by_torchvision(sampling_ratio):
-    """Its own has no "aligned": it samples half a cell to the left of and above ours, so its boxes are moved there."""
+    """Its own has no "aligned": it samples half a cell to the right of and below ours, so its boxes are moved back."""
     images = [boxes_of_every_size(30, seed) for seed in (1, 2)]
     levels = [region_levels(boxes, STRIDES, CELLS) for boxes in images]
     assert torch.cat(levels).bincount().min() >= 5

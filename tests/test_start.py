@@ -1,5 +1,6 @@
 """What a training starts from: a backbone, a detector of one's own, or one that was exported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
 from wheatear.train.start import (
     as_started,
+    is_trained,
     load_start,
     start_card,
     start_file,
@@ -106,6 +108,7 @@ def test_a_name_means_a_shipped_detector(tmp_path: Path):
     assert start_file(Path("small")).is_file()
     assert start_file(tmp_path / "small") == tmp_path / "small"
     assert start_file(Path("resnet18.pth")) == Path("resnet18.pth")
+    assert is_trained(Path("A.ONNX"))
     with pytest.raises(InputError, match="smal: no shipped detector has this name; give medium, seed, small"):
         start_file(Path("smal"))
     with pytest.raises(InputError, match=r"is a folder; give the file, of a run STAGE/weights\.safetensors"):
@@ -120,6 +123,15 @@ def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path
     assert (card.score_threshold, card.count_threshold, card.tta) == (0.4, None, {})
     assert (card.licence, card.citation) == ("CC BY 4.0", "Somebody, 2020")
     assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
+
+
+def test_a_finished_first_stage_needs_no_start(exported: Path, field_dir: Path, tmp_path: Path):
+    """Even if its checkpoint was deleted to save room."""
+    recipe = tiny_recipe(image_size=640, stage={"epochs": 1})
+    run = open_run(tmp_path / "run", recipe, split(read_dataset(field_dir)), weights=exported)
+    train_run(run)
+    (tmp_path / "run" / "joint" / "last.ckpt").unlink()
+    train_run(replace(run, weights=tmp_path / "gone.onnx", resume=True))
 
 
 def test_a_run_that_could_not_start_is_in_nobodys_way(exported: Path, field_dir: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The contents of the maps that the RPN is applied to.
+"""The contents of the backbone's last map, or of the pyramid's levels.
 
 C H W features.
 """

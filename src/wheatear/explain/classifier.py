@@ -41,7 +41,7 @@ def snips(run: Network, sample: Sample) -> Figure:
 
 
 def class_map(run: Network, sample: Sample) -> Figure:
-    """The classifier slid over the last map: the probability of a head wherever a snip could be cut."""
+    """The classifier slid over the last map: the probability of a head in snips a cell apart."""
     look = run.look(sample)
     stride, size = max(look.maps), snip_size(run.model)
     probability = slide(run.model, look.maps[stride], size // stride)

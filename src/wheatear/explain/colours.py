@@ -13,7 +13,7 @@ WINDOW = YELLOW
 INK = "#000000"
 RIM = "#0A121C"
 
-# matplotlib's cividis runs from blue to yellow and was designed to look the same to colour-blind people.
+# matplotlib's cividis, from blue to yellow, was designed to look nearly the same with and without colour blindness.
 HEAT = "cividis"
 
 MEANINGS = (

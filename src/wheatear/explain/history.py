@@ -44,7 +44,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    except (ValueError, csv.Error) as error:
+    except (ValueError, TypeError, csv.Error) as error:  # TypeError: a row with more fields than columns
         raise InputError(
             f"{path}: holds something other than numbers ({error}); train the stage again"
         ) from None

@@ -1,7 +1,7 @@
 """A trained run, and its model's output for one photo, part by part.
 
 C H W features, A anchors per cell, K anchors in all, R proposals, G heads. Boxes are xyxy pixels of the photo
-at the scale that the recipe trains at.
+at the recipe's image_size.
 """
 
 from functools import cached_property
@@ -58,7 +58,7 @@ class Network:
         return self._last[1]
 
     def seen(self, sample: Sample) -> Seen:
-        """The photo at the scale that the recipe trains at, and what is found in it."""
+        """The photo at the recipe's image_size, and what is found in it."""
         look = self.look(sample)
         views = self.model.recipe.detection.tta
         return Seen(look.image, look.boxes, look.detections, look.sample, caveat(sample, views))
@@ -99,7 +99,7 @@ class Look:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, at the scale used in training."""
+        """(H, W, 3) uint8 RGB, at the recipe's image_size."""
         top, left, bottom, right = self.window
         image = open_photo(self.sample.path)[top:bottom, left:right]
         return scaled(image, scaled_size(self.sample, self.model.recipe.image_size))
@@ -169,7 +169,8 @@ class Look:
         head, boxes = self.model.roi_head, self.proposals[0]
         if isinstance(head, RoIHead):
             return torch.full((len(boxes),), head.stride)
-        return torch.tensor(head.strides)[region_levels(boxes, head.strides, head.cells)]
+        strides = sorted(head.strides)
+        return torch.tensor(strides)[region_levels(boxes, strides, head.cells)]
 
     @cached_property
     def judged(self) -> Judged:

@@ -44,7 +44,7 @@ def found_heads(run: Finder, sample: Sample) -> Figure:
     _write_scores(axes, found)
     text = (
         f"{len(found)} detections with a score of {run.threshold:.2f} or more; the model gives {len(seen.detections)} "
-        "in all, down to its score floor."
+        "in all, however low their score."
     )
     return caption(figure, f"{text} {seen.caveat}".rstrip())
 

@@ -18,7 +18,7 @@ from wheatear.sized import is_measured
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections down to the model's score floor.
+    """A photo (H, W, 3) uint8, its labelled heads (G, 4), and all detections, whatever their score.
 
     part: the part of a large photo that is shown, in the photo's own pixels.
     caveat: a sentence on what `wheatear count` does to the photo that is not done here; "" if nothing.

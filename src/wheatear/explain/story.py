@@ -95,8 +95,9 @@ STORY = (
     Step(
         "labelling",
         "Which anchors are heads",
-        "Anchors that overlap a head well are foreground, those that overlap none are background, and doubtful ones "
-        "are ignored. Background is far more common, so training draws a balanced sample.",
+        "Anchors that overlap a head well are foreground, those that overlap heads little or not at all are "
+        "background, and doubtful ones are ignored. Background is far more common, so training draws a balanced "
+        "sample.",
         (NETWORK, LABELS),
     ),
     Step(

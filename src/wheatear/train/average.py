@@ -31,9 +31,10 @@ HEADS, BACKBONE, RELATED = ("rpn.", "roi_head."), ("backbone.",), 0.5
 def average(runs: Sequence[Path], out: Path) -> Path:
     """Write a run folder with the mean weights of finished runs and the first one's recipe -> the weights' path.
 
-    Raises InputError for fewer than two runs or one given twice; for runs that are unfinished, have different
-    layers or settings, or did not start from the same detector; for runs with different splits, as the mean
-    would be evaluated on photos that one was trained on; and if `out` already holds a run or a data set.
+    Raises InputError for fewer than two runs or one given twice; for runs that are unfinished, have other
+    layers, anchors or regions (`meaning`), or did not start from the same detector; for runs with different
+    splits, as the mean would be evaluated on photos that one was trained on; and if `out` already holds a run
+    or a data set.
     """
     if len(runs) < 2:
         raise InputError("one run alone has no mean; give two or more")

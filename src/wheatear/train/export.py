@@ -67,7 +67,6 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch an
 # threshold, rounding decides in each engine whether both are kept.
 RARE = 1e-3
 LOST = 0.003  # how much Kaggle metric an 8-bit detector may lose
-COARSEST = 32  # px, the largest stride of any backbone
 TAKEN = ("name", "image_size", "detection")  # keys of a recipe that may differ from the training's
 
 
@@ -143,7 +142,7 @@ def is_exported(source: Path) -> bool:
     try:
         find(str(source))
     except InputError:
-        return source.suffix == EXPORTED
+        return source.suffix.lower() == EXPORTED
     return True
 
 
@@ -183,7 +182,7 @@ def write_graph(plain: onnx.ModelProto, path: Path, seen: Sequence[Sample] = ())
 def graph_of(model: FasterRCNN) -> onnx.ModelProto:
     """The float32 model as a graph: "image" (H, W, 3) uint8, any H and W -> "boxes" (N, 4), "scores" (N,)."""
     # A map of one cell would be traced as a special case; the graph accepts such maps all the same.
-    two_cells = COARSEST * REFERENCE // model.recipe.image_size + 1
+    two_cells = max(model.backbone.out_channels) * REFERENCE // model.recipe.image_size + 1
     example = torch.zeros(max(256, two_cells), max(320, two_cells + 64), 3, dtype=torch.uint8)
     sides = {i: torch.export.Dim(name, min=two_cells) for i, name in enumerate(("height", "width"))}
     # Without gradients, as `roi_align` takes another path for maps that need them.

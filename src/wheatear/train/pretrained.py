@@ -37,7 +37,7 @@ class PretrainedCNN(nn.Module):
         return self
 
     def train(self, mode: bool = True) -> "PretrainedCNN":
-        """As for any module, but frozen stages stay in eval mode, with ImageNet's batch norm statistics."""
+        """As for any module, but frozen stages stay in eval mode, with the batch norm statistics that were loaded."""
         super().train(mode)
         self.stages[: self.frozen].eval()
         return self

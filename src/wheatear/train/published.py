@@ -24,7 +24,10 @@ from wheatear.train.pretrained import PretrainedCNN, classifier, stages
 from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe, PretrainedBackboneRecipe
 
 Weights = Mapping[str, Tensor]
-LAST_LAYERS = ("fc.", "classifier.")  # a detector does not use them, and some files omit them
+LAST_LAYERS = (
+    "fc.",
+    "classifier.",
+)  # a detector does not use them, and some files (not EfficientNet-Lite's) omit them
 
 
 def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:
@@ -60,7 +63,10 @@ def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, we
 
 
 def load_classifier(network: nn.Module, weights: Weights) -> None:
-    """Load weights strictly, except the last layer's. Raises RuntimeError or ValueError if they do not fit."""
+    """Load weights strictly, except the last layer's, which only EfficientNet-Lite's must have.
+
+    Raises RuntimeError or ValueError if they do not fit.
+    """
     own = network.state_dict()
     if isinstance(network, EfficientNetLite):
         weights = dict(zip(own, weights.values(), strict=True))

@@ -85,7 +85,7 @@ class PyramidHead(nn.Module):
         self.hidden = TwoMLPHead(in_channels * size * size, channels)
         self.scores = nn.Linear(channels, 3 if quality else 2)
         self.deltas = nn.Linear(channels, 4)
-        for layer, std in ((self.scores, 0.01), (self.deltas, 0.001)):  # Fast R-CNN §3.1
+        for layer, std in ((self.scores, 0.01), (self.deltas, 0.001)):  # Fast R-CNN §2.3
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 

@@ -119,9 +119,10 @@ class JointStage(Stage):
     lr is the peak: a linear warm-up over warmup_steps times a cosine decay to final_lr of it; backbone_lr is
     the backbone's share of it. ema: decay per step of the averaged weights, which are kept; 0: no averaging.
     image_size: px of a 1024 px photo in training; None: the recipe's.
-    proposals: how many per photo the RoI head is trained on; None: as many as at detection. With few, the
-    only background it sees is the edges of heads. val_every: epochs from one validation to the next; with a
-    share below 1 there is only one, of the weights that are kept.
+    proposals: how many per photo the RoI head's training regions are drawn from; None: as many as at
+    detection. With few, the only background it sees is the edges of heads.
+    val_every: epochs from one validation to the next; with a share below 1 there is only one, of the weights
+    that are kept.
     both: given two labellings (`--both`), whether this stage trains on both or only on the data set's own.
     share: how far the weights that are kept lie on the way from the stage's initial to its final weights.
     Half-way, a detector keeps most of what it knew and of what it learned (WiSE-FT, Wortsman et al. 2022).

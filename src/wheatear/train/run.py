@@ -44,8 +44,10 @@ def train_run(run: Run, only: str | None = None) -> None:
     keep_memory()
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)
+    first = next(iter(stages))
+    has_weights = finished(run.folder, first) or (run.folder / first / CHECKPOINT).exists()
     # A blend ends part of the way back to its initial weights, so it needs them when resuming, too.
-    if run.recipe.goes_on() or not (run.folder / next(iter(stages)) / CHECKPOINT).exists():
+    if run.recipe.goes_on() or not has_weights:
         load_start(model, str(run.weights or run.recipe.backbone.weights), run.train)
     for name, stage in stages.items():
         if finished(run.folder, name):

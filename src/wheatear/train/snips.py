@@ -135,7 +135,8 @@ def with_hard_negatives(
 ) -> tuple[list[Window], np.ndarray]:
     """Replace a share of the training backgrounds by ones beside heads -> snips; (N,) bool: for validation.
 
-    If field photos are held out, none come from these; fewer are replaced if there are not enough.
+    None come from field photos with snips for validation, if these are held out; fewer are replaced if there
+    are not enough.
     """
     easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
     groups = field_photos(samples)
@@ -166,7 +167,6 @@ def write_snips(
     done = folder / "snips.json"
     if done.exists():
         return dict(json.loads(done.read_text("utf-8")))
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     found = windows(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
@@ -178,6 +178,7 @@ def write_snips(
             f"{len(samples)} photos give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
             "and validation; add photos with heads and with ground between them"
         )
+    folder.mkdir(parents=True, exist_ok=True)
     cut(kept, samples, image_size, stage.snip_size, folder / "snips.npy")
     np.save(folder / "labels.npy", np.array([w.label for w in kept], np.int64))
     np.save(folder / "val.npy", held)

@@ -44,7 +44,7 @@ def start_file(weights: Path) -> Path:
 
 def is_trained(weights: Path) -> bool:
     """Whether a file is supposed to hold a whole detector and not just a backbone."""
-    return weights.suffix == EXPORTED or is_detector(weights)
+    return weights.suffix.lower() == EXPORTED or is_detector(weights)
 
 
 def start_thresholds(weights: Path | None) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def start_thresholds(weights: Path | None) -> dict[str, Any]:
 
     As on its card; {} for other files. Raises InputError if there is no such detector, or no card.
     """
-    if weights is None or weights.suffix != EXPORTED:
+    if weights is None or weights.suffix.lower() != EXPORTED:
         return {}
     card = read_card(find(weights)[1])
     return card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
@@ -60,7 +60,7 @@ def start_thresholds(weights: Path | None) -> dict[str, Any]:
 
 def start_card(weights: Path | None) -> dict[str, Any]:
     """The licence and citation on an exported detector's card; {} for other files. InputError as above."""
-    if weights is None or weights.suffix != EXPORTED:
+    if weights is None or weights.suffix.lower() != EXPORTED:
         return {}
     return read_card(find(weights)[1]).model_dump(include={"licence", "citation"})
 
@@ -110,7 +110,7 @@ def _recipe_of(weights: Path) -> dict[str, Any]:
     """The recipe of a trained detector, from its card or its run folder; {} if there is none."""
     if not is_trained(weights):
         return {}
-    if weights.suffix == EXPORTED:
+    if weights.suffix.lower() == EXPORTED:
         return read_card(find(weights)[1]).recipe
     kept = weights.absolute().parent.parent / RECIPE
     return read_json(kept) if kept.exists() else {}
@@ -122,7 +122,7 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
     photos: those to train on; an exported detector's batch norms are measured on some (`measure_norms`).
     Raises InputError for weights that cannot be read or do not fit.
     """
-    if weights.endswith(EXPORTED):
+    if weights.lower().endswith(EXPORTED):
         tensors = exported_network(weights)[0].state_dict()
         put_in(model, tensors, weights)
         refuse_untrained(model, tensors, Path(weights))

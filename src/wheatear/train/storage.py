@@ -1,6 +1,7 @@
 """How weights are stored in a model.onnx: rounded to float16, widened to float32 when the model is loaded.
 
-The file is half as large; the arithmetic stays float32. To compare the two, torch gets the same rounding.
+The file is half as large; the arithmetic stays float32. To compare the two, torch's weights
+are rounded too, though before batch norms are folded into them.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ SMALLEST_ROUNDED = 1024  # values; smaller tensors take hardly any space and may
 
 
 def round_weights(model: nn.Module) -> None:
-    """Round a model's tensors, in place, to the values that will be stored."""
+    """Round a model's large tensors, in place, to float16."""
     for tensor in model.state_dict().values():
         if tensor.is_floating_point() and tensor.numel() >= SMALLEST_ROUNDED:
             tensor.copy_(tensor.half())

@@ -1,5 +1,6 @@
 """The public API is exactly this, and none of it needs torch."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -52,6 +53,13 @@ def test_detecting_loads_no_torch(tmp_path: Path):
     loaded = loaded_by(code)
     assert "onnxruntime" in loaded
     assert not loaded & set(TRAINING_ONLY)
+
+
+def test_onnxruntime_is_told_not_to_report():
+    code = "import wheatear, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert told.stdout.split() == [b"1"]
 
 
 def test_help_on_counting_loads_neither_torch_nor_the_detector():

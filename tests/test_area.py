@@ -67,7 +67,7 @@ def test_the_interval_grows_in_proportion_above_vals_mean():
 
 def test_the_error_in_a_card():
     def of(rmse, threshold):
-        overall = {"photos": 4, "heads": 200, "count": {"rmse": rmse}}
+        overall = {"photos": 40, "heads": 2000, "count": {"rmse": rmse}}
         return {"score_threshold": threshold, "overall": overall}
 
     val = {"val": {"at_score_threshold": of(5, 0.7)}}
@@ -76,8 +76,14 @@ def test_the_error_in_a_card():
     both = {"val": {"at_score_threshold": of(5, 0.7), "at_count_threshold": of(4, 0.6)}}
     assert [counting_error(both, at) for at in (0.7, 0.6)] == [CountingError(5, 50), CountingError(4, 50)]
     assert counting_error(both, 0.65) is None  # nobody measured it there
-    empty = {"score_threshold": 0.7, "overall": {"photos": 4, "heads": 0, "count": {"rmse": 1}}}
-    for card in ({}, {"val": {}}, {"val": None}, {"val": {"at_score_threshold": empty}}):
+    empty = {"score_threshold": 0.7, "overall": {"photos": 40, "heads": 0, "count": {"rmse": 1}}}
+    few = {"score_threshold": 0.7, "overall": {"photos": 9, "heads": 450, "count": {"rmse": 0}}}
+    for card in (
+        {},
+        {"val": {}},
+        {"val": None},
+        *({"val": {"at_score_threshold": no}} for no in (empty, few)),
+    ):
         assert counting_error(card, 0.7) is None
 
 

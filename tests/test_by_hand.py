@@ -108,6 +108,13 @@ def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path)
         read_by_hand(by_hand(tmp_path, "b.png,7,no", header=header), photos)
 
 
+def test_two_columns_of_heads_are_refused(photos, tmp_path):
+    for second in ("heads", "Heads"):
+        file = by_hand(tmp_path, "a.png,5,9", header=f"image,heads,{second}")
+        with pytest.raises(InputError, match="several columns 'heads'; keep one"):
+            read_by_hand(file, photos)
+
+
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [

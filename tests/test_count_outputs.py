@@ -260,6 +260,15 @@ def test_pictures_and_maps_of_other_photos_are_said_to_be_there(model, photos, t
         assert line == f"wheatear: {out}: still has {left} of an earlier run"
 
 
+def test_a_resumed_run_says_what_will_lack_its_photos(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert lines_of(count(model, out, photos, "--report")) == []
+    told = f"wheatear: {out}: report.html will lack the photos counted now"
+    assert told not in lines_of(count(model, out, photos, "--resume"))
+    draw(photos / "new.png", [])
+    assert told in lines_of(count(model, out, photos, "--resume"))
+
+
 def test_what_an_earlier_run_left_is_said_to_be_there(model, photos, tmp_path):
     out = tmp_path / "out"
     formats = ("--report", "--format", "coco", "--format", "kaggle")

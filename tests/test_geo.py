@@ -111,6 +111,17 @@ def test_alpha_and_no_data_are_no_ground(tmp_path):
         assert valid_pixels(pixels) == 400 * 450
 
 
+def test_alpha_beside_near_infrared(tmp_path):
+    """GDAL takes alpha for a mask with one or three colours only."""
+    bands = np.full((40, 60, 5), 200, np.uint8)
+    bands[:, :15, 4] = 0
+    path = geotiff(tmp_path / "five.tif", image=bands)
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [*list(file.colorinterp)[:4], ColorInterp.alpha]
+    with closing(open_pixels(path)) as pixels:
+        assert valid_pixels(pixels) == 40 * 45
+
+
 def test_a_plain_tiff_is_a_photo_like_others(tmp_path):
     from PIL import Image
 

@@ -8,9 +8,13 @@ The public API consists of the names in `__all__` and the writers in wheatear.ex
 on first access, so `import wheatear` alone costs next to nothing.
 """
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
+
+# onnxruntime reports to its makers unless told not to before it is imported; nothing here leaves the computer.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from wheatear.data.formats import read_dataset, write_dataset

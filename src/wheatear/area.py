@@ -182,10 +182,16 @@ class CountingError:
         return Interval(max(0.0, heads - margin), heads + margin)
 
 
+ENOUGH = 10  # photos on which a counting error is measured
+
+
 def counting_error(
     figures: Mapping[str, object], threshold: float, interval_factor: float = 1.0
 ) -> CountingError | None:
-    """The error in a model card's figures at a score threshold; None if it was not measured there on val."""
+    """The error in a model card's figures at a score threshold; None if it was not measured there on val.
+
+    Nor is it known from fewer than ENOUGH photos, which may happen to be counted exactly.
+    """
     val = figures.get("val")
     if not isinstance(val, dict):
         return None
@@ -193,7 +199,11 @@ def counting_error(
         for measured in filter(None, map(val.get, ("at_count_threshold", "at_score_threshold"))):
             overall = measured["overall"]
             mean = overall["heads"] / overall["photos"]
-            if mean > 0 and math.isclose(measured["score_threshold"], threshold, abs_tol=1e-9):
+            if (
+                mean > 0
+                and overall["photos"] >= ENOUGH
+                and math.isclose(measured["score_threshold"], threshold, abs_tol=1e-9)
+            ):
                 return CountingError(float(overall["count"]["rmse"]), mean, interval_factor)
     except (TypeError, KeyError, ZeroDivisionError):
         pass

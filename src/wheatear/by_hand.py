@@ -58,7 +58,11 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     has a row, or whose heads are not a whole number; and if no row is left.
     """
     header, table = read_table(file)
-    require(file, [name.lower() for name in header], *COLUMNS)
+    columns = [name.lower() for name in header]
+    require(file, columns, *COLUMNS)
+    for name in COLUMNS:
+        if columns.count(name) > 1:
+            raise InputError(f"{file}: has several columns '{name}'; keep one")
     rows = [(line, {name.lower(): value for name, value in row.items()}) for line, row in table]
     names = {_composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)

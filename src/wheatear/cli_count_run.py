@@ -129,6 +129,9 @@ def _prepare(
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
     refuse_foreign_count(out, photos, options.pictures, files)
     if options.resume:
+        older = older_files(out, formats, options.maps.plots is not None, report)
+        if older and {photo.name for photo in photos} - counted_before(out):
+            typer.echo(f"wheatear: {out}: {', '.join(older)} will lack the photos counted now", err=True)
         return
     if done := _of_a_stopped_run(out):
         stopped = f"holds {words.photos(done)} of a run that was stopped"

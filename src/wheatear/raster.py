@@ -138,7 +138,8 @@ class Raster:
             dataset.close()
             raise
         self._alpha = _alpha_band(dataset)
-        self._all_valid = _has_no_mask(dataset)
+        # Of more than four bands GDAL does not take an alpha band for a mask.
+        self._all_valid = _has_no_mask(dataset) and self._alpha is None
         self._bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 16))  # of a value in uint16
 
     @property

@@ -72,7 +72,7 @@ def count(model: str, jobs: int) -> Work:
     detector = load(model, threads=max(1, CORES // jobs))
 
     def run(photos: list[Path], out: Path) -> None:
-        for each in count_photos(detector, name_photos(photos, out), out, Options(jobs=jobs)):
+        for each in count_photos(detector, name_photos(photos), out, Options(jobs=jobs)):
             assert not each.error
 
     return run

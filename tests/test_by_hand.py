@@ -35,7 +35,7 @@ def photos(tmp_path: Path) -> list[Photo]:
     for place in ("p/a.png", "p/b.png", "p/east/c.png", "p/west/c.png"):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         write_three_heads(tmp_path / place)
-    return name_photos([tmp_path / "p"], tmp_path / "out")
+    return name_photos([tmp_path / "p"])
 
 
 def by_hand(tmp_path: Path, *rows: str, header: str = "image,heads") -> Path:
@@ -97,7 +97,7 @@ def test_accents_are_the_same_however_they_are_written(tmp_path):
     photo = tmp_path / unicodedata.normalize("NFD", "süd.png")
     photo.touch()
     file = by_hand(tmp_path, unicodedata.normalize("NFC", "süd.png,4"))
-    assert list(read_by_hand(file, name_photos([photo], tmp_path / "out")).values()) == [4]
+    assert list(read_by_hand(file, name_photos([photo])).values()) == [4]
 
 
 def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path):
@@ -210,6 +210,9 @@ def test_a_run_goes_on_with_what_it_began_with(model, photos, tmp_path):
     assert "--by-hand was hand.csv, now other.csv" in refused.stderr
     found = count(model, tmp_path / "out", tmp_path / "p", "--threshold", "0.51", "--resume")
     assert "--by-hand was hand.csv, now not given" in found.stderr  # without it there would be no intervals
+    same.write_text("image,heads\na.png,3\n")
+    refused = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", same, "--resume")
+    assert "settings.json: the threshold fitted to hand.csv was " in refused.stderr
 
 
 @pytest.mark.parametrize(

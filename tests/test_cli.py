@@ -37,6 +37,20 @@ def test_the_package_runs_as_a_module():
     assert "Usage: wheatear count" in done.stdout
 
 
+def test_ctrl_c_while_it_is_loaded_shows_no_traceback():
+    code = (
+        "import runpy, sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'wheatear.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "runpy.run_module('wheatear', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_the_version_is_the_package_s():
     result = runner.invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"wheatear {__version__}\n")

@@ -82,6 +82,14 @@ def test_split_writes_into_the_folder(folder: Path) -> None:
     assert "8 tiles of 8 field photos; 0 pairs of tiles share one." in result.stdout
 
 
+def test_split_says_that_val_is_empty(tmp_path: Path) -> None:
+    runner.invoke(app, ["draw", str(tmp_path / "one"), "-n", "1", "--size", "64"])
+    result = runner.invoke(app, ["split", str(tmp_path / "one")])
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].startswith("wheatear: no photo is in val, ")
+    assert [sample.split for sample in read_dataset(tmp_path / "one")] == ["train"]
+
+
 def test_split_writes_elsewhere(folder: Path, tmp_path: Path) -> None:
     result = runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "here.csv"), "--seed", "1"])
     assert result.exit_code == 0

@@ -48,7 +48,7 @@ def test_small_and_large_photos_are_measured_unless_the_size_is_given(
     Image.fromarray(np.full((*size, 3), 255, np.uint8)).save(photo)
     options = Options(head_px=asked, pictures=False)
     detector = load(write_tiny_model(tmp_path), 1)
-    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    [count] = count_photos(detector, name_photos([photo]), tmp_path, options)
     assert measured == [size] * is_measured
     assert list(count.warnings) == ["resized, as its heads seem to be 38 px"] * is_measured
     assert settings_of(detector, options)["head_px"] == asked
@@ -60,7 +60,7 @@ def test_a_small_photo_whose_heads_cannot_be_measured_is_a_crop(tmp_path, measur
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((side, side, 3), 255, np.uint8)).save(photo)
     detector, options = load(write_tiny_model(tmp_path), 1), Options(pictures=False)
-    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    [count] = count_photos(detector, name_photos([photo]), tmp_path, options)
     assert measured == [(side, side)]
     assert len(count.warnings) == (side == LARGE_PHOTO)
 
@@ -69,7 +69,7 @@ def test_a_size_that_cannot_be_measured_is_told(tmp_path, measured):
     photo = tmp_path / "a.png"
     Image.fromarray(np.full((80, 80, 3), 255, np.uint8)).save(photo)
     detector, options = load(write_tiny_model(tmp_path), 1), Options(head_px="auto", pictures=False)
-    [count] = count_photos(detector, name_photos([photo], tmp_path), tmp_path, options)
+    [count] = count_photos(detector, name_photos([photo]), tmp_path, options)
     [warning] = count.warnings
     assert warning == (
         "too few sure heads to tell their size; unless they are about 75 px, measure some by hand and give --head-px"

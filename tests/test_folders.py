@@ -77,7 +77,7 @@ def test_folders_are_those_of_the_files(tmp_path: Path) -> None:
     """Though two folders that are given leave no folder in a photo's name."""
     for place in ("a/one.png", "a/two.png", "b/c/three.png"):
         draw(tmp_path / place, [])
-    photos = name_photos([tmp_path / "a", tmp_path / "b" / "c"], tmp_path / "out")
+    photos = name_photos([tmp_path / "a", tmp_path / "b" / "c"])
     assert [photo.name for photo in photos] == ["one.png", "two.png", "three.png"]
     folders = by_folder(
         [row(photo.name, 1) for photo in photos], {photo.name: photo.path for photo in photos}

@@ -154,11 +154,23 @@ def test_an_image_without_a_crs_is_counted_and_said(model, tmp_path):
     image = geotiff(tmp_path / "a.tif", image=FIELD, crs=None, alpha=alpha, nodata=0)
     result = count(model, tmp_path / "out", image, "--gsd", "10")
     assert lines_of(result) == [
-        "wheatear: a.tif: has no CRS, so no maps; give it one, as with gdal_edit -a_srs"
+        "wheatear: a.tif: has no CRS, so no maps; give it one, as with gdal_edit -a_srs, or gdalwarp if it has GCPs"
     ]
     [row] = rows_of(tmp_path / "out" / "counts.csv")
     assert row["heads"] == "1"
     assert not (tmp_path / "out" / "maps").exists()
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["world file", "tags"])
+def test_a_plain_tiff_with_coordinates_in_no_crs_is_counted_and_said(model, tmp_path, beside):
+    image = tmp_path / "a.tif"
+    if beside:
+        Image.fromarray(FIELD).save(image)
+        image.with_suffix(".tfw").write_text("0.01\n0\n0\n-0.01\n500000\n5538630\n")
+    else:
+        geotiff(image, image=FIELD, crs=None)
+    [said] = lines_of(count(model, tmp_path / "out", image))
+    assert said.startswith("wheatear: a.tif: has no CRS, so no maps; ")
 
 
 def test_a_plain_photo_that_is_read_in_windows_needs_no_crs(model, tmp_path):

@@ -16,18 +16,18 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def named(inputs: list[Path], out: Path) -> dict[str, str]:
-    return {photo.name: photo.picture for photo in name_photos(inputs, out)}
+def named(inputs: list[Path]) -> dict[str, str]:
+    return {photo.name: photo.picture for photo in name_photos(inputs)}
 
 
 def test_names_are_relative_to_the_folder_given(tmp_path):
     touch(tmp_path, "a.jpg", "sub/a.jpg", "other/b.png")
-    assert named([tmp_path], tmp_path / "out") == {
+    assert named([tmp_path]) == {
         "a.jpg": "a.jpg",
         "other/b.png": "other/b.jpg",
         "sub/a.jpg": "sub/a.jpg",
     }
-    assert named([tmp_path / "sub", tmp_path / "other" / "b.png"], tmp_path / "out") == {
+    assert named([tmp_path / "sub", tmp_path / "other" / "b.png"]) == {
         "a.jpg": "a.jpg",
         "b.png": "b.jpg",
     }
@@ -36,22 +36,22 @@ def test_names_are_relative_to_the_folder_given(tmp_path):
 def test_photos_of_one_name_in_two_folders_are_told_apart(tmp_path):
     touch(tmp_path, "east/a.jpg", "west/a.jpg", "west/b.jpg")
     names = {"east/a.jpg": "east/a.jpg", "west/a.jpg": "west/a.jpg", "west/b.jpg": "west/b.jpg"}
-    assert named([tmp_path / "east", tmp_path / "west"], tmp_path / "out") == names
-    assert named([tmp_path / "east" / "a.jpg", tmp_path / "west"], tmp_path / "out") == names
+    assert named([tmp_path / "east", tmp_path / "west"]) == names
+    assert named([tmp_path / "east" / "a.jpg", tmp_path / "west"]) == names
 
 
 def test_a_photo_in_several_of_the_folders_is_named_from_the_first_of_them(tmp_path):
     touch(tmp_path, "a/b/c.jpg", "a/d.jpg")
-    assert named([tmp_path / "a" / "b", tmp_path / "a"], tmp_path / "out") == {
+    assert named([tmp_path / "a" / "b", tmp_path / "a"]) == {
         "c.jpg": "c.jpg",
         "d.jpg": "d.jpg",
     }
-    assert named([tmp_path / "a", tmp_path / "a" / "b"], tmp_path / "out").keys() == {"b/c.jpg", "d.jpg"}
+    assert named([tmp_path / "a", tmp_path / "a" / "b"]).keys() == {"b/c.jpg", "d.jpg"}
 
 
 def test_photos_that_differ_in_their_ending_have_pictures_of_their_own(tmp_path):
     touch(tmp_path, "a.jpg", "a.png", "b.jpg")
-    assert named([tmp_path], tmp_path / "out") == {
+    assert named([tmp_path]) == {
         "a.jpg": "a.jpg.jpg",
         "a.png": "a.png.jpg",
         "b.jpg": "b.jpg",  # as in a run before the other came
@@ -60,7 +60,7 @@ def test_photos_that_differ_in_their_ending_have_pictures_of_their_own(tmp_path)
 
 def test_a_longer_name_that_is_anothers_shorter_one(tmp_path):
     touch(tmp_path, "a.jpg", "a.png", "a.jpg.png")
-    assert named([tmp_path], tmp_path / "out") == {
+    assert named([tmp_path]) == {
         "a.jpg": "a.jpg.jpg",
         "a.jpg.png": "a.jpg.png.jpg",
         "a.png": "a.png.jpg",
@@ -69,9 +69,10 @@ def test_a_longer_name_that_is_anothers_shorter_one(tmp_path):
 
 def test_relative_folders(tmp_path, monkeypatch):
     touch(tmp_path, "photos/a.jpg", "photos/out/annotated/a.jpg")
+    (tmp_path / "photos" / "out" / "settings.json").write_text('{"model_sha256": "0123456789ab"}')
     monkeypatch.chdir(tmp_path / "photos")
-    assert named([Path()], Path("out")) == {"a.jpg": "a.jpg"}
-    assert named([Path("../photos")], Path("out")) == {"a.jpg": "a.jpg"}
+    assert named([Path()]) == {"a.jpg": "a.jpg"}
+    assert named([Path("../photos")]) == {"a.jpg": "a.jpg"}
 
 
 def test_inputs_are_taken_once(tmp_path, monkeypatch):
@@ -102,8 +103,8 @@ def test_photos_on_two_drives_of_windows(monkeypatch):
 
 
 def test_no_photos_have_no_names(tmp_path):
-    assert name_photos([], tmp_path) == []
-    assert name_photos([tmp_path], tmp_path / "out") == []
+    assert name_photos([]) == []
+    assert name_photos([tmp_path]) == []
 
 
 @given(
@@ -117,38 +118,36 @@ def test_no_two_photos_share_a_name_or_a_picture(tmp_path_factory, places, suffi
     folder = tmp_path_factory.mktemp("photos")
     touch(folder, *[f"{first}/{second}{name}{suffix}" for first, second, name in places], "east/a.tif")
     (folder / "west").mkdir(exist_ok=True)
-    photos = name_photos([folder / "east", folder / "west"], folder / "out")
+    photos = name_photos([folder / "east", folder / "west"])
     assert len({photo.path for photo in photos}) == len(places) + 1
     assert len({photo.name for photo in photos}) == len(photos)
     assert len({photo.picture for photo in photos}) == len(photos)
 
 
 def test_what_earlier_runs_made_is_no_photo(tmp_path):
-    """Pictures and maps of a run into this folder, whether it ended, or was stopped before it had its tables."""
+    """Pictures and maps of a run, whether it ended, or was stopped before it had its tables."""
     draw(tmp_path / "a.png", [])
     started = '{\n  "model": "small",\n  "model_sha256": "0123456789ab"\n}\n'
     ended = "image,heads,heads_low,heads_high\n"
     for out, beside, text in (
-        ("now", "", ""),
         ("ended", "counts.csv", ended),
         ("gone on with", "settings.json", started),
         ("stopped", "settings.json.part", started),
     ):
         for made in ("annotated/a.jpg", "maps/a_density.tif"):
             draw(tmp_path / out / made, [])
-        if beside:
-            (tmp_path / out / beside).write_text(text)
+        (tmp_path / out / beside).write_text(text)
     draw(
         tmp_path / "maps" / "b.png", []
     )  # a folder of the user's own, beside a table and settings of the user's own
     (tmp_path / "counts.csv").write_text("plot,heads\n1,2\n")
     (tmp_path / "settings.json").write_text("{}")
-    assert [photo.name for photo in name_photos([tmp_path], tmp_path / "now")] == ["a.png", "maps/b.png"]
+    assert [photo.name for photo in name_photos([tmp_path])] == ["a.png", "maps/b.png"]
 
 
 def test_a_photo_whose_map_would_be_anothers_map_of_plots_has_another(tmp_path):
     touch(tmp_path, "a.tif", "a_Plots.tif", "b.jpg")
-    assert named([tmp_path], tmp_path / "out") == {
+    assert named([tmp_path]) == {
         "a.tif": "a.jpg",
         "a_Plots.tif": "a_Plots.tif.jpg",
         "b.jpg": "b.jpg",

@@ -33,7 +33,7 @@ class Failing:
 
 
 def three(photos: Path) -> list[Photo]:
-    return name_photos([photos], photos / "none")
+    return name_photos([photos])
 
 
 def test_a_failing_model_names_the_photo(photos, tmp_path):
@@ -59,7 +59,7 @@ def test_tables_get_their_names_when_they_are_whole(model, photos, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(model, photos, tmp_path, error):
     for name in ("d.png", "e.png", "f.png"):
         draw(photos / name, [(0, 0)])
-    todo = name_photos([photos], tmp_path / "none")
+    todo = name_photos([photos])
     failing = Failing(5, error)
     with pytest.raises(type(error)):
         list(count_photos(failing, todo, tmp_path))
@@ -258,7 +258,7 @@ def test_two_runs_at_once_do_not_write_into_one_folder(model, photos, tmp_path):
 
 def test_a_picture_too_long_for_jpeg(model, tmp_path):
     Image.new("L", (65_501, 1)).save(tmp_path / "long.png")
-    photos = name_photos([tmp_path / "long.png"], tmp_path / "none")
+    photos = name_photos([tmp_path / "long.png"])
     [failed] = count_photos(load(model), photos, tmp_path)
     assert "count it with --no-pictures" in failed.error
     [done] = count_photos(load(model), photos, tmp_path, Options(pictures=False))
@@ -333,7 +333,7 @@ def test_a_large_photo_is_not_worked_on_after_a_stop(model, tmp_path, monkeypatc
         return Detections(np.zeros((0, 4)), np.zeros(0), *image.shape[:2])
 
     monkeypatch.setattr(Detector, "run", run)
-    todo = name_photos([tmp_path / "in"], tmp_path)
+    todo = name_photos([tmp_path / "in"])
     counts = count_photos(load(model), todo, tmp_path, Options(head_px=75.0))
     assert [next(counts).name, next(counts).name] == ["a.png", "b.png"]
     assert begun.wait(10)

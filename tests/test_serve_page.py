@@ -204,7 +204,7 @@ def test_a_checked_photo_is_one_counted_by_hand(page, photos, tmp_path):
     page.check("#checked")
     name, content = saved(page, "#counts")
     (tmp_path / name).write_bytes(content)
-    given = name_photos(photos[:2], tmp_path / "out")
+    given = name_photos(photos[:2])
     assert read_by_hand(tmp_path / name, given) == {given[0]: 1}
 
 

@@ -1,5 +1,16 @@
-"""`python -m wheatear`: the command line, for when the `wheatear` script is not on the PATH."""
+"""`wheatear`, and `python -m wheatear` for when that script is not on the PATH."""
 
-from wheatear.cli import app
+import sys
 
-app(prog_name="wheatear")
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is still being loaded ends it without a traceback."""
+    try:
+        from wheatear.cli import app
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell expects from a program stopped by Ctrl-C
+    app(prog_name="wheatear")
+
+
+if __name__ == "__main__":
+    main()

@@ -131,7 +131,7 @@ def count_command(
 
     with friendly_errors():
         photos, again = each_once(photos)
-        found, drawn = undrawn(photos, out)
+        found, drawn = undrawn(photos)
         todo = named(found, photos)
         if drawn:
             typer.echo(f"wheatear: left out, as a count drew them: {words.photos(drawn)}", err=True)

@@ -116,6 +116,10 @@ def split(
         samples = hold_out(known, held) if held else split(known, val, seed)
     if warning := too_short(known):
         typer.echo(f"wheatear: {warning}", err=True)
+    if not any(sample.split == "val" for sample in samples):
+        typer.echo(
+            "wheatear: no photo is in val, so none to judge a detector by; add another field photo", err=True
+        )
     write = write_split if is_own else write_images_csv
     write(samples, out)
     Console().print(_split_table(samples))

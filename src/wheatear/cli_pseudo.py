@@ -74,7 +74,7 @@ def _photos(given: Sequence[Path], out: Path) -> list[Path]:
     from wheatear.images import is_found
     from wheatear.photo_names import name_photos
 
-    found = by_name(photo.path for photo in name_photos(given, out))
+    found = by_name(photo.path for photo in name_photos(given))
     if not found:
         raise InputError(
             f"no photos found in {', '.join(map(str, given))}; give JPEG, PNG, TIFF or WebP files"

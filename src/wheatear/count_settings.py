@@ -133,6 +133,8 @@ def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -
         if before.get(name) != value:
             was, now = ("not given" if each is None else each for each in (before.get(name), value))
             option = OPTIONS.get(name, name)
+            if name == "threshold" and settings["by_hand"]:
+                option = f"the threshold fitted to {settings['by_hand']}"
             raise InputError(f"{path}: {option} was {was}, now {now}; give the same, or leave out --resume")
 
 

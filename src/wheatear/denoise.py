@@ -22,13 +22,15 @@ MATCH_IOU = 0.4
 
 
 def denoised(sample: Sample, heads: Detections, keep: float) -> tuple[Sample, int]:
-    """The sample with its boxes moved, and how many were moved: those matched by a detection.
+    """The sample with its boxes moved, and how many were moved: those matched by a detection, unless all is kept.
 
     heads: what a detector finds in the photo, best first, in pixels of the photo.
     keep: 0..1, how much is kept of each label's own deviation; 0 takes the detector's boxes, shifted and
           resized by the mean of their differences from the labels (per edge, as fractions of a head's side),
           1 leaves the labels unchanged.
     """
+    if keep == 1:
+        return sample, 0
     (taken,) = match(sample.boxes, heads, np.array([MATCH_IOU])).taken
     hit = taken >= 0
     boxes, found = sample.boxes.copy(), heads.boxes[hit]

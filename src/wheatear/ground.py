@@ -11,7 +11,7 @@ from wheatear.boxes import area
 from wheatear.detections import Detections
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
-from wheatear.raster import INSTALL, Raster, lacks_geo
+from wheatear.raster import INSTALL, Raster, is_placed, lacks_geo
 from wheatear.sized import Sized
 from wheatear.words import figures
 
@@ -48,9 +48,7 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     if scale.height_m is not None and gsd is None:
         why = scale.why_untold(path, pixels.width, pixels.height)
         warnings.append(f"its EXIF {why}, so no area; give --gsd or --frame")
-    if isinstance(pixels, Raster):
-        if pixels.crs is None and not pixels.transform.is_identity:
-            warnings.append("has no CRS, so no maps; give it one, as with gdal_edit -a_srs")
+    if isinstance(pixels, Raster) and pixels.crs:
         own = _by_coordinates(pixels)
         if pixel_m2 and own and not 1 / ALIKE < pixel_m2 / own < ALIKE:
             says, given = (figures(1000 * math.sqrt(area_m2)) for area_m2 in (own, pixel_m2))
@@ -58,6 +56,10 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
         pixel_m2 = pixel_m2 or own
     elif lacks_geo(path):
         warnings.append(f"has coordinates: for area, maps and what has no data, {INSTALL}")
+    elif is_placed(path) or (isinstance(pixels, Raster) and not pixels.transform.is_identity):
+        warnings.append(
+            "has no CRS, so no maps; give it one, as with gdal_edit -a_srs, or gdalwarp if it has GCPs"
+        )
     data = valid_pixels(pixels)
     if not data:
         warnings.append("has no data")

@@ -99,11 +99,12 @@ def is_turned(path: Path) -> bool:
     return False
 
 
-def has_tag(path: Path, tag: int) -> bool:
-    """Whether a TIFF has a tag; False for other photos, and for files that cannot be read."""
+def tiff_tags(path: Path) -> set[int]:
+    """The tags of a TIFF; none of other photos, and of files that cannot be read."""
     with suppress(InputError), opened(path) as image:
-        return isinstance(image, TiffImagePlugin.TiffImageFile) and tag in image.tag_v2
-    return False
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            return set(image.tag_v2)
+    return set()
 
 
 def is_turned_otherwise(path: Path) -> bool:

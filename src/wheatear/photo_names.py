@@ -55,17 +55,16 @@ def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return once, again
 
 
-def name_photos(inputs: Sequence[Path], out: Path) -> list[Photo]:
+def name_photos(inputs: Sequence[Path]) -> list[Photo]:
     """The photos at these files and folders with their names, sorted by path, except those drawn by a count."""
-    return named(undrawn(inputs, out)[0], inputs)
+    return named(undrawn(inputs)[0], inputs)
 
 
-def undrawn(inputs: Sequence[Path], out: Path) -> tuple[list[Path], int]:
-    """The photos at these files and folders, sorted, and how many more a count drew, into `out` or elsewhere."""
-    drawn = {os.path.realpath(out / folder) for folder in (PICTURES, MAPS)}
+def undrawn(inputs: Sequence[Path]) -> tuple[list[Path], int]:
+    """The photos at these files and folders, sorted, and how many more a count drew."""
     known = cache(are_results)
     found = find_photos(inputs)
-    photos = [photo for photo in found if not _was_drawn(photo, drawn, known)]
+    photos = [photo for photo in found if not _was_drawn(photo, known)]
     return photos, len(found) - len(photos)
 
 
@@ -99,13 +98,10 @@ def way(path: str, folder: str) -> str:
     return PurePath(from_there).as_posix()
 
 
-def _was_drawn(photo: Path, drawn: set[str], known: Callable[[Path], bool]) -> bool:
-    """Whether a photo lies in this run's pictures or maps, or in another's, beside its counts or settings."""
+def _was_drawn(photo: Path, known: Callable[[Path], bool]) -> bool:
+    """Whether a photo lies in a run's pictures or maps, beside its counts or settings."""
     folders = Path(os.path.realpath(photo)).parents
-    return any(
-        str(folder) in drawn or (folder.name in (PICTURES, MAPS) and known(folder.parent))
-        for folder in folders
-    )
+    return any(folder.name in (PICTURES, MAPS) and known(folder.parent) for folder in folders)
 
 
 def are_results(folder: Path) -> bool:

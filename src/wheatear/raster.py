@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError, refuse_name
-from wheatear.images import OTHER_SUFFIXES, has_tag, is_too_large, is_turned, open_photo, quiet_libraries
+from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries, tiff_tags
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either byte order
 GEO = ("rasterio", "pyogrio", "shapely")  # packages of the extra; maps need all of them
 INSTALL = "install wheatear's extra `geo`: pip install '.[geo]'"
-COORDINATES = 34735  # the GeoTIFF tag for their reference system (OGC 19-008r4)
+# GeoTIFF tags (OGC 19-008r4): the coordinates' reference system; pixel scale, tie points and transformation.
+COORDINATES, PLACES = 34735, frozenset({33550, 33922, 34264})
+WORLD_FILES = (".tfw", ".wld")
 # Above this many pixels a TIFF is read in windows, so that memory does not grow with its size. A photo of 24
 # megapixels, which is 72 MB, is read faster at once.
 LARGE = 50_000_000
@@ -102,7 +104,15 @@ def has_geo() -> bool:
 
 def lacks_geo(path: Path) -> bool:
     """Whether a photo is a GeoTIFF whose coordinates cannot be read because the extra is not installed."""
-    return _is_tiff(path) and not has_geo() and has_tag(path, COORDINATES)
+    return _is_tiff(path) and not has_geo() and COORDINATES in tiff_tags(path)
+
+
+def is_placed(path: Path) -> bool:
+    """Whether a TIFF tells where its pixels lie, itself or by a world file beside it, whether in a CRS or in none."""
+    if not _is_tiff(path):
+        return False
+    is_with_world_file = any(path.with_suffix(suffix).is_file() for suffix in WORLD_FILES)
+    return is_with_world_file or not PLACES.isdisjoint(tiff_tags(path))
 
 
 def _open(path: Path) -> "DatasetReader | None":

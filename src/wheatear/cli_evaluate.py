@@ -13,12 +13,11 @@ from rich.table import Table
 
 from wheatear.cli_errors import friendly_errors
 from wheatear.cli_evaluate_run import (
-    divided_by_run,
+    labelled_photos,
     read_detections,
     readable,
     run_model,
     second_labelling,
-    tell_learned,
 )
 from wheatear.cli_options import (
     DatasetArgument,
@@ -104,54 +103,30 @@ def evaluate_command(
     A photo that cannot be read is reported and left out of all figures; the exit
     code is then 1.
     """
-    from wheatear.boxes import area
-    from wheatear.data.formats import read_dataset
-    from wheatear.data.splits import photos_of, usual_split
+    from wheatear.data.splits import usual_split
     from wheatear.detector import DEFAULT_MODEL, is_file_name
     from wheatear.evaluation import Thresholds, best_threshold
 
-    if sum(bool(given) for given in (model, detections, other_labels)) > 1:
-        raise InputError("--model, --detections and --other-labels: give one of them")
+    refuse_contradictions(model, detections, other_labels, tta, head_px, threshold, choose_threshold)
     size = parse_head_px(head_px)
-    for name, given in (("--tta", tta), ("--head-px", head_px)):
-        if given and (detections or other_labels):
-            raise InputError(f"{name} {given}: is for a model; leave it out")
-    if choose_threshold and isinstance(size, float):
-        raise InputError(
-            "--choose-threshold: is for photos as `wheatear count` sees them; leave out --head-px"
-        )
-    if choose_threshold and threshold is not None:
-        raise InputError("--threshold and --choose-threshold: give one of the two")
-    known = read_dataset(folder, labels, images)
-    if model and is_file_name(model) and split != "all" and not any(s.split for s in known):
-        known = divided_by_run(known, Path(model).parent)
-    if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
-        typer.echo(
-            f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
-            err=True,
-        )
-    wanted = photos_of(known, split, folder)
-    if model and is_file_name(model) and split != "train":
-        tell_learned(wanted, Path(model).parent)
+    known, wanted = labelled_photos(folder, labels, images, split, model)
     refuse_tables(out, detections, other_labels)
     refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if report else [])])
     make_folder(out)
-    chosen = readable(wanted)
+    chosen, views = readable(wanted), None
+    thresholds = Thresholds(threshold or 0.0, threshold or 0.0)
     unread = len(wanted) - len(chosen)
-    thresholds, views = Thresholds(0.0, 0.0), None
     if detections:
         found = read_detections(detections, folder, known, chosen)
     elif other_labels:
         chosen, found = second_labelling(other_labels, known, chosen)
     else:
         own = not choose_threshold and threshold is None
-        there = len(chosen)
-        chosen, found, thresholds, views = run_model(model or DEFAULT_MODEL, chosen, tta, size, own)
-        unread += there - len(chosen)
+        chosen, found, its, views = run_model(model or DEFAULT_MODEL, chosen, tta, size, own)
+        unread = len(wanted) - len(chosen)
+        thresholds = its if own else thresholds
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
-    elif threshold is not None:
-        thresholds = Thresholds(threshold, threshold)
     figures = judge(chosen, found, thresholds)
     save(figures, found, out)
     if report:
@@ -164,16 +139,35 @@ def evaluate_command(
         typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
     show(figures)
     typer.echo(f"Saved in {out}")
-    keeps = choose_threshold and model and is_file_name(model)
+    card = Path(model).with_suffix(".json") if choose_threshold and model and is_file_name(model) else None
     if unread:
-        stays = "; the card of the model stays as it was" if keeps else ""
+        stays = "; the card of the model stays as it was" if card else ""
         raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
-    if model and keeps:
-        from wheatear.known_failures import known_failures
+    if card:
+        keep(card, chosen, found, figures, split or usual_split(known), views)
 
-        judgements = list(figures.values())
-        failures = known_failures(chosen, found, judgements[0], judgements[-1])
-        keep(Path(model).with_suffix(".json"), figures, failures, split or usual_split(known), views)
+
+def refuse_contradictions(
+    model: str | None,
+    detections: Path | None,
+    other_labels: Path | None,
+    tta: str | None,
+    head_px: str | None,
+    threshold: float | None,
+    choose_threshold: bool,
+) -> None:
+    """InputError for options of `wheatear evaluate` that exclude each other."""
+    if sum(bool(given) for given in (model, detections, other_labels)) > 1:
+        raise InputError("--model, --detections and --other-labels: give one of them")
+    for name, given in (("--tta", tta), ("--head-px", head_px)):
+        if given and (detections or other_labels):
+            raise InputError(f"{name} {given}: is for a model; leave it out")
+    if choose_threshold and isinstance(parse_head_px(head_px), float):
+        raise InputError(
+            "--choose-threshold: is for photos as `wheatear count` sees them; leave out --head-px"
+        )
+    if choose_threshold and threshold is not None:
+        raise InputError("--threshold and --choose-threshold: give one of the two")
 
 
 def refuse_tables(out: Path, *read: Path | None) -> None:
@@ -249,16 +243,22 @@ def save_report(
 
 
 def keep(
-    card: Path, figures: "Mapping[str, Evaluation]", failures: list[str], split: str, tta: str | None = None
+    card: Path,
+    samples: "Sequence[Sample]",
+    found: "Mapping[str, Detections]",
+    figures: "Mapping[str, Evaluation]",
+    split: str,
+    tta: str | None = None,
 ) -> None:
     """Write the chosen thresholds and what they give into a model's card, that with tta apart from the rest."""
+    from wheatear.known_failures import known_failures
+
     content = json.loads(card.read_text("utf-8"))
     judged = content.setdefault("tta", {}).setdefault(tta, {}) if tta else content
     evaluations = list(figures.values())
-    judged["score_threshold"], judged["count_threshold"] = (
-        e.score_threshold for e in (evaluations[0], evaluations[-1])
-    )
+    first, last = evaluations[0], evaluations[-1]
+    judged["score_threshold"], judged["count_threshold"] = first.score_threshold, last.score_threshold
     judged.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
-    judged["known_failures"] = failures
+    judged["known_failures"] = known_failures(samples, found, first, last)
     with whole(card) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

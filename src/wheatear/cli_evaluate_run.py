@@ -18,6 +18,34 @@ if TYPE_CHECKING:
     from wheatear.sized import HeadPx
 
 
+def labelled_photos(
+    folder: Path, labels: Path | None, images: Path | None, split: str | None, model: str | None
+) -> "tuple[list[Sample], list[Sample]]":
+    """All photos of a data set with their labels, and those of the split that is judged.
+
+    Photos that are in no split are divided as the training of a model in a run folder divided them. The user is told of
+    boxes without area, and of photos that the model was trained on.
+    """
+    from wheatear.boxes import area
+    from wheatear.data.formats import read_dataset
+    from wheatear.data.splits import photos_of
+    from wheatear.detector import is_file_name
+
+    known = read_dataset(folder, labels, images)
+    run = Path(model).parent if model and is_file_name(model) else None
+    if run and split != "all" and not any(sample.split for sample in known):
+        known = divided_by_run(known, run)
+    if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
+        typer.echo(
+            f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
+            err=True,
+        )
+    wanted = photos_of(known, split, folder)
+    if run and split != "train":
+        tell_learned(wanted, run)
+    return known, wanted
+
+
 def readable(samples: "Sequence[Sample]") -> "list[Sample]":
     """The photos whose files are photos, by their beginning; the others are named. InputError where none is left.
 

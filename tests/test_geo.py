@@ -122,6 +122,17 @@ def test_alpha_beside_near_infrared(tmp_path):
         assert valid_pixels(pixels) == 40 * 45
 
 
+def test_alpha_beside_a_mask(tmp_path):
+    """Either alone leaves a quarter out."""
+    alpha = np.full((400, 600), 255)
+    alpha[:, :150] = 0
+    path = geotiff(tmp_path / "a.tif", alpha=alpha)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(alpha[:, ::-1] > 0)
+    with closing(open_pixels(path)) as pixels:
+        assert valid_pixels(pixels) == 400 * 300
+
+
 def test_a_plain_tiff_is_a_photo_like_others(tmp_path):
     from PIL import Image
 

@@ -186,15 +186,16 @@ class Raster:
         if self._all_valid:
             return None
         with _reading():
-            if self._alpha is None:
-                mask: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
-                return mask
-            opaque: np.ndarray = self._dataset.read(self._alpha, window=_ranges(window)) > 0
-            if self._dataset.nodata is None:
-                return opaque
-            # If there are both, GDAL's own mask would ignore alpha.
-            bands = self._dataset.read(self._bands, window=_ranges(window))
-            valid: np.ndarray = opaque & (bands != self._dataset.nodata).any(axis=0)
+            if self._alpha is None or self._dataset.nodata is None:
+                valid: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
+            else:  # GDAL's own mask would count the values of alpha too
+                valid = (self._dataset.read(self._bands, window=_ranges(window)) != self._dataset.nodata).any(
+                    axis=0
+                )
+            if (
+                self._alpha is not None
+            ):  # which GDAL's own mask ignores beside another mask, and among more than four bands
+                valid &= self._dataset.read(self._alpha, window=_ranges(window)) > 0
             return valid
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from count_runs import count, counted, draw, lines_of, table
+from wheatear import __version__
 from wheatear.count import COUNTS_HEADER, Count, Options, count_photos
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
@@ -153,6 +154,14 @@ def test_a_run_is_not_resumed_with_another_detector_of_the_same_name(model, phot
     Path(model).write_bytes(content)
     assert result.exit_code == 1
     assert "settings.json: model_sha256 was " in lines_of(result)[0]
+
+
+def test_a_run_is_not_resumed_with_another_version(model, photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    monkeypatch.setattr("wheatear.count_settings.__version__", "0.0")
+    said = f"settings.json: wheatear was {__version__}, now 0.0; give the same, or leave out --resume"
+    assert said in lines_of(count(model, out, photos, "--resume"))[0]
 
 
 def test_tables_of_other_columns_are_not_resumed(model, photos, tmp_path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from wheatear import __version__
 from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
@@ -65,6 +66,7 @@ def settings_of(detector: Detector, options: Options) -> Settings:
     """The settings that the numbers depend on, by name; None for what was not asked for."""
     plots = options.maps.plots
     return {
+        "wheatear": __version__,
         "model": detector.card.name,
         MODEL_KEY: detector.sha256[:DIGITS],
         "tta": detector.tta,

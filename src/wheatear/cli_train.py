@@ -16,6 +16,7 @@ from wheatear.words import photos
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
+    from wheatear.train.fit import Machine
     from wheatear.train.recipe import Recipe
 
 
@@ -123,8 +124,6 @@ def train_command(
     need_torch()
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.more import add_more
-    from wheatear.data.photos import too_short
-    from wheatear.data.splits import split
     from wheatear.files import alone_in
     from wheatear.train.checkpoint import finished
     from wheatear.train.fit import Machine, first_process
@@ -139,28 +138,17 @@ def train_command(
     asked = load_recipe(recipe)
     loaded = with_network_of(asked, start) if start else asked
     settings = with_options(loaded, set_ or ())
-    out = out or Path("runs") / settings.name
-    if both and not labels:
-        raise InputError("--both: give the other labels by --labels CSV")
-    if devices > 1 and not settings.is_joint():
-        raise InputError(
-            f"--devices {devices}: only joint stages train on several; recipe {settings.name} has others"
-        )
-    if any(way in strategy for way in ("spawn", "fork", "notebook")):
-        raise InputError(f"--strategy {strategy}: processes that Python starts cannot train here; give ddp")
-    samples = read_dataset(folder, images=images)
-    undivided = sum(not sample.split for sample in samples)
-    divided, in_part = not undivided, 0 < undivided < len(samples)
-    untold = None if divided else too_short(samples)
-    if not divided:
-        samples = split(samples, seed=loaded.seed)  # the recipe's own, so that runs of other seeds compare
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
+    machine = Machine(accelerator, devices, strategy, workers)
+    if both and not labels:
+        raise InputError("--both: give the other labels by --labels CSV")
+    refuse_unable(machine, settings, precision)
+    out = out or Path("runs") / settings.name
+    # With the recipe's own seed, so that runs of other seeds compare.
+    samples, is_divided_here, remarks = in_splits(read_dataset(folder, images=images), loaded.seed)
     samples, added = add_more(samples, more or ())
     other = Relabelled(labels, read_dataset(folder, labels), both) if labels else None
-    machine = Machine(accelerator, devices, strategy, workers)
-    if precision == "16-mixed" and not machine.has_gpu():
-        raise InputError("--precision 16-mixed: is for GPUs; on a processor give bf16-mixed, or leave it out")
     say = typer.echo if first_process() else quiet
     with alone_in(out) if first_process() else nullcontext():
         run = open_run(
@@ -183,18 +171,46 @@ def train_command(
             )
         if run.left_out:
             say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
-        if in_part:
-            say(f"{photos(undivided)} in no split yet, so divided into train and val")
-        if untold:
-            say(untold.capitalize())
+        for remark in remarks:
+            say(remark)
         if stage and finished(out, stage):
             say(f"Stage {stage} was finished already; remove {out / stage} to train it again")
         with said_to_stop():
             train_run(run, stage)
-    if not divided:
+    if is_divided_here:
         say(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
     left = [each.stage for each in settings.stages if not finished(out, each.stage)]
     say(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
+
+
+def refuse_unable(machine: "Machine", recipe: "Recipe", precision: str) -> None:
+    """InputError for a machine on which this recipe cannot be trained, or not in this precision."""
+    if machine.devices > 1 and not recipe.is_joint():
+        raise InputError(
+            f"--devices {machine.devices}: only joint stages train on several; recipe {recipe.name} has others"
+        )
+    if any(way in machine.strategy for way in ("spawn", "fork", "notebook")):
+        raise InputError(
+            f"--strategy {machine.strategy}: processes that Python starts cannot train here; give ddp"
+        )
+    if precision == "16-mixed" and not machine.has_gpu():
+        raise InputError("--precision 16-mixed: is for GPUs; on a processor give bf16-mixed, or leave it out")
+
+
+def in_splits(samples: "list[Sample]", seed: int) -> "tuple[list[Sample], bool, list[str]]":
+    """The photos in train and val; whether they had to be divided for that; and what the user should know of it."""
+    from wheatear.data.photos import too_short
+    from wheatear.data.splits import split
+
+    undivided = sum(not sample.split for sample in samples)
+    if not undivided:
+        return samples, False, []
+    remarks = []
+    if undivided < len(samples):
+        remarks.append(f"{photos(undivided)} in no split yet, so divided into train and val")
+    if untold := too_short(samples):
+        remarks.append(untold.capitalize())
+    return split(samples, seed=seed), True, remarks
 
 
 def quiet(message: str, err: bool = False) -> None:

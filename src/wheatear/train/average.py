@@ -18,6 +18,7 @@ from wheatear.errors import InputError
 from wheatear.files import make_folder, whole_folder
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
 from wheatear.train.export import load_run
+from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import refuse_data
 from wheatear.train.start import meaning
 
@@ -36,32 +37,13 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     splits, as the mean would be evaluated on photos that one was trained on; and if `out` already holds a run
     or a data set.
     """
-    if len(runs) < 2:
-        raise InputError("one run alone has no mean; give two or more")
-    if (out / RECIPE).exists():
-        raise InputError(f"{out}: holds a run already; choose another folder")
-    refuse_data(out)
-    if len({run.resolve() for run in runs}) < len(runs):
-        raise InputError("a run is given twice, and would count twice; give each once")
-    for run in runs[1:]:
-        if read_splits(run / IMAGES_CSV) != read_splits(runs[0] / IMAGES_CSV):
-            raise InputError(
-                f"{run}: divides other photos than {runs[0]}, or otherwise; give runs of one images.csv"
-            )
+    refuse_runs(runs, out)
     models = [load_run(run) for run in runs]
-    for run, other in zip(runs, models, strict=True):
-        if meaning(other.recipe) != meaning(models[0].recipe):
-            raise InputError(
-                f"{run}: has another backbone, other anchors or regions than {runs[0]}; give runs of one recipe"
-            )
-    model, weights = models[0], [each.state_dict() for each in models]
+    weights = [model.state_dict() for model in models]
+    refuse_other_networks(runs, models)
     mean_weights = mean(weights, runs)
-    for run, its in zip(runs[1:], weights[1:], strict=True):
-        if min(cosine(weights[0], its, parts) for parts in (HEADS, BACKBONE)) < RELATED:
-            raise InputError(
-                f"{run}: did not begin where {runs[0]} began, so that the mean of both is no detector; "
-                "give runs that began with the same --weights"
-            )
+    refuse_unrelated(runs, weights)
+    model = models[0]
     model.load_state_dict(mean_weights)
     stages = [stage.stage for stage in model.recipe.stages]
     members = [{"run": run.name, **read_json(run / "run.json")} for run in runs]
@@ -78,6 +60,41 @@ def average(runs: Sequence[Path], out: Path) -> Path:
         write_json(part / stages[-1] / METRICS, {"runs": len(runs)})
         write_json(part / RECIPE, model.recipe.model_dump(mode="json"))
     return out / stages[-1] / WEIGHTS
+
+
+def refuse_runs(runs: Sequence[Path], out: Path) -> None:
+    """InputError for fewer than two runs, one given twice, other splits, or an `out` that holds a run or a data set."""
+    if len(runs) < 2:
+        raise InputError("one run alone has no mean; give two or more")
+    if (out / RECIPE).exists():
+        raise InputError(f"{out}: holds a run already; choose another folder")
+    refuse_data(out)
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise InputError("a run is given twice, and would count twice; give each once")
+    for run in runs[1:]:
+        if read_splits(run / IMAGES_CSV) != read_splits(runs[0] / IMAGES_CSV):
+            raise InputError(
+                f"{run}: divides other photos than {runs[0]}, or otherwise; give runs of one images.csv"
+            )
+
+
+def refuse_other_networks(runs: Sequence[Path], models: Sequence[FasterRCNN]) -> None:
+    """InputError for a run whose outputs mean something else than the first one's."""
+    for run, model in zip(runs, models, strict=True):
+        if meaning(model.recipe) != meaning(models[0].recipe):
+            raise InputError(
+                f"{run}: has another backbone, other anchors or regions than {runs[0]}; give runs of one recipe"
+            )
+
+
+def refuse_unrelated(runs: Sequence[Path], weights: Sequence[Mapping[str, Tensor]]) -> None:
+    """InputError for a run that did not start from the same detector as the first one."""
+    for run, its in zip(runs[1:], weights[1:], strict=True):
+        if min(cosine(weights[0], its, parts) for parts in (HEADS, BACKBONE)) < RELATED:
+            raise InputError(
+                f"{run}: did not begin where {runs[0]} began, so that the mean of both is no detector; "
+                "give runs that began with the same --weights"
+            )
 
 
 def cosine(weights: Mapping[str, Tensor], other: Mapping[str, Tensor], parts: tuple[str, ...]) -> float:

@@ -80,25 +80,8 @@ def open_run(
     joint stage that would end before it has warmed up; for two labellings if no stage trains on both; and if
     the recipe continues from a trained detector and `weights` is not one.
     """
-    unreadable = [s.path for s in samples if not s.width]
-    if unreadable:
-        raise InputError(
-            f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
-        )
-    learnt = {sample.name for sample in samples if sample.split in LEARNT}
-    for sample in [*samples, *(other_labels.samples if other_labels else ())]:
-        if sample.name in learnt and sample.is_of_another_size():
-            raise InputError(
-                f"{sample.path}: is of another size than its labels say (`wheatear data check` names all such photos); "
-                "mend or remove it"
-            )
-    if precision not in PRECISIONS:
-        raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
-    if other_labels and other_labels.both and not recipe.learns_of_both():
-        raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
-    if recipe.goes_on() and not (weights and is_trained(weights)):
-        lacks = f"{weights}: holds no trained detector" if weights else "give one by --weights"
-        raise InputError(f"recipe {recipe.name}: goes on from a trained detector; {lacks}")
+    refuse_unusable(samples, other_labels)
+    refuse_mismatched(recipe, precision, weights, other_labels)
     refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices)
     recipe = as_started(recipe, weights)
     own = samples[: len(samples) - sum(each.photos for each in more)]
@@ -144,6 +127,35 @@ def open_run(
         again,
         left_out,
     )
+
+
+def refuse_unusable(samples: Sequence[Sample], other_labels: Relabelled | None) -> None:
+    """InputError for a photo that cannot be read, or one of train or val that has another size than its labels say."""
+    unreadable = [s.path for s in samples if not s.width]
+    if unreadable:
+        raise InputError(
+            f"{unreadable[0]}: cannot be read; mend or remove it (`wheatear data check` names all such photos)"
+        )
+    learnt = {sample.name for sample in samples if sample.split in LEARNT}
+    for sample in [*samples, *(other_labels.samples if other_labels else ())]:
+        if sample.name in learnt and sample.is_of_another_size():
+            raise InputError(
+                f"{sample.path}: is of another size than its labels say (`wheatear data check` names all such photos); "
+                "mend or remove it"
+            )
+
+
+def refuse_mismatched(
+    recipe: Recipe, precision: str, weights: Path | None, other_labels: Relabelled | None
+) -> None:
+    """InputError for an unknown precision, and for labels or starting weights that the recipe cannot use."""
+    if precision not in PRECISIONS:
+        raise InputError(f"--precision {precision}: not one of {', '.join(PRECISIONS)}")
+    if other_labels and other_labels.both and not recipe.learns_of_both():
+        raise InputError(f"--both: no stage of {recipe.name} learns of two labellings; leave it out")
+    if recipe.goes_on() and not (weights and is_trained(weights)):
+        lacks = f"{weights}: holds no trained detector" if weights else "give one by --weights"
+        raise InputError(f"recipe {recipe.name}: goes on from a trained detector; {lacks}")
 
 
 def refuse_data(folder: Path) -> None:

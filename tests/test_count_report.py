@@ -77,6 +77,25 @@ def test_intervals_stand_below_their_numbers_and_empty_columns_are_left_out(tmp_
     assert "in 100 photos" not in check_page(tmp_path / "none.html")
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("37.5", "37.5"),
+        ("36.11", "36.1"),
+        ("9", "9.0"),
+        ("0", "0.0"),
+        ("0.04", "0.04"),
+        ("123456.7", "123,457"),
+    ],
+)
+def test_densities_have_a_decimal(tmp_path: Path, value: str, shown: str) -> None:
+    row = {"image": "a.jpg", "heads": "5", "area_m2": "1.44", "heads_per_m2": value}
+    write_report(tmp_path / "report.html", [row], {}, CARD, {})
+    text = check_page(tmp_path / "report.html")
+    assert f'<td class="number" data-value="{float(value)}">{shown}</td>' in text
+    assert ">1.44</td>" in text
+
+
 def test_the_density_is_that_of_the_photos_of_known_ground(tmp_path: Path) -> None:
     rows = [{"image": f"{k}.jpg", "heads": 100 * k, "area_m2": area} for k, area in enumerate(["", 2, 0.5])]
     write_report(tmp_path / "all.html", rows[1:], {}, CARD, {})

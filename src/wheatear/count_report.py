@@ -31,6 +31,7 @@ INTERVAL = "Small numbers: the true one lies between them for about 95 in 100 ph
 CHARTED = ("heads", "heads_per_m2")
 # The ends of an interval are shown below the number, and the size of a photo means little to someone counting heads.
 NO_COLUMNS = (LOW, HIGH, "width", "height")
+MEANS = ("heads_per_photo", "heads_per_m2")
 NAMES = ("image", "folder", "plot")  # shown as text even if they are numbers
 TITLES = {
     "area_m2": "area, m²",
@@ -206,8 +207,9 @@ def _cell(row: Row, column: str, number: bool) -> str:
     if not number:
         return cell("" if value is None else str(value))
     ends = [_number(row.get(column + end)) for end in (LOW, HIGH)]
-    interval = "" if None in ends else " – ".join(map(_text, ends))
-    return cell(_text(value), _number(value), number=True, small=interval)
+    interval = "" if None in ends else " – ".join(map(_tenths, ends))
+    shown = _tenths(value) if column in MEANS else _text(value)
+    return cell(shown, _number(value), number=True, small=interval)
 
 
 def _settings(settings: Mapping[str, object]) -> str:
@@ -253,6 +255,12 @@ def _text(value: Value) -> str:
     if number is None:
         return "–"
     return f"{number:,.0f}" if abs(number) >= 100_000 else f"{number:,.6g}"
+
+
+def _tenths(value: Value) -> str:
+    """With one decimal, as the numbers of a column are easier to compare; below 1 and above 100,000 as _text has it."""
+    number = _number(value)
+    return f"{number:,.1f}" if number == 0 or (number and 1 <= abs(number) < 100_000) else _text(value)
 
 
 def _short(number: float) -> str:

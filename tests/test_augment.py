@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import wheatear.train.augment
 from wheatear.train.augment import (
     GREY,
     Picture,
@@ -146,6 +147,8 @@ def test_a_hidden_head_is_dropped_and_the_picture_given_is_left_alone():
     photo = painted()
     outcomes = {len(cut_out(photo, 0.9, np.random.default_rng(seed)).boxes) for seed in range(40)}
     assert outcomes == {0, 1}
+    for seed in range(40):  # there is one grey box at least
+        assert (cut_out(photo, 0.9, np.random.default_rng(seed)).image == GREY).any()
     for seed in range(40):
         picture = cut_out(photo, 0.35, np.random.default_rng(seed))
         shown = (picture.image == HEAD).all(2).sum() / (40 * 60)
@@ -177,6 +180,17 @@ def test_a_shaken_dot_is_a_line_as_long_as_the_way_of_the_hand(angle, axis):
     assert seen[axis].tolist() == [7, 8, 9, 10, 11, 12, 13]
     assert seen[1 - axis].tolist() == [10] * 7
     assert set(shaken[seen].tolist()) == {36}
+
+
+def test_a_hand_moves_in_any_direction():
+    """A dot of 5 px in the middle becomes longer along x in some photos, along y in others."""
+    photo, longer = painted(96, 96, (46, 46, 51, 51)), set()
+    for seed in range(20):
+        chosen = recipe(shake=1.0, scale=(1.0, 1.0))
+        image = augment(photo, painted, 1.0, chosen, np.random.default_rng(seed)).image[..., 0]
+        height, width = (np.ptp(places) for places in np.nonzero(image))
+        longer.add(int(np.sign(width - height)))
+    assert {-1, 1} <= longer
 
 
 @pytest.mark.parametrize("length", [1, 3, 7])
@@ -234,6 +248,31 @@ def test_all_of_it_together_is_a_picture_and_the_same_for_the_same_seed(first):
     assert np.array_equal(one.boxes, two.boxes)
 
 
+@pytest.mark.parametrize(
+    "name", ["mosaic", "mixup", "cutout", "mirror", "blur", "shake", "noise", "compress", "tone"]
+)
+def test_each_change_is_made_where_it_is_asked_for_and_not_where_it_is_not(name):
+    photo = painted(96, 96, (50, 30, 90, 80))
+    changes = {"turn": False, "scale": (1.0, 1.0)}
+    never, always = (
+        augment(photo, painted, 1.0, recipe(**changes, **{name: share}), np.random.default_rng(0)).image
+        for share in (0.0, 1.0)
+    )
+    assert np.array_equal(never, photo.image)
+    assert not np.array_equal(always, photo.image)
+
+
+def test_jpegs_are_neither_useless_nor_as_good_as_new(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        wheatear.train.augment, "compress", lambda image, quality: asked.append(quality) or image
+    )
+    for seed in range(100):
+        augment(painted(), painted, 1.0, recipe(compress=1.0), np.random.default_rng(seed))
+    assert 10 <= min(asked) < 20
+    assert 65 < max(asked) <= 75
+
+
 def test_photos_without_heads_stay_without():
     picture = augment(empty(), empty, 1.0, recipe(**ALL), np.random.default_rng(0))
     assert picture.boxes.shape == (0, 4)
@@ -269,6 +308,13 @@ def test_levels_beyond_white_and_black_stay_white_and_black():
     assert np.abs(noisy - image).max() < 100
     bright = recolour(np.full((16, 16, 3), 250, np.uint8), recipe(brightness=0.9), Highest())
     assert (bright == 255).all()
+
+
+def test_more_contrast_is_no_more_light():
+    image = np.random.default_rng(0).integers(110, 140, (64, 64, 3), dtype=np.uint8)
+    changed = recolour(image, recipe(contrast=0.9), Highest())
+    assert changed.mean() == pytest.approx(image.mean(), abs=1.5)
+    assert changed.std() == pytest.approx(1.9 * image.std(), rel=0.02)
 
 
 def test_a_photo_may_be_turned_to_any_side():

@@ -110,6 +110,19 @@ def test_a_photo_of_one_colour_is_normalised(colour, value):
     torch.testing.assert_close(model(image)[1], expected, atol=1e-5, rtol=0)
 
 
+def test_a_lone_cell_has_no_statistics_of_its_own():
+    """As of a last snip as long as the coarsest stride: it is normalised as in evaluation."""
+    model, image = backbone([4], [4]), photo(2, 2)
+    expected = model(image)[2]
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    before = norms[-1].running_mean.clone()
+    model.train()
+    model.shrink.eval()  # no dropout
+    norms[0].eval()  # that of 2 × 2 cells
+    torch.testing.assert_close(model(image)[2], expected)
+    assert torch.equal(norms[-1].running_mean, before)
+
+
 def test_bytes_and_floats_give_the_same():
     model, image = backbone([4], [4]), photo(8, 8)
     for stride, features in model(image).items():

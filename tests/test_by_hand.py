@@ -11,7 +11,7 @@ from count_runs import count, counted, draw, lines_of, table
 from serving import write_three_heads
 from tiny_model import write_judged_model
 from wheatear import load
-from wheatear.by_hand import fit_threshold, read_by_hand, threshold_for
+from wheatear.by_hand import ByHand, fit_threshold, read_by_hand, threshold_for
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.photo_names import Photo, name_photos
@@ -165,6 +165,13 @@ def test_halves_go_up():
     """Half-way from 0.62 to 0.63 is 0.63, here and in the page."""
     scores = np.array([0.9] * 5 + [0.6255] * 5, np.float32)
     assert threshold_for(scores, 5, 2, own=0.62, floor=0.02) == 0.63
+
+
+@pytest.mark.parametrize(
+    ("heads", "found", "off"), [(100, 115, False), (100, 84, True), (20, 10, False), (20, 31, True)]
+)
+def test_a_count_is_still_off_by_more_than_15_percent_and_2_heads_a_photo(heads, found, off):
+    assert ByHand(0.5, 5, heads, heads, found).is_still_off() == off
 
 
 def test_the_command(model, photos, tmp_path):

@@ -255,6 +255,16 @@ def test_a_split_of_photos_that_are_not_divided(folder, model):
     )
 
 
+def test_labels_of_photos_of_another_size_are_told(folder, model):
+    labels = folder / "train.csv"
+    lines = ["image_id,width,height,bbox", 'a,120,80,"[30, 0, 30, 20]"', 'b,240,160,"[60, 40, 60, 40]"', ""]
+    labels.write_text("\n".join(lines))
+    said = evaluate(folder, "--model", model).stderr
+    assert "photos of another size than their labels say, whose boxes may lie elsewhere: 1; see" in said
+    labels.write_text("\n".join([*lines[:2], ""]))
+    assert evaluate(folder, "--model", model).stderr == ""
+
+
 def test_a_model_and_a_csv(folder, model):
     message = complaint(folder, "--model", model, "--detections", "a.csv")
     assert message.endswith("give one of them")

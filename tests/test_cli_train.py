@@ -354,7 +354,7 @@ def test_a_run_is_not_written_into_a_data_set(data, trained):
     own = "image_id,split,remark\n"
     (data / "images.csv").write_text(own)
     message = complaint("train", data, "--recipe", TINY, "--out", data)
-    assert message == f"{data}: has an images.csv and no run; choose another folder"
+    assert message == f"{data}: is the folder of the data set; name another for --out"
     assert (data / "images.csv").read_text() == own
     assert command("train", data, "--recipe", TINY, "--out", "").exit_code == 2
 
@@ -388,6 +388,7 @@ def test_what_is_wrong_is_said_in_one_line(data, tmp_path):
     assert complaint("train", data, "--recipe", broken, "--out", out).startswith(f"{broken}: seed: ")
     message = complaint("train", data, "--recipe", TINY, "--stage", "joint", "--out", out)
     assert message == "--stage joint: not a stage of the recipe; it has cnn, rpn, rcnn"
+    assert not out.exists()
     assert "stage cnn is not finished" in complaint(
         "train", data, "--recipe", TINY, "--stage", "rpn", "--out", out
     )

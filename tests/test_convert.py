@@ -1,6 +1,7 @@
 """Every format into every other and back; what each refuses; what other programs read of it."""
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,37 @@ def test_all_formats_one_after_the_other_lose_nothing(
         write_dataset(read, folder / name, name, link=True)
         read = read_dataset(folder / name)
         same(read, samples)
+
+
+@pytest.mark.parametrize("to", sorted(FORMATS))
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_photos_whose_accents_are_written_apart_are_found(
+    photos: Path, tmp_path: Path, to: str, form: str
+) -> None:
+    """As after a Mac or its archive had the photos but not their labels, or the other way round."""
+    box = np.array([[1, 2, 30, 40]], np.float32)
+    sample = Sample(photos / "ährę.v2.png", box, WIDTH, HEIGHT, split="val")
+    write_dataset([sample], tmp_path, to)
+    (photo,) = (file for file in tmp_path.rglob("*.png"))
+    photo.rename(photo.with_name(unicodedata.normalize(form, photo.name)))
+    (read,) = read_dataset(tmp_path)
+    assert (read.name, read.split) == (sample.name, "val")
+    np.testing.assert_allclose(read.boxes, box, atol=0.01)
+
+
+@pytest.mark.parametrize("to", ["coco", "voc"])
+def test_pictures_of_one_name_that_nobody_labelled_are_in_nobodys_way(
+    samples: list[Sample], tmp_path: Path, to: str
+) -> None:
+    """Such as the plots of a training's stages, into a folder in the data set."""
+    write_dataset(samples, tmp_path, to)
+    for stage in ("joint", "blend"):
+        (tmp_path / "runs" / stage).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / "runs" / stage / "history.png")
+    same(read_dataset(tmp_path), samples)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "runs" / "a.png")
+    with pytest.raises(InputError, match=r"a\.png and .*a\.png share a name; rename one"):
+        read_dataset(tmp_path)
 
 
 @pytest.fixture

@@ -71,6 +71,13 @@ def test_what_labels_have_in_common_is_a_share_of_each_head():
     np.testing.assert_allclose(moved.boxes, sample.boxes, atol=1e-5)
 
 
+@pytest.mark.parametrize(("shift", "moved"), [(12, 1), (14, 0)])
+def test_a_label_is_moved_from_an_iou_of_04_on(shift, moved):
+    """Of boxes 30 px wide, 12 px apart, it is 18 / 42 = 0.43; 14 px apart 0.36."""
+    sample, heads = labelled([[shift, 0, 30 + shift, 20]]), Detections(np.array([CELL]), np.array([0.9]))
+    assert denoised(sample, heads, 0)[1] == moved
+
+
 def test_one_detection_moves_one_label_and_the_surest_comes_first():
     sample = labelled([[0, 0, 30, 22], [0, 0, 30, 20]])
     heads = Detections(np.array([[0, 0, 30, 21.5]]), np.array([0.9]))

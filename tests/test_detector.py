@@ -15,6 +15,7 @@ from wheatear.data.synth import draw_field
 from wheatear.detector import DEFAULT_MODEL, Detector, load
 from wheatear.errors import InputError
 from wheatear.tiles import NMS_THRESH
+from wheatear.tta import FUSION_IOU
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,17 @@ def test_one_detector_serves_many_threads(detector):
 def test_a_card_whose_nms_threshold_is_none_has_the_usual_one(tmp_path, thresh):
     model = write_tiny_model(tmp_path, recipe={"detection": {"nms_thresh": thresh}})
     assert load(model).card.nms_thresh() == NMS_THRESH
+
+
+def test_boxes_from_two_windows_are_told_apart_by_the_ious_of_a_single_window(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        wheatear.detector, "detect_in_tiles", lambda run, pixels, scale, thresh: asked.append(thresh)
+    )
+    model = write_tiny_model(tmp_path, recipe={"detection": {"nms_thresh": 0.3}})
+    for tta in (None, "mix"):
+        load(model, 1, tta).detect(red_cells([]))
+    assert asked == [0.3, FUSION_IOU]
 
 
 def test_the_card_keeps_what_it_does_not_know(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wheatear.data.formats import names_empty_photos, read_dataset, read_labels, write_dataset
+from wheatear.data.labels import decimal
 from wheatear.errors import InputError
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -336,6 +337,10 @@ def test_coordinates_are_kept_to_a_thousandth_of_a_pixel(kaggle: Path, tmp_path:
     write_dataset(read_dataset(kaggle), tmp_path / "out", to)
     boxes = next(sample.boxes for sample in read_dataset(tmp_path / "out") if sample.name == "a")
     np.testing.assert_allclose(boxes, [[1.125, 2.001, 4.5, 6.003]], atol=6e-4)
+
+
+def test_nothing_is_written_as_less_than_nothing() -> None:
+    assert [decimal(number) for number in (-0.0, -0.0004, -0.0006, 2.0)] == ["0", "0", "-0.001", "2"]
 
 
 def test_a_coordinate_far_below_zero_is_no_box(kaggle: Path) -> None:

@@ -1,5 +1,6 @@
 """A model.onnx as a network of torch again: the same weights, the same detections."""
 
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from wheatear.train.export import (
     gap,
 )
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.from_onnx import load_exported, stored_tensors
+from wheatear.train.from_onnx import load_exported, stored_tensors, unfolded, zero_biases
 from wheatear.train.recipe import Recipe
 
 torch.set_num_threads(1)
@@ -86,6 +87,29 @@ def assert_agree(name: str | Path) -> None:
 @pytest.mark.parametrize("shipped", [False, True])
 def test_it_finds_what_the_graph_finds(shipped: bool, exported: Path):
     assert_agree("seed" if shipped else exported)
+
+
+def test_groups_that_no_map_needs_are_not_missed(exported: Path):
+    """The export leaves out the coarsest groups of the notes' CNN where neither regions nor pyramid look at them."""
+    cnn = tiny_recipe().backbone.model_dump() | {"channels": [[4], [4], [8], [8], [16], [16], [16]]}
+    recipe = tiny_recipe(image_size=640, backbone=cnn)
+    model = load_exported(exported.read_bytes(), recipe.model_dump(mode="json"), "tiny")
+    assert model.idle_groups() == ("backbone.groups.6.",)
+    plain = shipped_network(exported).model
+    assert plain.idle_groups() == ()
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
+
+
+def test_biases_that_are_all_0_are_not_missed():
+    """Those of layers that were never trained, which the export leaves out."""
+    layers = {"conv": nn.Conv2d(3, 4, 1, bias=False), "norm": nn.BatchNorm2d(4), "last": nn.Conv2d(4, 2, 1)}
+    model = nn.Sequential(OrderedDict(layers))
+    tensors = {name: model.state_dict()[name] for name in ("conv.weight", "last.weight")}
+    norm = unfolded(model, tensors)
+    assert norm["norm.bias"].tolist() == norm["norm.running_mean"].tolist() == [0, 0, 0, 0]
+    assert zero_biases(model, tensors)["last.bias"].tolist() == [0, 0]
+    left = model.load_state_dict(tensors | norm | zero_biases(model, tensors), strict=False)
+    assert left.missing_keys == left.unexpected_keys == []
 
 
 def test_a_margin_is_read_from_the_card(exported: Path, tmp_path: Path):

@@ -102,7 +102,7 @@ def test_bands_are_found_by_their_colour(tmp_path):
 
 def test_alpha_and_no_data_are_no_ground(tmp_path):
     alpha = np.full((400, 600), 255)
-    alpha[:, :150] = 0
+    alpha[:, :150], alpha[:, 150:300] = 0, 1
     for path, options in (("alpha.tif", {"alpha": alpha}), ("nodata.tif", {"nodata": 0})):
         image = np.maximum(PHOTO, 1)
         image[:, :150] = 0
@@ -114,7 +114,7 @@ def test_alpha_and_no_data_are_no_ground(tmp_path):
 def test_alpha_beside_near_infrared(tmp_path):
     """GDAL takes alpha for a mask with one or three colours only."""
     bands = np.full((40, 60, 5), 200, np.uint8)
-    bands[:, :15, 4] = 0
+    bands[:, :15, 4], bands[:, 15:30, 4] = 0, 1
     path = geotiff(tmp_path / "five.tif", image=bands)
     with rasterio.open(path, "r+") as file:
         file.colorinterp = [*list(file.colorinterp)[:4], ColorInterp.alpha]
@@ -208,7 +208,7 @@ MERCATOR = 0.01 / math.cos(math.radians(50))  # what a centimetre is stretched t
         (UTM, Affine(0.006, 0.008, EAST, 0.008, -0.006, NORTH)),  # the same, turned
         (CRS.from_epsg(4326), Affine(0.01 * degrees_per_metre(50)[0], 0, 3, 0, -0.01 * degrees_per_metre(50)[1], 50)),
         (CRS.from_epsg(3857), Affine(MERCATOR, 0, 333958, 0, -MERCATOR, 6446276)),
-        (CRS.from_epsg(32660), Affine(0.01, 0, 819375.05, 0, -0.01, 1881652)),  # its middle at 180° east
+        (CRS.from_epsg(32660), Affine(0.01, 0, 819453.94, 0, -0.01, 1881652)),  # its middle at 180° east
         (CRS.from_epsg(2263), Affine(0.01 / 0.3048006, 0, 1e6, 0, -0.01 / 0.3048006, 2e5)),  # US feet
     ],
 )  # fmt: skip
@@ -265,6 +265,7 @@ def test_density_by_hand(tmp_path):
     found = density(HEADS[:2], pixels, area=1e-4, cell_m=2.0)
     assert found.cell_px == 200
     np.testing.assert_allclose(found.heads_per_m2, [[0.25, 0.25, 0], [0, 0, 0]])
+    assert density(HEADS, pixels, area=1.001e-4, cell_m=2.0).cell_px == 200  # 199.9, rounded
     write_density(found, pixels, tmp_path, "a")
     with rasterio.open(tmp_path / "a_density.tif") as file:
         assert (file.crs, file.transform.a, file.transform.c) == (UTM, 2.0, EAST)
@@ -284,6 +285,7 @@ def test_pixels_of_no_size_and_cells_of_any(tmp_path):
     assert pixel_area(speck) is None
     found = density(HEADS, raster(tmp_path / "b.tif"), area=1e-4, cell_m=1e300)
     assert np.isnan(found.heads_per_m2).tolist() == [[True]]
+    assert density(HEADS, raster(tmp_path / "b.tif"), area=1e-4, cell_m=0.01).cell_px == 10
 
 
 def square(xmin: float, ymin: float, xmax: float, ymax: float) -> list[list[float]]:

@@ -320,6 +320,15 @@ def test_a_later_stage_is_refused_before_the_first_has_learned(tmp_path, samples
     assert not (tmp_path / "run").exists()
 
 
+def test_a_stage_that_is_not_trained_may_be_too_short(tmp_path, samples):
+    recipe = tiny_recipe().model_dump(mode="json")
+    recipe["stages"].append(recipe["stages"][0] | {"stage": "blend", "share": 0.5, "warmup_steps": 50})
+    run = open_run(tmp_path / "run", Recipe.model_validate(recipe), samples, machine=CPU, only="joint")
+    assert run.folder.exists()
+    with pytest.raises(InputError, match="stage blend: 4 steps in all"):
+        open_run(tmp_path / "other", run.recipe, samples, machine=CPU, only="blend")
+
+
 def test_two_processes_end_with_the_same_weights(tmp_path, field_dir):
     script = Path(__file__).with_name("train_on_two.py")
     done = subprocess.run(

@@ -121,6 +121,7 @@ def test_given_photos_stay_together(tmp_path: Path) -> None:
     a, b = cut(tmp_path, "a", seed=1, tiles=2), cut(tmp_path, "b", seed=2, tiles=2)
     known = [replace(a[0], photo="7"), a[1], replace(b[0], photo="7"), b[1]]
     assert group_tiles(known) == ["7"] * 4
+    assert group_tiles([a[0], replace(a[1], photo="field")]) == ["field"] * 2
 
 
 def test_one_name_in_two_sessions_is_one_photo(tmp_path: Path) -> None:
@@ -161,6 +162,23 @@ def test_a_worse_fit_than_the_limit_is_no_seam() -> None:
         assert (
             bool(find_seams([Edges(flat, border, flat, flat), Edges(mixed, flat, flat, flat), None])) == met
         )
+
+
+def test_edges_of_one_grey_fit_nothing() -> None:
+    """The mean of 1,000 times 123⅓ differs from it by a rounding of float32."""
+    grey = np.full(1000, 123 + 1 / 3, np.float32)
+    assert find_seams([Edges(grey, grey, grey, grey)] * 2) == []
+
+
+def test_of_two_tiles_that_fit_one_edge_the_better_has_it() -> None:
+    rng = np.random.default_rng(7)
+    border = rng.normal(100, 30, LENGTH).astype(np.float32)
+    near = border + rng.normal(0, 20, LENGTH).astype(np.float32)
+    flat = np.zeros(LENGTH, np.float32)
+    worse, better = (Edges(flat, edge, flat, flat) for edge in (near, border))
+    start = Edges(border, flat, flat, flat)
+    assert [seam[1:] for seam in find_seams([worse, start])] == [(0, 1, False)]
+    assert [seam[1:] for seam in find_seams([worse, better, start])] == [(1, 2, False)]
 
 
 @settings(max_examples=25, deadline=None)

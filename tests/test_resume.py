@@ -244,6 +244,17 @@ def test_photos_that_have_gone_are_said_and_stay_in_their_folder(model, tmp_path
     assert [row[:2] for row in table(out / "folders.csv")[1:]] == [["one", "3"], ["two", "1"]]
 
 
+def test_a_photo_that_has_gone_is_still_known_to_have_lain_there(model, tmp_path):
+    """Its name alone does not tell its folder."""
+    for name in ("a.png", "b.png"):
+        draw(tmp_path / "p" / name, [(0, 0)])
+    out = tmp_path / "out"
+    count(model, out, tmp_path / "p")
+    (tmp_path / "p" / "a.png").unlink()
+    assert count(model, out, tmp_path / "p", "--resume").exit_code == 0
+    assert [row[:2] for row in table(out / "folders.csv")[1:]] == [["p", "2"]]
+
+
 def test_results_that_were_moved_without_the_photos_are_gone_on_with(model, photos, tmp_path):
     count(model, tmp_path / "out", photos)
     (tmp_path / "results").mkdir()

@@ -13,7 +13,7 @@ from wheatear.detector import Detector, load
 from wheatear.errors import InputError
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory
-from wheatear.sized import LARGE_PHOTO, detect_in_file, detect_sized
+from wheatear.sized import LARGE_PHOTO, detect_in_file, detect_sized, is_measured
 
 SMALL, LARGE = InMemory(np.zeros((80, 120, 3), np.uint8)), InMemory(np.zeros((4, LARGE_PHOTO, 3), np.uint8))
 
@@ -49,6 +49,14 @@ def test_what_a_photo_is_resized_by(tmp_path, used, pixels, asked, expected):
     assert used == [resized_by] == [expected]
     assert measured == (HeadSize(30.0, 75.0) if expected == 30 else None)
     assert (heads.height, heads.width) == pixels.image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("longer", "expected"),
+    [(199, False), (200, True), (768, True), (769, False), (1599, False), (1600, True)],
+)
+def test_heads_are_measured_in_photos_that_are_small_or_large(longer, expected):
+    assert is_measured(longer, 100) == is_measured(100, longer) == expected
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [(SMALL, None), (LARGE, 30.0)])

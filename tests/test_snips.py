@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from wheatear.data.sample import Sample
+from wheatear.data.synth import draw_field
 from wheatear.train.recipe import CNNStage
 from wheatear.train.snips import (
     Window,
@@ -188,6 +190,18 @@ def test_photos_of_no_known_field_photo_are_held_out_one_by_one():
     samples = [photo(str(i)) for i in range(10)]
     assert hold_out_photos(samples, 0.2, rng()).sum() == 2
     assert len({hold_out_photos(samples, 0.2, rng(seed)).tobytes() for seed in range(20)}) > 5
+
+
+def test_tiles_of_no_known_field_photo_are_told_by_their_edges(tmp_path):
+    """As of a data set whose own layout divides it."""
+    for number in range(3):
+        image = draw_field(rng(number), 1024)[0]
+        for side, tile in (("left", image[:, :512]), ("right", image[:, 512:])):
+            Image.fromarray(tile).save(tmp_path / f"{number} {side}.png")
+    samples = [Sample(file, NONE, 512, 1024, split="train") for file in sorted(tmp_path.iterdir())]
+    held = hold_out_photos(samples, 0.3, rng())
+    assert held[::2].tolist() == held[1::2].tolist()
+    assert held.sum() == 2
 
 
 def test_snips_are_held_out_by_photo():

@@ -115,6 +115,9 @@ def test_a_half_given_photo_is_completed_as_it_was_begun() -> None:
     ]
     samples += [tile("e", "1")]
     assert [sample.split for sample in split(samples)] == ["val", "val", "train", "val", "train"]
+    # What is trained on already is seen.
+    divided = [tile("a", "0", side="test"), tile("b", "0", side="train"), tile("c", "0")]
+    assert [sample.split for sample in split(divided)] == ["test", "train", "train"]
 
 
 def test_photos_are_found_where_they_are_not_given(tmp_path: Path) -> None:

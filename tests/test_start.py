@@ -26,6 +26,7 @@ from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
 from wheatear.train.start import (
     as_started,
+    changed_meaning,
     is_trained,
     load_start,
     start_card,
@@ -172,6 +173,14 @@ def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Pa
     assert as_started(onward, own) == onward  # that of an unknown recipe is taken to be as this one
     write_json(tmp_path / "recipe.json", recipe.model_dump(mode="json"))
     assert as_started(onward, own) == recipe
+
+
+def test_what_a_recipe_means_otherwise_than_its_start(exported: Path, tmp_path: Path):
+    same = tiny_recipe()
+    assert changed_meaning(same, exported) == []
+    assert changed_meaning(same, None) == changed_meaning(same, tmp_path / "unknown.safetensors") == []
+    other = tiny_recipe(rpn=same.rpn.model_dump() | {"scales": [9.0]}, pyramid={"channels": 9})
+    assert changed_meaning(other, exported) == ["pyramid.channels", "rpn.scales"]
 
 
 def test_a_recipe_that_goes_on_takes_the_network_of_its_detector(tmp_path: Path):

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test_tiles import as_set, colour_of, draw, find_colours
-from tiny_model import red_cells, write_tiny_model
+from tiny_model import red_cells, write_judged_model, write_tiny_model
+from wheatear.area import CountingError
 from wheatear.cli_tta import TTA
+from wheatear.count import counting_error_of
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
@@ -135,9 +137,12 @@ def test_a_detector_finds_the_same_with_and_without(folder, cells, tta, height, 
 def test_the_size_of_heads_is_estimated_by_single_runs(folder, monkeypatch):
     runs = []
     detector = load(write_tiny_model(folder), 1, "scales")
-    monkeypatch.setattr(detector, "run", lambda image, score_threshold: runs.append(0) or find_colours(image))
+    monkeypatch.setattr(
+        detector, "run", lambda image, score_threshold: runs.append(score_threshold) or find_colours(image)
+    )
     detector.measure_heads(InMemory(draw([], 90, 90)))
-    assert len(runs) == len((*NEAR_SCALES, *SCALES))  # the photo fits into every window
+    # The photo fits into every window. Heads too unsure to be returned count as evidence.
+    assert runs == [detector.card.score_floor] * len((*NEAR_SCALES, *SCALES))
 
 
 def test_an_unknown_tta_is_refused(folder):
@@ -174,6 +179,12 @@ def test_thresholds_and_figures_of_the_card():
     assert Card.model_validate_json(card.model_dump_json()) == card
 
 
+def test_counts_have_no_error_where_it_was_not_measured_with_these_views(folder):
+    model = write_judged_model(folder, rmse=0.5)
+    errors = [counting_error_of(load(model, tta=tta), 0.5) for tta in (None, "flips")]
+    assert errors == [CountingError(0.5, 4), None]
+
+
 @pytest.mark.parametrize("tta", ["mix", "scales"])
 def test_up_stays_up_where_a_detector_may_know_it(tta):
     assert not any(view.upside_down or view.transposed for view in VIEWS[tta])
@@ -181,7 +192,29 @@ def test_up_stays_up_where_a_detector_may_know_it(tta):
 
 def test_mix_shows_no_head_smaller_than_it_is():
     """The heads that are missed on fields new to a detector are the small ones."""
-    assert min(view.scale for view in VIEWS["mix"]) == 1.0
+    assert VIEWS["mix"] == (View(), View(mirrored=True, scale=1.2))
+
+
+def test_a_view_may_be_less_sure_than_the_threshold(folder, monkeypatch):
+    """What counts is the mean over the views, here of a head in the middle third of each."""
+    detector, scores = load(write_tiny_model(folder), 1, "mix"), iter([0.9, 0.3])
+
+    def run(image: np.ndarray, score_threshold: float) -> Detections:
+        side = len(image)
+        found = Detections(np.array([[side, side, 2 * side, 2 * side]]) / 3, [next(scores)], side, side)
+        return found.above(score_threshold)
+
+    monkeypatch.setattr(detector, "run", run)
+    assert detector.detect(np.zeros((30, 30, 3), np.uint8), 0.5).scores == pytest.approx([0.6])
+
+
+@pytest.mark.parametrize(("length", "number"), [(54, 2), (56, 1)])
+def test_boxes_from_two_views_are_of_one_head_above_an_iou_of_055(length, number):
+    views = iter([100, length])
+    found = run_views(
+        lambda image: Detections([[0, 0, next(views), 10]], [0.9]), (View(), View()), 0.0, draw([], 10, 100)
+    )
+    assert len(found) == number
 
 
 def test_flips_alone_keep_the_photos_sides():

@@ -6,7 +6,6 @@ the field. A few counts show which; boxes are not needed.
 
 import math
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from wheatear.evaluation import SCORE_THRESHOLDS
 from wheatear.images import is_found
 from wheatear.photo_names import Photo
 from wheatear.sized import HeadPx, detect_in_file
+from wheatear.words import composed
 
 COLUMNS = ("image", "heads")
 DIGITS = 6  # of the number of heads in a photo, at most
@@ -64,17 +64,17 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         if columns.count(name) > 1:
             raise InputError(f"{file}: has several columns '{name}'; keep one")
     rows = [(line, {name.lower(): value for name, value in row.items()}) for line, row in table]
-    names = {_composed(photo.name): photo for photo in photos}
+    names = {composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:
-        files[_composed(photo.path.name)].append(photo)
+        files[composed(photo.path.name)].append(photo)
         loosely[_loose(photo.path.name)].append(photo)
     counted: dict[Photo, int] = {}
     for line, row in rows:
         if row.get("checked") == "no":
             continue
-        place, image = f"{file}, line {line}", _composed(row["image"])
-        known = [names[image]] if image in names else _ending_in(image, files, _composed)
+        place, image = f"{file}, line {line}", composed(row["image"])
+        known = [names[image]] if image in names else _ending_in(image, files, composed)
         known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:
             problem = (
@@ -98,15 +98,10 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     return counted
 
 
-def _composed(name: str) -> str:
-    """A name with its accents in the form that most systems use: Macs store letter and accent separately."""
-    return unicodedata.normalize("NFC", name)
-
-
 def _loose(name: str) -> str:
     """A name without the extension of a photo, case-folded."""
-    composed = _composed(name)
-    return (PurePosixPath(composed).stem if is_found(composed) else composed).casefold()
+    name = composed(name)
+    return (PurePosixPath(name).stem if is_found(name) else name).casefold()
 
 
 def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[[str], str]) -> list[Photo]:

@@ -192,12 +192,12 @@ def judge(
     samples: "Sequence[Sample]", found: "Mapping[str, Detections]", thresholds: "Thresholds"
 ) -> "dict[str, Evaluation]":
     """Evaluations AT_SCORE_THRESHOLD and, where that for counting differs, "at_count_threshold"."""
-    from wheatear.evaluation import evaluate
+    from wheatear.evaluation import evaluate_at
 
-    figures = {AT_SCORE_THRESHOLD: evaluate(samples, found, thresholds.kaggle)}
+    at = {AT_SCORE_THRESHOLD: thresholds.kaggle}
     if thresholds.count != thresholds.kaggle:
-        figures["at_count_threshold"] = evaluate(samples, found, thresholds.count)
-    return figures
+        at["at_count_threshold"] = thresholds.count
+    return dict(zip(at, evaluate_at(samples, found, list(at.values())), strict=True))
 
 
 def show(figures: "Mapping[str, Evaluation]") -> None:

@@ -1,6 +1,7 @@
 """What `wheatear evaluate` judges: photos, and their detections by a model, a file or a second labelling."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def labelled_photos(
     """All photos of a data set with their labels, and those of the split that is judged.
 
     Photos that are in no split are divided as the training of a model in a run folder divided them. The user is told of
-    boxes without area, and of photos that the model was trained on.
+    boxes without area, of photos of another size than their labels say, and of photos that the model was trained on.
     """
     from wheatear.boxes import area
     from wheatear.data.formats import read_dataset
@@ -33,16 +34,23 @@ def labelled_photos(
 
     known = read_dataset(folder, labels, images)
     run = Path(model).parent if model and is_file_name(model) else None
+    splits = splits_of_run(run) if run else {}
     if run and split != "all" and not any(sample.split for sample in known):
-        known = divided_by_run(known, run)
+        known = divided_by_run(known, splits, run)
     if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
         typer.echo(
             f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
             err=True,
         )
     wanted = photos_of(known, split, folder)
-    if run and split != "train":
-        tell_learned(wanted, run)
+    if other := sum(sample.is_of_another_size() for sample in wanted):
+        typer.echo(
+            f"wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: {other:,}; see "
+            "`wheatear data check`",
+            err=True,
+        )
+    if split != "train":
+        tell_learned(wanted, splits)
     return known, wanted
 
 
@@ -61,31 +69,29 @@ def readable(samples: "Sequence[Sample]") -> "list[Sample]":
     return detect_in_each(samples, opened)
 
 
-def divided_by_run(samples: "Sequence[Sample]", run: Path) -> "list[Sample]":
+def divided_by_run(samples: "Sequence[Sample]", splits: Mapping[str, str], run: Path) -> "list[Sample]":
     """The samples as the training of a model in its run folder has divided them; as they are where it knows none.
 
-    InputError where it knows a part: of the others nobody has said what they are, and names of cameras are often alike.
+    splits: those of the run (`splits_of_run`). InputError where it knows a part: of the others nobody has said what
+    they are, and names of cameras are often alike.
     """
     from wheatear.data.formats import IMAGES_CSV
-    from wheatear.data.splits import divided_as
 
     images = run / IMAGES_CSV
-    named, names = splits_of_run(run).keys(), {sample.name for sample in samples}
-    if not named:
-        return list(samples)
+    named, names = splits.keys(), {sample.name for sample in samples}
     there = len(named & names)
     if 0 < there < len(samples):
         mend = "give --split all to judge by all of them"
         mend += f", or --images {images} to judge by its val photos" if named <= names else ""
         raise InputError(f"{images}: names {there:,} of the {photos(len(samples))}; {mend}")
-    if there:
-        typer.echo(f"The photos are divided by {images}")
-    return divided_as(samples, images)
+    if not there:
+        return list(samples)
+    typer.echo(f"The photos are divided by {images}")
+    return [replace(sample, split=splits[sample.name]) for sample in samples]
 
 
-def tell_learned(samples: "Sequence[Sample]", run: Path) -> None:
-    """Say how many of the photos have names of those that the model in this run folder was trained on."""
-    splits = splits_of_run(run)
+def tell_learned(samples: "Sequence[Sample]", splits: Mapping[str, str]) -> None:
+    """Say how many of the photos have names of those that the model was trained on, by the splits of its run."""
     if learned := sum(splits.get(sample.name) == "train" for sample in samples):
         typer.echo(
             f"wheatear: {learned:,} of {photos(len(samples))} have names of photos that the model was trained on; "

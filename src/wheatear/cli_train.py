@@ -132,7 +132,7 @@ def train_command(
     from wheatear.train.recipe_changes import with_options
     from wheatear.train.relabelled import Relabelled
     from wheatear.train.run import train_run
-    from wheatear.train.start import start_file, with_network_of
+    from wheatear.train.start import changed_meaning, start_file, with_network_of
 
     start = weights and start_file(weights)
     asked = load_recipe(recipe)
@@ -145,6 +145,8 @@ def train_command(
         raise InputError("--both: give the other labels by --labels CSV")
     refuse_unable(machine, settings, precision)
     out = out or Path("runs") / settings.name
+    if out.resolve() == folder.resolve():
+        raise InputError(f"{out}: is the folder of the data set; name another for --out")
     # With the recipe's own seed, so that runs of other seeds compare.
     samples, is_divided_here, remarks = in_splits(read_dataset(folder, images=images), loaded.seed)
     samples, added = add_more(samples, more or ())
@@ -161,9 +163,12 @@ def train_command(
             weights=start,
             more=added,
             other_labels=other,
+            only=stage,
         )
         if loaded != asked:
             say(f"The network is that of {weights}, not the recipe's: {settings.image_size} px")
+        if other_keys := changed_meaning(run.recipe, start):
+            say(f"{weights} had another {', '.join(other_keys)}, so what it learnt is in part lost")
         if machine.only_imitates(precision):
             say(
                 f"--precision {precision}: this processor only imitates it, two to twelve times slower; leave it out",

@@ -30,9 +30,12 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.matching import Matches, Tally, match, tally
+from wheatear.words import composed
 
 KAGGLE_IOUS = np.arange(50, 80, 5) / 100  # the first is also that of ADA, precision and recall
 SCORE_THRESHOLDS = np.arange(2, 99) / 100  # from the detectors' score floor up
+
+AP = tuple[float, float] | tuple[None, None]  # AP50 and AP50:95
 
 _NOTHING = Detections(np.zeros((0, 4)), np.zeros(0))
 
@@ -109,17 +112,31 @@ def evaluate(
     evaluate a part of a dataset, see select), matches several, or matches the same photo as another key.
     ValueError for a threshold outside 0..1.
     """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold must lie in 0..1, got {score_threshold}")
+    (evaluation,) = evaluate_at(truth, detections, [score_threshold])
+    return evaluation
+
+
+def evaluate_at(
+    truth: Sequence[Sample], detections: Mapping[str, Detections], score_thresholds: Sequence[float]
+) -> list[Evaluation]:
+    """What evaluate gives at each of the score thresholds; what does not depend on them is computed once."""
+    for threshold in score_thresholds:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"score_threshold must lie in 0..1, got {threshold}")
     found = by_photo(truth, detections)
-    counts = tally(match_photos(truth, found), score_threshold)
-    sessions = {}
-    for name, members in by_session(truth).items():
-        own = counts.of(np.array(members))
-        accuracy = float(own.accuracy()[0].mean())
-        sessions[name] = _metrics(own, [truth[i] for i in members], [found[i] for i in members], accuracy)
-    ada = float(np.mean([sessions[name].ada for name in domains(truth)]))
-    return Evaluation(float(score_threshold), _metrics(counts, truth, found, ada), sessions)
+    matches, groups = match_photos(truth, found), by_session(truth)
+    ap = _ap(truth, found, range(len(truth)))
+    ap_of = {name: ap if len(groups) == 1 else _ap(truth, found, group) for name, group in groups.items()}
+    evaluations = []
+    for threshold in score_thresholds:
+        counts = tally(matches, threshold)
+        sessions = {}
+        for name, members in groups.items():
+            own = counts.of(np.array(members))
+            sessions[name] = _metrics(own, ap_of[name], float(own.accuracy()[0].mean()))
+        ada = float(np.mean([sessions[name].ada for name in domains(truth)]))
+        evaluations.append(Evaluation(float(threshold), _metrics(counts, ap, ada), sessions))
+    return evaluations
 
 
 def sweep(
@@ -161,10 +178,11 @@ def by_photo(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> l
         raise InputError("there are no photos to evaluate; name a folder or a split that has some")
     files, stems = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
     for place, sample in enumerate(truth):
-        files[sample.path.name].add(place)
+        files[composed(sample.path.name)].add(place)
         stems[sample.name].add(place)
     found: dict[int, Detections] = {}
-    for name, each in detections.items():
+    for written, each in detections.items():
+        name = composed(written)
         last = PurePosixPath(name).name
         there = files.get(name) or stems.get(name) or files.get(last) or stems.get(last, set())
         problem = _misnamed(there, found)
@@ -210,11 +228,15 @@ def match_photos(
     return [match(sample.boxes, each, iou_thresholds) for sample, each in zip(truth, found, strict=True)]
 
 
-def _metrics(counts: Tally, truth: Sequence[Sample], found: Sequence[Detections], ada: float) -> Metrics:
-    ap50, ap50_95 = average_precision([sample.boxes for sample in truth], found)
+def _ap(truth: Sequence[Sample], found: Sequence[Detections], members: Sequence[int]) -> AP:
+    return average_precision([truth[i].boxes for i in members], [found[i] for i in members])
+
+
+def _metrics(counts: Tally, ap: AP, ada: float) -> Metrics:
+    ap50, ap50_95 = ap
     hits, heads, detected = int(counts.hits[0].sum()), int(counts.heads.sum()), int(counts.found.sum())
     return Metrics(
-        photos=len(truth),
+        photos=len(counts.heads),
         heads=heads,
         found=detected,
         kaggle=float(counts.accuracy().mean()),

@@ -1,4 +1,11 @@
-"""Numbers in words, for every page and line that users read."""
+"""Numbers in words, for every page and line that users read; and the form in which names are compared."""
+
+import unicodedata
+
+
+def composed(name: str) -> str:
+    """A name with its accents in one form: some file systems and programs keep ä as one character, some as two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def photos(number: int) -> str:

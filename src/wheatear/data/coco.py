@@ -31,6 +31,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.images import find_photos
+from wheatear.words import composed
 
 PHOTOS = "images"
 UNDIVIDED = "all"
@@ -75,10 +76,11 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    found = Labelled(by_name(without_counts(find_photos([folder]), folder)), {})
+    contents = {file: _parse(file) for file in _label_files(folder)}
+    named = {composed(PurePath(image.file_name).stem) for each in contents.values() for image in each.images}
+    found = Labelled(by_name(without_counts(find_photos([folder]), folder), named), {})
     classes: set[str] = set()
-    for file in _label_files(folder):
-        content = _parse(file)
+    for file, content in contents.items():
         labels = _labels(file, content)
         refuse_missing(file.name, dict.fromkeys(labels, 0), found.photos)
         if twice := labels.keys() & found.labels.keys():
@@ -139,7 +141,9 @@ def _parse(file: Path) -> _File:
 
 
 def _labels(file: Path, content: _File) -> dict[str, Labels]:
-    names = {str(each.id): PurePath(each.file_name).stem for each in content.images}  # 7 and "7" are the same
+    names = {
+        str(each.id): composed(PurePath(each.file_name).stem) for each in content.images
+    }  # 7 and "7" are the same
     _refuse_repeats(file, "image id", [str(each.id) for each in content.images])
     _refuse_repeats(file, "file_name", names.values())
     labels = {

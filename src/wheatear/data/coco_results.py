@@ -17,6 +17,7 @@ from wheatear.data import coco
 from wheatear.data.labels import BEYOND, refuse_classes
 from wheatear.detections import Detections
 from wheatear.errors import InputError
+from wheatear.words import composed
 
 Side = Annotated[float, Field(ge=0, lt=BEYOND)]
 
@@ -69,7 +70,7 @@ def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     others: dict[str, str] = {}
     for each in coco.images_of(folder):
-        number, name = str(each.id), PurePath(each.file_name).stem
+        number, name = str(each.id), composed(PurePath(each.file_name).stem)
         if name not in chosen:
             others[number] = name
         elif names.setdefault(number, name) != name:

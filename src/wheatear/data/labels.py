@@ -9,6 +9,7 @@ from typing import NamedTuple
 from wheatear.errors import InputError
 from wheatear.images import is_found
 from wheatear.photo_names import MAPS, PICTURES, are_results
+from wheatear.words import composed
 
 Box = tuple[float, float, float, float]
 
@@ -53,13 +54,18 @@ def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
     return by_name(path for path in sorted(folder.iterdir()) if is_found(path.name))
 
 
-def by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by the name that the formats use for a photo, without extension; InputError if two share it."""
+def by_name(paths: Iterable[Path], labelled: Container[str] | None = None) -> dict[str, Path]:
+    """Files by the name that the formats use for a photo, without extension; InputError if two share it.
+
+    labelled: the names that matter, None for all. A folder that is searched with all its subfolders may hold
+    other pictures, such as the plots of a run, RUN/STAGE/history.png; of those that share a name the first is
+    taken.
+    """
     files: dict[str, Path] = {}
     for path in paths:
-        if path.stem in files:
-            raise InputError(f"{files[path.stem]} and {path} share a name; rename one")
-        files[path.stem] = path
+        name = composed(path.stem)
+        if (first := files.setdefault(name, path)) != path and (labelled is None or name in labelled):
+            raise InputError(f"{first} and {path} share a name; rename one")
     return files
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wheatear.words import composed
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -35,8 +37,8 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """The photo's file name without extension: Kaggle's image_id."""
-        return self.path.stem
+        """The photo's file name without extension: Kaggle's image_id. Its accents are composed, as in all labels."""
+        return composed(self.path.stem)
 
     def is_of_another_size(self) -> bool:
         """Whether its labels were made on a photo of another size, so that their boxes are misplaced on this one."""

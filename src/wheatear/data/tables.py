@@ -8,6 +8,7 @@ from pathlib import Path
 
 from wheatear.errors import InputError
 from wheatear.files import whole
+from wheatear.words import composed
 
 # GWHD has all boxes of a photo in one value; csv's own limit of 131,072 characters is reached at some 6,000.
 csv.field_size_limit(2**31 - 1)
@@ -19,8 +20,9 @@ def read_table(file: Path) -> tuple[list[str], Table]:
     """The column names of a csv, without spaces around them, and its rows as (line number, value by column).
 
     Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, if the first line has
-    no comma. Rows with only empty values, and Excel's line sep=; before the header, are left out. InputError
-    if the file is missing, not in UTF-8 or not a csv, or a row has more or fewer values than columns.
+    no comma. Accents are composed (`composed`). Rows with only empty values, and Excel's line sep=; before the
+    header, are left out. InputError if the file is missing, not in UTF-8 or not a csv, or a row has more or
+    fewer values than columns.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
@@ -28,7 +30,7 @@ def read_table(file: Path) -> tuple[list[str], Table]:
             if first.startswith("sep="):
                 first, skipped = text.readline(), 1
             other = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
-            reader = csv.DictReader(chain([first], text), delimiter=other)
+            reader = csv.DictReader(map(composed, chain([first], text)), delimiter=other)
             reader.fieldnames = header = [name.strip() for name in reader.fieldnames or ()]
             table = [(reader.line_num + skipped, row) for row in reader if any(row.values())]
     except FileNotFoundError:

@@ -30,6 +30,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.images import find_photos
+from wheatear.words import composed
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -41,8 +42,8 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    photos = by_name(without_counts(find_photos([folder]), folder))
     files = by_name(_xml_files(folder))
+    photos = by_name(without_counts(find_photos([folder]), folder), files)
     refuse_missing(str(folder), dict.fromkeys(files, 0), photos)
     splits = _read_splits(folder)
     classes: set[str] = set()
@@ -62,11 +63,11 @@ def write(samples: Sequence[Sample], folder: Path) -> None:
     for sample in samples:
         boxes = sample.boxes.tolist()
         content = document(sample.path.name, boxes, (sample.width, sample.height), sample.source)
-        with whole(folder / XMLS / f"{sample.name}.xml") as part:
+        with whole(folder / XMLS / f"{sample.path.stem}.xml") as part:
             part.write_bytes(content)
     for split in sorted({sample.split for sample in samples} - {""}):
         with whole(folder / SETS / f"{split}.txt") as part:
-            names = [f"{sample.name}\n" for sample in samples if sample.split == split]
+            names = [f"{sample.path.stem}\n" for sample in samples if sample.split == split]
             part.write_text("".join(names), encoding="utf-8")
 
 
@@ -141,5 +142,7 @@ def _read_splits(folder: Path) -> dict[str, str]:
     for split in ("train", "val", "test"):
         file = folder / SETS / f"{split}.txt"
         if file.is_file():
-            splits |= dict.fromkeys(file.read_text("utf-8-sig", "replace").splitlines(), SPLIT_NAMES[split])
+            splits |= dict.fromkeys(
+                composed(file.read_text("utf-8-sig", "replace")).splitlines(), SPLIT_NAMES[split]
+            )
     return splits

@@ -7,7 +7,7 @@ x and y are the centre of the box. A photo without a text file, or with an empty
 number, the score of a detection, is ignored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from wheatear.data.labels import (
@@ -26,6 +26,7 @@ from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.images import find_photos, photo_size
+from wheatear.words import composed
 
 PHOTOS, TEXTS = "images", "labels"
 UNDIVIDED = "all"
@@ -40,8 +41,11 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path) -> Labelled:
     there = without_counts(find_photos([folder]), folder)
     photos = by_name(photo for photo in there if PHOTOS in photo.relative_to(folder).parts[:-1])
+    found = {composed(str(text)): text for text in _texts(folder)}
     texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
-    _refuse_orphans(folder, texts.values())
+    texts = {name: found.get(composed(str(text)), text) for name, text in texts.items()}
+    orphans = sorted(str(text.relative_to(folder)) for text in {*found.values()} - {*texts.values()})
+    refuse_missing(str(folder), dict.fromkeys(orphans, 0), ())
     classes: set[str] = set()
     labels = {name: _read_one(photo, texts[name], folder, classes) for name, photo in photos.items()}
     refuse_classes(folder, classes)
@@ -56,7 +60,7 @@ def place(sample: Sample) -> PurePath:
 def write(samples: Sequence[Sample], folder: Path) -> None:
     (folder / TEXTS).mkdir(parents=True, exist_ok=True)
     for sample in samples:
-        path = folder / TEXTS / (sample.split or UNDIVIDED) / f"{sample.name}.txt"
+        path = folder / TEXTS / (sample.split or UNDIVIDED) / f"{sample.path.stem}.txt"
         path.parent.mkdir(exist_ok=True)
         with whole(path) as part:
             text = "".join(f"{line(box, sample.width, sample.height)}\n" for box in sample.boxes.tolist())
@@ -81,11 +85,10 @@ def _text_path(photo: Path, folder: Path) -> Path:
     return folder.joinpath(*parts).with_suffix(".txt")
 
 
-def _refuse_orphans(folder: Path, texts: Iterable[Path]) -> None:
+def _texts(folder: Path) -> list[Path]:
+    """The text files that have labels."""
     places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
-    there = {text for place in places for text in place.rglob("*.txt") if text.name not in NOT_LABELS}
-    orphans = sorted(str(text.relative_to(folder)) for text in there - set(texts))
-    refuse_missing(str(folder), dict.fromkeys(orphans, 0), ())
+    return [text for place in places for text in place.rglob("*.txt") if text.name not in NOT_LABELS]
 
 
 def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:

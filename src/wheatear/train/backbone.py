@@ -11,6 +11,19 @@ from torch.nn import functional as F
 from wheatear.train.recipe import NotesBackboneRecipe
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch norm that in training uses its running statistics for a single value a channel, which has no variance.
+
+    That is the last map of a lone snip as long as its stride, at the end of an epoch.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same, normalised."""
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 class NotesCNN(nn.Module):
     """Groups of 3×3 convolution, ReLU, batch norm; 2× max-pool and dropout after each group but the last.
 
@@ -27,7 +40,7 @@ class NotesCNN(nn.Module):
         for filters in recipe.channels:
             layers: list[nn.Module] = []
             for out in filters:
-                layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(out)]
+                layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), Norm(out)]
                 channels = out
             self.groups.append(nn.Sequential(*layers))
         self.shrink = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(recipe.dropout))

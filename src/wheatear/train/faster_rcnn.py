@@ -52,6 +52,16 @@ class FasterRCNN(nn.Module):
         self.roi_head = build_roi_head(recipe, channels[recipe.roi.strides[0]])
         self.to(memory_format=torch.channels_last)
 
+    def idle_groups(self) -> tuple[str, ...]:
+        """The beginnings of the names of weights that no map in use depends on: groups of the notes' CNN.
+
+        Of its coarsest groups only the snip classifier may make use.
+        """
+        if not isinstance(self.backbone, NotesCNN):
+            return ()
+        used = max(self.recipe.strides()).bit_length()  # group i has stride 2**i
+        return tuple(f"backbone.groups.{i}." for i in range(used, len(self.backbone.groups)))
+
     def classify(self, snips: Tensor) -> Tensor:
         """(B, 3, S, S) RGB in 0..255 -> (B, 2) logits for background and head."""
         assert self.snip_head is not None

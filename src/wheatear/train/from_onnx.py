@@ -56,10 +56,14 @@ def load_exported(content: bytes, recipe: object, name: str) -> FasterRCNN:
     try:
         tensors = dict(stored_tensors(onnx.load_model_from_string(content).graph))
         tensors |= unfolded(model, tensors)
+        tensors |= zero_biases(model, tensors)
         result = model.load_state_dict(tensors, strict=False)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{name}: is not the network of its card ({last_line(error)})") from None
-    missing = [key for key in result.missing_keys if not key.endswith(NOT_EXPORTED)]
+    idle = model.idle_groups()  # not exported, as no map of theirs is used
+    missing = [
+        key for key in result.missing_keys if not key.endswith(NOT_EXPORTED) and not key.startswith(idle)
+    ]
     if missing or result.unexpected_keys:
         raise InputError(
             f"{name}: is not the network of its card ({[*missing, *result.unexpected_keys][0]} is in one alone)"
@@ -101,11 +105,25 @@ def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     ]
     found: dict[str, Tensor] = {}
     for (name, layer), (after, norm) in pairwise(layers):
-        bias = tensors.get(f"{name}.bias")
-        if bias is None or layer.bias is not None or not isinstance(norm, nn.BatchNorm2d):
+        if layer.bias is not None or not isinstance(norm, nn.BatchNorm2d) or f"{after}.weight" in tensors:
             continue
-        del tensors[f"{name}.bias"]
+        if (weight := tensors.get(f"{name}.weight")) is None:
+            continue
+        # Of a norm that was never trained, the bias is 0 throughout, and the export leaves it out.
+        bias = tensors.pop(f"{name}.bias", weight.new_zeros(len(weight)))
         ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
         found |= {f"{after}.weight": ones, f"{after}.bias": bias, f"{after}.running_mean": zeros}
         found[f"{after}.running_var"] = ones - norm.eps
     return found
+
+
+def zero_biases(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The biases of layers that the export left out, as they are 0 throughout: of layers never trained."""
+    return {
+        f"{name}.bias": torch.zeros_like(layer.bias)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+        and layer.bias is not None
+        and f"{name}.weight" in tensors
+        and f"{name}.bias" not in tensors
+    }

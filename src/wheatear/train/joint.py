@@ -36,6 +36,10 @@ class JointTraining(StageModule):
     def __init__(self, model: FasterRCNN, stage: JointStage, seed: int, val: Sequence[Sample]) -> None:
         parts = [model.backbone, model.pyramid, model.rpn, model.roi_head]
         super().__init__(model, stage, seed, [part for part in parts if part is not None])
+        # Weights without a gradient would stop a training on several devices.
+        for name, weight in model.named_parameters():
+            if name.startswith(model.idle_groups()):
+                weight.requires_grad_(False)
         self.targets = roi_targets(model.recipe.roi)
         self.val, self.found = val, dict[str, Detections]()
 

@@ -67,22 +67,26 @@ def open_run(
     weights: Path | None = None,
     more: Sequence[More] = (),
     other_labels: Relabelled | None = None,
+    only: str | None = None,
 ) -> Run:
     """Create a run folder, or resume one, and record what is about to be trained, and on what.
 
     samples include their split; boxes that cannot be heads are left out (`clean`).
     more: records of those added for training alone, at the end of samples; images.csv omits them.
     other_labels: of the train photos; val photos are evaluated against their own.
+    only: the stage that is about to be trained; None: all.
     Raises InputError for a photo that is damaged or of another size than its labels say; if no photo is in
     train or none in val, or no train photo has a head; for a folder with a data set; for a folder with a run
     that has begun, without `resume` or if it has another recipe, other photos, another split, other boxes or
     labels, other starting weights, another precision or number of devices; for an unknown precision; for a
-    joint stage that would end before it has warmed up; for two labellings if no stage trains on both; and if
-    the recipe continues from a trained detector and `weights` is not one.
+    joint stage, if it is to be trained, that would end before it has warmed up; for two labellings if no stage
+    trains on both; if the recipe continues from a trained detector and `weights` is not one; and if it has no
+    stage `only`.
     """
+    refuse_no_stage(recipe, only)
     refuse_unusable(samples, other_labels)
     refuse_mismatched(recipe, precision, weights, other_labels)
-    refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices)
+    refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices, only)
     recipe = as_started(recipe, weights)
     own = samples[: len(samples) - sum(each.photos for each in more)]
     start = {
@@ -171,10 +175,17 @@ def has_begun(folder: Path) -> bool:
     )
 
 
-def refuse_short(recipe: Recipe, photos: int, devices: int) -> None:
-    """Raise InputError for a joint stage that has no more steps than its warm-up."""
+def refuse_no_stage(recipe: Recipe, only: str | None) -> None:
+    """Raise InputError if `only` is given and not a stage of the recipe."""
+    names = [stage.stage for stage in recipe.stages]
+    if only is not None and only not in names:
+        raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(names)}")
+
+
+def refuse_short(recipe: Recipe, photos: int, devices: int, only: str | None = None) -> None:
+    """Raise InputError for a joint stage, of all or just the one named `only`, with no more steps than its warm-up."""
     for stage in recipe.stages:
-        if isinstance(stage, JointStage):
+        if isinstance(stage, JointStage) and only in (None, stage.stage):
             steps = math.ceil(math.ceil(photos / devices) / stage.batch_size) * stage.epochs
             if steps <= stage.warmup_steps:
                 raise InputError(

@@ -21,7 +21,7 @@ from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, writ
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
 from wheatear.train.memory import keep_memory
-from wheatear.train.opening import Run
+from wheatear.train.opening import Run, refuse_no_stage
 from wheatear.train.order import loader
 from wheatear.train.plots import plot_history
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage, Stage
@@ -39,8 +39,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     is (`refuse_later`).
     """
     stages = {stage.stage: stage for stage in run.recipe.stages}
-    if only is not None and only not in stages:
-        raise InputError(f"--stage {only}: not a stage of the recipe; it has {', '.join(stages)}")
+    refuse_no_stage(run.recipe, only)
     keep_memory()
     torch.manual_seed(run.recipe.seed)
     model = FasterRCNN(run.recipe)

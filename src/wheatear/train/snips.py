@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import write_json
@@ -109,8 +110,8 @@ def hold_out(
 
 
 def field_photos(samples: Sequence[Sample]) -> list[str]:
-    """The field photo of each sample; one of its own if it is unknown."""
-    return [sample.photo or sample.name for sample in samples]
+    """The field photo of each sample; by the edges of the tiles (`group_tiles`) unless every one names its own."""
+    return [sample.photo for sample in samples] if all(s.photo for s in samples) else group_tiles(samples)
 
 
 def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:

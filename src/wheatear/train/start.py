@@ -1,6 +1,6 @@
 """What a run starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,24 @@ def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
     if _network(other) == _network(recipe):
         return recipe
     return validated(recipe.model_dump() | other.model_dump(include=NETWORK), recipe.name)
+
+
+def changed_meaning(recipe: Recipe, weights: Path | None) -> list[str]:
+    """The keys by which a recipe gives the weights of a trained detector another meaning, such as "rpn.scales".
+
+    [] without one, or if its own recipe is unknown. Raises InputError as in `start_thresholds`.
+    """
+    before = _recipe_of(weights) if weights else {}
+    try:
+        was, now = meaning(validated(before, "")), meaning(recipe)
+    except InputError:
+        return []
+    keys = [(table, key) for table in MEANING for key in now[table] or was[table] or ()]
+    return [f"{table}.{key}" for table, key in keys if _key(was[table], key) != _key(now[table], key)]
+
+
+def _key(table: Mapping[str, Any] | None, key: str) -> Any:
+    return (table or {}).get(key)
 
 
 def _network(recipe: Recipe) -> dict[str, Any]:

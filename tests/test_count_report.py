@@ -4,6 +4,9 @@ import base64
 import errno
 import io
 import re
+import shutil
+import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +191,14 @@ def test_bins_of_whole_numbers_hold_as_many_each() -> None:
 
 def test_many_heads_are_written_out() -> None:
     assert [_text(number) for number in (1234567, 41.5, 99999, None)] == ["1,234,567", "41.5", "99,999", "–"]
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+def test_the_name_of_a_picture_need_not_be_text(tmp_path: Path) -> None:
+    """It is a part of its URL that cannot be decoded, and must not keep the picture from opening."""
+    script = (files("wheatear") / "html" / "report.js").read_text(encoding="utf-8")
+    asked = "const document = { addEventListener() {} };\n" + script
+    asked += 'console.log(named("lat%E9.jpg"), named("a%20b.jpg"));'
+    (tmp_path / "asked.js").write_text(asked, encoding="utf-8")
+    said = subprocess.run(["node", tmp_path / "asked.js"], capture_output=True, text=True, check=True).stdout
+    assert said == "lat%E9.jpg a b.jpg\n"

@@ -140,3 +140,28 @@ def test_a_file_that_its_folder_would_not_give_is_not_given_twice(model, photos,
     result = count(model, tmp_path / "out", photos, photos / "noext")
     assert lines_of(result) == []
     assert counted(tmp_path / "out")["noext"] == 2
+
+
+@pytest.mark.parametrize("given", ["p/link", "elsewhere"])
+def test_a_linked_folder_that_is_given_too_is_neither_left_out_nor_given_twice(model, tmp_path, given):
+    draw(tmp_path / "p" / "a.png", [(0, 0)])
+    draw(tmp_path / "elsewhere" / "b.png", [(0, 0)])
+    (tmp_path / "p" / "link").symlink_to(tmp_path / "elsewhere")
+    result = count(model, tmp_path / "out", tmp_path / "p", tmp_path / given)
+    assert lines_of(result) == []
+    assert sum(counted(tmp_path / "out").values()) == 2
+
+
+def test_a_hidden_folder_that_is_given_too_is_not_given_twice(model, tmp_path):
+    draw(tmp_path / "p" / "a.png", [(0, 0)])
+    draw(tmp_path / "p" / ".h" / "b.png", [(0, 0)])
+    given = [tmp_path / "p", tmp_path / "p" / ".h", tmp_path / "p" / ".h" / "b.png"]
+    result = count(model, tmp_path / "out", *given)
+    assert lines_of(result) == [f"wheatear: {given[2]}: given twice; counted once"]
+    assert sum(counted(tmp_path / "out").values()) == 2
+
+
+def test_a_folder_and_one_in_it_by_way_of_a_link_have_each_photo_once(model, photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    count(model, tmp_path / "out", photos, tmp_path / "link" / "sub", tmp_path / "link" / "sub" / "c.tif")
+    assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}

@@ -183,3 +183,8 @@ def test_no_file_is_written_outside_the_folder(tmp_path: Path, write: Callable[.
     """There are the labels of the photos' owner."""
     with pytest.raises(InputError, match="its file would lie outside"):
         write(tmp_path / "out", [(name, TWO)])
+
+
+def test_voc_is_xml_whatever_the_name(tmp_path: Path) -> None:
+    write_voc(tmp_path / "voc", [("a\x1b&<.jpg", TWO)])
+    assert ElementTree.parse(tmp_path / "voc" / "a\x1b&<.xml").findtext("filename") == "a\ufffd&<.jpg"

@@ -154,3 +154,30 @@ def test_counts_that_are_none_are_named(measured: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     (line,) = [line for line in lines_of(result) if "counts.csv" in line]
     assert "many" in line
+
+
+def test_a_photo_that_has_gone_stays_in_its_folder_though_that_is_linked(
+    measured: Path, tmp_path: Path
+) -> None:
+    for place in ("a/1.png", "a/2.png", "b/3.png"):
+        draw(tmp_path / "disk" / "p" / place, [(0, 0)])
+    (tmp_path / "home").mkdir()
+    photos = tmp_path / "home" / "p"
+    photos.symlink_to(tmp_path / "disk" / "p")
+    assert count(measured, tmp_path / "out", photos).exit_code == 0
+    (photos / "a" / "1.png").unlink()
+    assert count(measured, tmp_path / "out", photos, "--resume").exit_code == 0
+    assert [row[:2] for row in table(tmp_path / "out" / "folders.csv")[1:]] == [["a", "2"], ["b", "1"]]
+
+
+@pytest.mark.parametrize("linked", ["out", "p"])
+def test_folders_counted_one_after_the_other_have_their_names_behind_a_link(
+    measured: Path, tmp_path: Path, linked: str
+) -> None:
+    (tmp_path / "disk" / "deep" / linked).mkdir(parents=True)
+    (tmp_path / linked).symlink_to(tmp_path / "disk" / "deep" / linked)
+    for place in ("a/1.png", "b/2.png"):
+        draw(tmp_path / "p" / place, [(0, 0)])
+    assert count(measured, tmp_path / "out", tmp_path / "p" / "a").exit_code == 0
+    assert count(measured, tmp_path / "out", tmp_path / "p" / "b", "--resume").exit_code == 0
+    assert [row[:2] for row in table(tmp_path / "out" / "folders.csv")[1:]] == [["a", "1"], ["b", "1"]]

@@ -17,15 +17,16 @@ from rasterio.crs import CRS  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 
 import wheatear.raster  # noqa: E402
+from wheatear.area import Scale  # noqa: E402
 from wheatear.detections import Detections  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
 from wheatear.geo import WGS84, centres, density, map_points, pixel_area, to_crs  # noqa: E402
 from wheatear.geo_files import write_density, write_heads, write_plots  # noqa: E402
-from wheatear.ground import brightest  # noqa: E402
+from wheatear.ground import brightest, ground_of  # noqa: E402
 from wheatear.images import open_photo  # noqa: E402
 from wheatear.pixels import InMemory, Window, valid_pixels  # noqa: E402
 from wheatear.plots import Plots, count_plots, read_plots  # noqa: E402
-from wheatear.raster import GEO, Raster, open_pixels  # noqa: E402
+from wheatear.raster import GEO, Raster, open_pixels, opened_pixels  # noqa: E402
 
 UTM = CRS.from_epsg(32631)
 EAST, NORTH = 500_000.0, 5_538_630.0  # 3° E, 50° N
@@ -588,3 +589,58 @@ def test_a_raster_of_several_bands_of_rows(tmp_path):
     found = density(heads, pixels, area=1e-4, cell_m=1.0).heads_per_m2
     assert np.flatnonzero(found).tolist() == [0, 7, 10]
     np.testing.assert_allclose(found[[0, 7, 10], 0], [1, 1, 2])  # of the last cell half is data
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_negative_is_turned_as_that_of_a_photo_is(tmp_path, dtype):
+    image = RNG.integers(0, np.iinfo(dtype).max, (40, 60, 1)).astype(dtype)
+    photo = open_photo(geotiff(tmp_path / "photo.tif", image=image, crs=None, photometric="MINISWHITE"))
+    seen = raster(tmp_path / "map.tif", image=image, photometric="MINISWHITE")
+    np.testing.assert_array_equal(seen.read(Window(0, 0, 40, 60)), photo)
+
+
+def test_the_height_is_not_missed_where_coordinates_tell_the_ground(tmp_path):
+    pixels = raster(tmp_path / "map.tif")
+    ground = ground_of(tmp_path / "map.tif", pixels, Scale(height_m=2))
+    assert ground.area_m2 == pytest.approx(4 * 6, rel=0.01)
+    assert ground.warnings == ()
+
+
+def test_folders_whose_names_gdal_cannot_take(tmp_path):
+    """A TIFF in one is named; plots are read there, and maps are written."""
+    folder = tmp_path / os.fsdecode(b"Bl\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this disk has names in UTF-8 alone")
+    with pytest.raises(InputError, match="the name of its folder is not in UTF-8; rename that"):
+        open_pixels(geotiff(tmp_path / "a.tif").rename(folder / "a.tif"))
+    pixels = raster(tmp_path / "b.tif")
+    write_heads(HEADS, pixels, folder, "b")
+    ring = [[3, 50], [3.1, 50], [3.1, 49.9], [3, 50]]
+    shape = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (folder / "plots.geojson").write_text(json.dumps(shape))
+    assert read_plots(folder / "plots.geojson").names == ["1"]
+    assert {path.name for path in folder.glob("b*")} == {"b.gpkg", "b_heads.geojson", "b_boxes.geojson"}
+
+
+def test_a_raster_whose_overviews_were_cut_off_is_one_line(tmp_path):
+    path = geotiff(tmp_path / "a.tif")
+    size = path.stat().st_size
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4])
+    os.truncate(path, size)
+    with opened_pixels(path) as pixels:
+        np.testing.assert_array_equal(pixels.read(Window(0, 0, 400, 600)), PHOTO)
+
+
+def test_a_shapefile_whose_crs_is_not_utf_8_is_one_line(tmp_path):
+    shapes = shapely.to_wkb(np.array([shapely.box(3, 50, 3.1, 50.1)]))
+    options = {"geometry_type": "Polygon", "crs": "EPSG:4326", "driver": "ESRI Shapefile"}
+    pyogrio.raw.write(
+        tmp_path / "p.shp", geometry=shapes, field_data=[np.array(["a"])], fields=["id"], **options
+    )
+    crs = (tmp_path / "p.prj").read_bytes()
+    (tmp_path / "p.prj").write_bytes(crs.replace(b"GCS_WGS_1984", b"GCS_W\xfcGS_1984"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_plots(tmp_path / "p.shp")

@@ -4,10 +4,12 @@ They are made from the tables, not from the run, so that a resumed run's files c
 finished run can produce them with --resume, without counting again.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -122,7 +124,7 @@ def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
 
     photos: those of this run; OUT's settings tell where the others lie.
     """
-    places = places_of(out) | {photo.name: photo.path for photo in photos}
+    places = _whereabouts(out, photos)
     try:
         folders = by_folder(_rows(out / COUNTS, COUNTS_HEADER), places)
     except ValueError as error:
@@ -131,6 +133,21 @@ def write_folders(out: Path, photos: Sequence[Photo]) -> dict[str, Folder]:
     with table(out / FOLDERS, FOLDERS_HEADER) as write:
         write(folder_rows(folders))
     return folders
+
+
+def _whereabouts(out: Path, photos: Sequence[Photo]) -> dict[str, Path]:
+    """Where the photos in OUT's tables lie, by name, those of an earlier run in the same folders as those of this one.
+
+    Settings have places without links: their folders go by the paths given now or, if one of them is not among
+    these, all go without links.
+    """
+    places = {photo.name: photo.path for photo in photos}
+    before = {name: path for name, path in places_of(out).items() if name not in places}
+    resolved = cache(os.path.realpath)
+    given = {resolved(path.parent): path.parent for path in places.values()} if before else {}
+    if all(resolved(path.parent) in given for path in before.values()):
+        return places | {name: given[resolved(path.parent)] / path.name for name, path in before.items()}
+    return {name: Path(resolved(path.parent), path.name) for name, path in (before | places).items()}
 
 
 def write_formats(out: Path, formats: Sequence[str]) -> None:

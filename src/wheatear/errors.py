@@ -16,10 +16,17 @@ def refuse_line_break(photo: Path, name: str) -> None:
 def refuse_name(photo: Path) -> None:
     """InputError for a photo whose file name is not one line of UTF-8, as dataset tables and GDAL require."""
     refuse_line_break(photo, photo.name)
+    if not is_utf_8(photo.name):
+        raise InputError(f"{str(photo)!r}: its name is not in UTF-8; rename it")
+
+
+def is_utf_8(name: str) -> bool:
+    """Whether a name from the disk is text in UTF-8: if not, it has surrogates for its bytes."""
     try:
-        photo.name.encode("utf-8")
+        name.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{str(photo)!r}: its name is not in UTF-8; rename it") from None
+        return False
+    return True
 
 
 def first_line(error: Exception) -> str:

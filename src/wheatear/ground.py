@@ -45,9 +45,6 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     """The ground of a photo: from `scale` if that determines it, else from the raster's own coordinates."""
     gsd = scale.gsd(path, pixels.width, pixels.height)
     pixel_m2, warnings = (None if gsd is None else gsd**2), []
-    if scale.height_m is not None and gsd is None:
-        why = scale.why_untold(path, pixels.width, pixels.height)
-        warnings.append(f"its EXIF {why}, so no area; give --gsd or --frame")
     if isinstance(pixels, Raster) and pixels.crs:
         own = _by_coordinates(pixels)
         if pixel_m2 and own and not 1 / ALIKE < pixel_m2 / own < ALIKE:
@@ -60,6 +57,9 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
         warnings.append(
             "has no CRS, so no maps; give it one, as with gdal_edit -a_srs, or gdalwarp if it has GCPs"
         )
+    if scale.height_m is not None and pixel_m2 is None:
+        why = scale.why_untold(path, pixels.width, pixels.height)
+        warnings.insert(0, f"its EXIF {why}, so no area; give --gsd or --frame")
     data = valid_pixels(pixels)
     if not data:
         warnings.append("has no data")

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -140,10 +141,11 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     that end in PHOTO_SUFFIXES (in any case), except hidden ones. A path that does not exist, or a folder that
     may not be read, is kept, so that whoever opens it reports it. No paths, or empty folders: [].
     """
-    photos: dict[str, Path] = {}
+    photos: dict[tuple[str, str], Path] = {}
+    resolved = cache(os.path.realpath)  # a folder may be given by way of a link, and one in it without
     for path in map(Path, paths):
         for photo in _in_folder(path) if path.is_dir() else [path]:
-            photos.setdefault(os.path.abspath(photo), photo)
+            photos.setdefault((resolved(photo.parent), photo.name), photo)
     return sorted(photos.values())
 
 
@@ -153,11 +155,14 @@ def is_found(name: str) -> bool:
 
 
 def left_out(paths: Iterable[str | Path]) -> list[str]:
-    """A line on the photos in these folders of kinds that are not read, and one on each folder that is a link."""
+    """A line on the photos in these folders of kinds that are not read; one on each linked folder that is not given."""
     links, others = dict[str, Path](), dict[str, str]()
-    for folder in map(Path, paths):
+    inputs = [Path(path) for path in paths]
+    given = {os.path.realpath(path) for path in inputs}
+    for folder in inputs:
         for folders, files in _seen_in(folder):
-            links |= {os.path.abspath(path): path for path in folders if path.is_symlink()}
+            unseen = [path for path in folders if path.is_symlink() and os.path.realpath(path) not in given]
+            links |= {os.path.abspath(path): path for path in unseen}
             others |= {os.path.abspath(path): path.suffix.lower() for path in files}
     lines = [f"{link}: is a link to a folder, so left out; name the folder itself" for link in links.values()]
     kinds = Counter(others.values())

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -46,13 +46,21 @@ def each_once(inputs: Sequence[Path]) -> tuple[list[Path], list[Path]]:
         places.setdefault(place, path)
     once = list(places.values())
     folders = {os.path.abspath(path) for path in once if path.is_dir()}
-    again += [
-        path
-        for path in once
-        if folders.intersection(map(str, Path(os.path.abspath(path)).parents))
-        and (path.is_dir() or is_found(path.name))
-    ]
+    again += [path for path in once if _is_searched(path, folders)]
     return once, again
+
+
+def _is_searched(path: Path, folders: Container[str]) -> bool:
+    """Whether a search of one of these folders comes to a path, which it does not by way of hidden or linked ones."""
+    place = Path(os.path.abspath(path))
+    if not (place.is_dir() or is_found(place.name)):
+        return False
+    for step in (place, *place.parents):
+        if step != place and str(step) in folders:
+            return True
+        if step.is_dir() and (step.name.startswith(".") or step.is_symlink()):
+            return False
+    return False
 
 
 def name_photos(inputs: Sequence[Path]) -> list[Photo]:

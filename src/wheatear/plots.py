@@ -22,7 +22,7 @@ from rasterio.errors import CRSError
 from rasterio.features import rasterize
 
 from wheatear.detections import Detections
-from wheatear.errors import InputError, first_line
+from wheatear.errors import InputError, first_line, is_utf_8
 from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
 from wheatear.pixels import BAND, Pixels, Window
 from wheatear.raster import Raster
@@ -83,7 +83,7 @@ def read_plots(path: Path) -> Plots:
             place = path.read_bytes() if is_misread(path) else path
             layer = _layer(path, pyogrio.list_layers(place).tolist())
             meta, _, geometry, values = pyogrio.raw.read(place, layer=layer)
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, UnboundLocalError) as error:  # the second is pyogrio's, of a Shapefile's .prj
         raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
     except (DataSourceError, DataLayerError, OSError) as error:
         raise InputError(
@@ -106,8 +106,8 @@ def read_plots(path: Path) -> Plots:
 
 
 def is_misread(path: Path) -> bool:
-    """Whether pyogrio takes part of a path for the name of an archive, and would read or write elsewhere."""
-    return "!" in str(path) or ";" in path.name
+    """Whether pyogrio cannot read or write at a path: it takes part of it for an archive, or it is not UTF-8."""
+    return "!" in str(path) or ";" in path.name or not is_utf_8(str(path))
 
 
 def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCount]:

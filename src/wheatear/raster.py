@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wheatear.errors import InputError, refuse_name
+from wheatear.errors import InputError, is_utf_8, refuse_name
 from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries, tiff_tags
 from wheatear.pixels import InMemory, Pixels, Window
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from affine import Affine
     from rasterio import DatasetReader
     from rasterio.crs import CRS
+    from rasterio.enums import ColorInterp
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, in either byte order
 GEO = ("rasterio", "pyogrio", "shapely")  # packages of the extra; maps need all of them
@@ -122,6 +123,8 @@ def _open(path: Path) -> "DatasetReader | None":
     from rasterio.errors import RasterioIOError
 
     refuse_name(path)
+    if not is_utf_8(str(path)):
+        raise InputError(f"{str(path)!r}: the name of its folder is not in UTF-8; rename that")
     try:
         with quiet_libraries():
             return rasterio.open(path, driver="GTiff")
@@ -151,6 +154,8 @@ class Raster:
         # Of more than four bands GDAL does not take an alpha band for a mask.
         self._all_valid = _has_no_mask(dataset) and self._alpha is None
         self._bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 16))  # of a value in uint16
+        # Of such a file 0 is white, and GDAL inverts nothing.
+        self._is_negative = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
     @property
     def height(self) -> int:
@@ -208,6 +213,8 @@ class Raster:
             )
         if bands.dtype == np.uint16:
             bands = (bands >> (self._bits - 8)).astype(np.uint8)
+        if self._is_negative:
+            bands = 255 - bands
         return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))
 
 
@@ -235,7 +242,7 @@ def _colour_bands(path: Path, dataset: "DatasetReader") -> list[int]:
     """The 1-based numbers of the bands to read: three colours, or one grey."""
     from rasterio.enums import ColorInterp
 
-    meanings = list(dataset.colorinterp)
+    meanings = _meanings(path, dataset)
     if ColorInterp.palette in meanings:
         raise InputError(f"{path}: its pixels are places in a palette; save it as 8-bit RGB")
     if set(dataset.dtypes) - {"uint8", "uint16"}:
@@ -245,6 +252,18 @@ def _colour_bands(path: Path, dataset: "DatasetReader") -> list[int]:
     if all(colour in meanings for colour in colours):
         return [meanings.index(colour) + 1 for colour in colours]
     return [1, 2, 3] if dataset.count >= 3 else [1]
+
+
+def _meanings(path: Path, dataset: "DatasetReader") -> "list[ColorInterp]":
+    """What the bands mean; InputError if the file is too damaged to tell.
+
+    When first asked, rasterio raises what GDAL found wrong while it opened the file, such as an overview that was
+    cut off. If the pixels are damaged too, reading them raises an error.
+    """
+    for _ in range(2):
+        with suppress(Exception):  # GDAL's exceptions have no public base of their own
+            return list(dataset.colorinterp)
+    raise InputError(f"{path}: is damaged or cut short; copy it again")
 
 
 def _alpha_band(dataset: "DatasetReader") -> int | None:

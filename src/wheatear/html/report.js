@@ -16,6 +16,15 @@ function sortBy(title) {
   title.setAttribute("aria-sort", descending ? "descending" : "ascending");
 }
 
+// A file's name from its URL; a name that is not text, which cannot be decoded, stays as it is.
+function named(file) {
+  try {
+    return decodeURIComponent(file);
+  } catch {
+    return file;
+  }
+}
+
 function open(thumbnail) {
   const dialog = document.querySelector("dialog");
   const small = thumbnail.querySelector("img");
@@ -28,7 +37,7 @@ function open(thumbnail) {
   const file = thumbnail.dataset.file;
   link.hidden = !file;
   link.href = file || "#";
-  link.textContent = file ? `Full size: ${decodeURIComponent(file)}` : "";
+  link.textContent = file ? `Full size: ${named(file)}` : "";
   dialog.showModal();
 }
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
-from wheatear.data.splits import divided_as, hold_out, split, write_images_csv, write_split
+from wheatear.data.splits import divided_as, hold_out, split, usual_split, write_images_csv, write_split
 from wheatear.errors import InputError
 
 
@@ -196,6 +196,11 @@ def test_what_cannot_be_held_out() -> None:
         hold_out(samples, ["x", "z"])
     with pytest.raises(InputError, match="no photo is left to train on"):
         hold_out(samples, ["x", "y"])
+
+
+def test_val_is_the_usual_split_where_any_photo_is_in_one() -> None:
+    samples = [tile("a", "0"), tile("b", "1", side="val")]
+    assert [usual_split(some) for some in (samples, samples[:1], [])] == ["val", "all", "all"]
 
 
 def test_a_split_that_is_asked_for_must_be_there(field_dir: Path, tmp_path: Path) -> None:

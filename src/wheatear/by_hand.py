@@ -73,7 +73,7 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     for line, row in rows:
         if row.get("checked") == "no":
             continue
-        place, image = f"{file}, line {line}", composed(row["image"])
+        place, image = f"{file}, line {line}", row["image"]
         known = [names[image]] if image in names else _ending_in(image, files, composed)
         known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:

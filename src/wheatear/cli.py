@@ -9,8 +9,9 @@ from wheatear import cli_data
 from wheatear.cli_count import count_command
 from wheatear.cli_evaluate import evaluate_command
 from wheatear.cli_explain import explain_command
+from wheatear.cli_export import average_command, export_command
 from wheatear.cli_serve import serve_command
-from wheatear.cli_train import average_command, export_command, train_command
+from wheatear.cli_train import train_command
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -14,7 +14,7 @@ from rich.table import Table
 from wheatear import words
 from wheatear.cli_denoise import denoise_command
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, named_path
+from wheatear.cli_options import DatasetArgument, named_path, need_torch, tell_other_sizes
 from wheatear.cli_pseudo import pseudo_command
 from wheatear.errors import InputError
 
@@ -153,12 +153,7 @@ def convert(
     with _busy("Reading and writing photos"):
         samples = read_dataset(source)
         write_dataset(samples, folder, to.value, link)
-    if other := sum(sample.is_of_another_size() for sample in samples):
-        typer.echo(
-            f"wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: {other:,}; see "
-            "`wheatear data check`",
-            err=True,
-        )
+    tell_other_sizes(samples)
     empty = sum(not len(sample.boxes) for sample in samples)
     heads = sum(len(sample.boxes) for sample in samples)
     typer.echo(
@@ -215,8 +210,6 @@ def _range(values: tuple[float, float, float]) -> str:
 
 def _recipe_anchors(recipe: str) -> "np.ndarray":
     """(K, 2) widths and heights of a recipe's anchors in pixels of the photo. InputError without torch."""
-    from wheatear.cli_train import need_torch
-
     need_torch()
     import numpy as np
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from wheatear.cli_detecting import Looking, detect_in_each
+from wheatear.cli_options import tell_other_sizes
 from wheatear.cli_tta import say_unchosen
 from wheatear.errors import InputError
 from wheatear.words import photos
@@ -43,12 +44,7 @@ def labelled_photos(
             err=True,
         )
     wanted = photos_of(known, split, folder)
-    if other := sum(sample.is_of_another_size() for sample in wanted):
-        typer.echo(
-            f"wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: {other:,}; see "
-            "`wheatear data check`",
-            err=True,
-        )
+    tell_other_sizes(wanted)
     if split != "train":
         tell_learned(wanted, splits)
     return known, wanted

@@ -7,8 +7,7 @@ import typer
 from rich.console import Console
 
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import named_path
-from wheatear.cli_train import need_torch
+from wheatear.cli_options import named_path, need_torch
 from wheatear.errors import InputError, refuse_name
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
-"""Arguments and options that several commands share; `--tta` is in cli_tta."""
+"""Arguments, options and checks that several commands share; `--tta` is in cli_tta."""
 
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:
+    from wheatear.data.sample import Sample
     from wheatear.sized import HeadPx
 
 
@@ -74,3 +77,28 @@ def parse_head_px(text: str | None) -> "HeadPx":
     raise InputError(
         f"--head-px {text}: not a size; give the pixels across a typical head, {limits}, or auto"
     )
+
+
+def need_torch() -> None:
+    """Raises InputError, saying what to install, where the training extra is not there."""
+    try:
+        import lightning  # noqa: F401
+        import torchvision  # noqa: F401
+
+        for package in ("onnx", "onnxscript", "safetensors", "tensorboard"):  # which take seconds to load
+            if not find_spec(package):
+                raise ImportError(f"No module named '{package}'")
+    except ImportError as error:
+        raise InputError(
+            f"training needs more packages ({error}); run pip install '.[train]' in wheatear's folder"
+        ) from None
+
+
+def tell_other_sizes(samples: "Iterable[Sample]") -> None:
+    """Say how many of the photos have another size than their labels say."""
+    if other := sum(sample.is_of_another_size() for sample in samples):
+        typer.echo(
+            f"wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: {other:,}; see "
+            "`wheatear data check`",
+            err=True,
+        )

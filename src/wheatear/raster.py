@@ -194,12 +194,10 @@ class Raster:
             if self._alpha is None or self._dataset.nodata is None:
                 valid: np.ndarray = self._dataset.dataset_mask(window=_ranges(window)) > 0
             else:  # GDAL's own mask would count the values of alpha too
-                valid = (self._dataset.read(self._bands, window=_ranges(window)) != self._dataset.nodata).any(
-                    axis=0
-                )
-            if (
-                self._alpha is not None
-            ):  # which GDAL's own mask ignores beside another mask, and among more than four bands
+                bands = self._dataset.read(self._bands, window=_ranges(window))
+                valid = (bands != self._dataset.nodata).any(axis=0)
+            # GDAL's own mask ignores alpha beside another mask, and among more than four bands.
+            if self._alpha is not None:
                 valid &= self._dataset.read(self._alpha, window=_ranges(window)) > 0
             return valid
 

@@ -141,9 +141,8 @@ def _parse(file: Path) -> _File:
 
 
 def _labels(file: Path, content: _File) -> dict[str, Labels]:
-    names = {
-        str(each.id): composed(PurePath(each.file_name).stem) for each in content.images
-    }  # 7 and "7" are the same
+    # The ids 7 and "7" are the same.
+    names = {str(each.id): composed(PurePath(each.file_name).stem) for each in content.images}
     _refuse_repeats(file, "image id", [str(each.id) for each in content.images])
     _refuse_repeats(file, "file_name", names.values())
     labels = {

@@ -94,6 +94,13 @@ def test_12_bits(tmp_path, crs):
         np.testing.assert_array_equal(pixels.read(Window(0, 0, 40, 60)), np.repeat(deep >> 4, 3, axis=2))
 
 
+@pytest.mark.parametrize(("bits", "brightest"), [(4, 15), (5, 31)])
+def test_values_of_few_bits_are_scaled(tmp_path, bits, brightest):
+    image = RNG.integers(0, brightest, (40, 60, 3), endpoint=True, dtype=np.uint8)
+    found = raster(tmp_path / "shallow.tif", image=image, nbits=bits).read(Window(0, 0, 40, 60))
+    np.testing.assert_array_equal(found, np.rint(image / brightest * 255))
+
+
 def test_bands_are_found_by_their_colour(tmp_path):
     path = geotiff(tmp_path / "bgr.tif", image=PHOTO[..., ::-1])
     with rasterio.open(path, "r+") as file:

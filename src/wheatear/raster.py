@@ -136,10 +136,11 @@ class Raster:
     """A TIFF on disk as Pixels. Only one thread at a time may read it.
 
     Colours are the bands that the file marks as red, green and blue, else its first three; with fewer than
-    three, the first is read as grey. Values of 9 to 16 bits keep their upper 8 bits, as in open_photo. Pixels are
-    without data where the file's mask, no-data value or alpha says so. InputError for a palette and for
-    pixels of other types, whose range is unknown; reading a damaged file raises one that does not name the
-    file. The Raster owns the dataset: it is closed with the Raster, or if creating that fails.
+    three, the first is read as grey. Values of 9 to 16 bits keep their upper 8 bits, as in open_photo; those of
+    fewer than 8 are scaled to 0..255. Pixels are without data where the file's mask, no-data value or alpha
+    says so. InputError for a palette and for pixels of other types, whose range is unknown; reading a damaged
+    file raises one that does not name the file. The Raster owns the dataset: it is closed with the Raster, or
+    if creating that fails.
     """
 
     def __init__(self, path: Path, dataset: "DatasetReader") -> None:
@@ -153,7 +154,8 @@ class Raster:
         self._alpha = _alpha_band(dataset)
         # Of more than four bands GDAL does not take an alpha band for a mask.
         self._all_valid = _has_no_mask(dataset) and self._alpha is None
-        self._bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", 16))  # of a value in uint16
+        bits = 16 if dataset.dtypes[0] == "uint16" else 8
+        self._bits = int(dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", bits))  # of a value
         # Of such a file 0 is white, and GDAL inverts nothing.
         self._is_negative = dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES"
 
@@ -209,8 +211,10 @@ class Raster:
             bands = self._dataset.read(
                 self._bands, window=_ranges(window), out_shape=(len(self._bands), *shape)
             )
-        if bands.dtype == np.uint16:
+        if self._bits >= 8:
             bands = (bands >> (self._bits - 8)).astype(np.uint8)
+        else:
+            bands = np.rint(bands * (255 / (2**self._bits - 1))).astype(np.uint8)
         if self._is_negative:
             bands = 255 - bands
         return np.ascontiguousarray(np.broadcast_to(bands, (3, *shape)).transpose(1, 2, 0))

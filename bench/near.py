@@ -24,7 +24,7 @@ from rich.progress import track
 
 from scales import resized
 from wheatear import Detector, load
-from wheatear.boxes import area, clip
+from wheatear.boxes import area, clip, sizes
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
@@ -72,7 +72,7 @@ def parts(samples: Sequence[Sample], number: int, seed: int) -> Iterator[Near]:
         if 1 <= len(boxes) <= 10:
             factor = ENLARGED[found % 2] / side
             image = open_photo(sample.path)[top : top + side, left : left + side]
-            yield Near(resized(image, factor), len(boxes), float(np.median(np.sqrt(area(boxes)))) * factor)
+            yield Near(resized(image, factor), len(boxes), float(np.median(sizes(boxes))) * factor)
             found += 1
         if found == number:
             return

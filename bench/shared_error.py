@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from wheatear.boxes import area, weighted_box_fusion
+from wheatear.boxes import sizes, weighted_box_fusion
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -52,7 +52,7 @@ def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:
     """(G, 4) detected minus labelled xyxy, in sides of each of a photo's G heads; nan for heads that are not found."""
     (taken,) = match(sample.boxes, heads, np.array([0.5])).taken
     hit = taken >= 0
-    side = np.sqrt(area(sample.boxes))
+    side = sizes(sample.boxes)
     errors = np.full((len(sample.boxes), 4), np.nan)
     errors[taken[hit]] = (heads.boxes[hit] - sample.boxes[taken[hit]]) / side[taken[hit], None]
     return errors

@@ -19,6 +19,18 @@ def area(boxes: np.ndarray) -> np.ndarray:
     return areas
 
 
+def sizes(boxes: np.ndarray) -> np.ndarray:
+    """The size of each head, the square root of its box's area, in pixels: (N, 4) -> (N,) float32."""
+    roots: np.ndarray = np.sqrt(area(boxes))
+    return roots
+
+
+def centres(boxes: np.ndarray) -> np.ndarray:
+    """The centres of the boxes, xy: (N, 4) -> (N, 2)."""
+    middles: np.ndarray = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return middles
+
+
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of every pair: (N, 4), (M, 4) -> (N, M) float32 in 0..1.
 

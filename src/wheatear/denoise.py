@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wheatear.boxes import area
+from wheatear.boxes import sizes
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.matching import match
@@ -35,7 +35,7 @@ def denoised(sample: Sample, heads: Detections, keep: float) -> tuple[Sample, in
     hit = taken >= 0
     boxes, found = sample.boxes.copy(), heads.boxes[hit]
     if hit.any():
-        side = np.sqrt(area(found))[:, None]
+        side = sizes(found)[:, None]
         apart = (boxes[taken[hit]] - found) / side
         boxes[taken[hit]] = found + side * (keep * apart + (1 - keep) * apart.mean(axis=0))
     return replace(sample, boxes=boxes), int(hit.sum())

@@ -1,6 +1,7 @@
 """Detector: a trained model.onnx, run with onnxruntime and without torch."""
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -142,17 +143,12 @@ class Detector:
         if not 0 <= threshold <= 1:
             raise ValueError(f"score_threshold must lie in 0..1, got {threshold}")
         scale = 1.0 if head_px is None else self.scale_for(head_px)
-        if isinstance(photo, str | Path):
-            with opened_pixels(photo) as opened:
-                return self.detect(opened, threshold, head_px)
-        pixels = _pixels(photo)
-        if self.tta is None:
-            run = partial(self.run, score_threshold=threshold)
-            return detect_in_tiles(run, pixels, scale, self.card.nms_thresh())
-        run_all = partial(self.run, score_threshold=0.0)
-        return detect_in_tiles(
-            partial(run_views, run_all, VIEWS[self.tta], threshold), pixels, scale, FUSION_IOU
-        )
+        run, same_head = partial(self.run, score_threshold=threshold), self.card.nms_thresh()
+        if self.tta is not None:
+            run_all = partial(self.run, score_threshold=0.0)
+            run, same_head = partial(run_views, run_all, VIEWS[self.tta], threshold), FUSION_IOU
+        with _opened(photo) as pixels:
+            return detect_in_tiles(run, pixels, scale, same_head)
 
     def count(
         self,
@@ -170,11 +166,9 @@ class Detector:
 
         photo and errors: as in detect.
         """
-        if isinstance(photo, str | Path):
-            with opened_pixels(photo) as opened:
-                return self.count(opened, score_threshold, head_px)
         threshold = self.card.threshold_to_count() if score_threshold is None else score_threshold
-        return detect_sized(self, _pixels(photo), threshold, head_px).heads
+        with _opened(photo) as pixels:
+            return detect_sized(self, pixels, threshold, head_px).heads
 
     def scale_for(self, head_px: float) -> float:
         """The factor by which a photo with heads of this size in pixels is resized. ValueError outside 4..10,000."""
@@ -187,12 +181,9 @@ class Detector:
 
         photo: as in detect; InputError, TypeError and ValueError likewise.
         """
-        if isinstance(photo, str | Path):
-            with opened_pixels(photo) as opened:
-                return self.measure_heads(opened)
-        pixels = _pixels(photo)
         run = partial(self.run, score_threshold=self.card.score_floor)
-        return measure_heads(run, pixels, self.card.head_px)
+        with _opened(photo) as pixels:
+            return measure_heads(run, pixels, self.card.head_px)
 
     def run(self, image: np.ndarray, score_threshold: float) -> Detections:
         """Run the model once on (H, W, 3) uint8 RGB, whatever its size. InputError if the model fails."""
@@ -299,8 +290,10 @@ def _refuse_foreign(path: Traversable, session: "InferenceSession") -> None:
         raise InputError(f"{path}: not a Wheatear detector; give a model that `wheatear export` wrote")
 
 
-def _pixels(photo: np.ndarray | Pixels) -> Pixels:
-    return photo if isinstance(photo, Pixels) else InMemory(_checked(photo))
+def _opened(photo: str | Path | np.ndarray | Pixels) -> AbstractContextManager[Pixels]:
+    if isinstance(photo, str | Path):
+        return opened_pixels(photo)
+    return nullcontext(photo if isinstance(photo, Pixels) else InMemory(_checked(photo)))
 
 
 def _checked(image: object) -> np.ndarray:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from wheatear.boxes import area, iou
+from wheatear.boxes import area, iou, sizes
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.matching import Matches, Tally
@@ -81,15 +81,15 @@ def by_head_size(
 
     found: the detections that were matched, one Detections per photo.
     """
-    head_sizes = _sizes([sample.boxes for sample in samples])
+    labelled_px = sizes(np.concatenate([sample.boxes for sample in samples]))
     head_found = np.concatenate([_found(each, threshold) for each in matches])
-    sizes = _sizes([each.above(threshold).boxes for each in found])
+    found_px = sizes(np.concatenate([each.above(threshold).boxes for each in found]))
     hits = np.concatenate([each.taken[0, : _kept(each, threshold)] >= 0 for each in matches])
-    edges = _edges(head_sizes)
+    edges = _edges(labelled_px)
     return [
         SizeBin(low, high, int(mine.sum()), float(head_found[mine].mean()), _share(hits[theirs]))
         for (low, high), mine, theirs in zip(
-            edges, _members(head_sizes, edges), _members(sizes, edges), strict=True
+            edges, _members(labelled_px, edges), _members(found_px, edges), strict=True
         )
     ]
 
@@ -151,11 +151,6 @@ def _found(matches: Matches, threshold: float) -> np.ndarray:
     taken = matches.taken[0, : _kept(matches, threshold)]
     found[taken[taken >= 0]] = True
     return found
-
-
-def _sizes(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    sizes: np.ndarray = np.sqrt(area(np.concatenate(boxes)))
-    return sizes
 
 
 def _edges(values: np.ndarray) -> list[tuple[float, float]]:

@@ -12,9 +12,10 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.warp import transform as reproject
 
+from wheatear import boxes
 from wheatear.detections import Detections
 from wheatear.errors import InputError
-from wheatear.pixels import BAND, Pixels, Window
+from wheatear.pixels import Pixels, bands
 from wheatear.raster import Raster
 
 WGS84 = CRS.from_epsg(4326)
@@ -115,8 +116,7 @@ def are_degrees(points: np.ndarray) -> bool:
 
 def centres(heads: Detections) -> np.ndarray:
     """The centres of the boxes in pixel coordinates, (N, 2) float64."""
-    boxes = heads.boxes.astype(np.float64)
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
+    return boxes.centres(heads.boxes.astype(np.float64))
 
 
 def corners(heads: Detections) -> np.ndarray:
@@ -145,12 +145,10 @@ def _valid_per_cell(pixels: Pixels, k: int, shape: tuple[int, int]) -> np.ndarra
     """The number of pixels with data in each cell; the mask is read one band of rows at a time."""
     total = np.zeros(shape, np.int64)
     starts = np.arange(0, pixels.width, k)
-    for top in range(0, pixels.height, BAND):
-        window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)
-        valid = pixels.valid(window)
+    for band in bands(pixels):
+        valid = pixels.valid(band)
         if valid is None:
-            valid = np.broadcast_to(True, (window.bottom - top, pixels.width))
-        np.add.at(
-            total, np.arange(top, window.bottom) // k, np.add.reduceat(valid, starts, axis=1, dtype=np.int64)
-        )
+            valid = np.broadcast_to(True, (band.bottom - band.top, pixels.width))
+        rows = np.arange(band.top, band.bottom) // k
+        np.add.at(total, rows, np.add.reduceat(valid, starts, axis=1, dtype=np.int64))
     return total

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wheatear.area import Scale
-from wheatear.boxes import area
+from wheatear.boxes import sizes
 from wheatear.detections import Detections
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
@@ -89,7 +89,7 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     """A warning if the heads found would have a size that no wheat has; None if not, or if unknown."""
     if pixel_m2 is None or len(heads) < ENOUGH_HEADS:
         return None
-    side = math.sqrt(float(np.median(area(heads.boxes))) * pixel_m2)
+    side = float(np.median(sizes(heads.boxes))) * math.sqrt(pixel_m2)
     if SHORTEST_HEAD <= side <= LONGEST_HEAD:
         return None
     long = f"heads would be {figures(1000 * side)} mm long"
@@ -114,7 +114,7 @@ def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> 
         return f"too few sure heads to tell their size; {unless}"
     if len(heads) < ENOUGH_HEADS:
         return None
-    median = float(np.median(np.sqrt(area(heads.boxes))))
+    median = float(np.median(sizes(heads.boxes)))
     if 1 / FAR_OFF < median / sought_px < FAR_OFF:
         return None
     # If the heads are smaller than expected, the larger ones are found first, so their median does not measure them.

@@ -11,7 +11,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from wheatear.boxes import area
+from wheatear.boxes import sizes
 from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 from wheatear.tiles import SIZE, run_scaled
@@ -77,7 +77,9 @@ def measure_heads(run: Callable[[np.ndarray], Detections], pixels: Pixels, train
     for some in (places[:FEW_PLACES], places[FEW_PLACES:]):
         for scale, looked in looks.items():
             windows = {_window(pixels, place, scale): None for place in some}  # equal in a small photo
-            looked |= {w: _look(run, pixels, w, scale) for w in windows if w not in looked}
+            for window in windows:
+                if window not in looked:
+                    looked[window] = run_scaled(run, pixels.read(window), scale).above(LIKELY)
         found = {
             scale: _joined(_uncut(heads, 1 / scale) for heads in looked.values())
             for scale, looked in looks.items()
@@ -103,7 +105,7 @@ def _size(looks: dict[float, Detections], trained_px: float) -> float | None:
     if len(heads) < ENOUGH / 2:
         return None
     size = _median_of_sure(heads)
-    if evidence[best] < (EVIDENCE_OF_SMALL if _is_small(size, trained_px) else EVIDENCE):
+    if evidence[best] < (EVIDENCE_OF_SMALL if size <= usual_px(trained_px)[0] else EVIDENCE):
         return None
     larger = {scale: found for scale, found in looks.items() if scale < best and len(found) > 1}
     return _near_size(larger, trained_px, _mean_evidence(heads, best, trained_px)) or size
@@ -121,14 +123,7 @@ def _near_size(looks: dict[float, Detections], trained_px: float, other: float =
 
 
 def _median_of_sure(heads: Detections) -> float:
-    return max(1.0, float(np.median(_sizes(heads.above(SURE * float(heads.scores.max()))))))
-
-
-def _look(
-    run: Callable[[np.ndarray], Detections], pixels: Pixels, window: Window, scale: float
-) -> Detections:
-    """The likely heads that a window shows at a scale, in pixels of the window."""
-    return run_scaled(run, pixels.read(window), scale).above(LIKELY)
+    return max(1.0, float(np.median(sizes(heads.above(SURE * float(heads.scores.max())).boxes))))
 
 
 def _joined(found: Iterable[Detections]) -> Detections:
@@ -158,17 +153,8 @@ def _mean_evidence(heads: Detections, scale: float, trained_px: float) -> float:
     """
     if not len(heads):
         return 0.0
-    fit = np.exp(-np.abs(np.log(np.maximum(_sizes(heads) * scale, 1) / trained_px)))
+    fit = np.exp(-np.abs(np.log(np.maximum(sizes(heads.boxes) * scale, 1) / trained_px)))
     return float((heads.scores**2 * fit).mean())
-
-
-def _is_small(px: float, trained_px: float) -> bool:
-    return px <= usual_px(trained_px)[0]
-
-
-def _sizes(heads: Detections) -> np.ndarray:
-    sizes: np.ndarray = np.sqrt(area(heads.boxes))
-    return sizes
 
 
 def _places(pixels: Pixels) -> list[tuple[float, float]]:

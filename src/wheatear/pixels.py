@@ -1,5 +1,6 @@
 """Sources of pixels: a photo in memory, or (raster.py) a file too large for that, read window by window."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -61,11 +62,16 @@ class InMemory:
         pass
 
 
-def valid_pixels(pixels: Pixels) -> int:
-    """The number of pixels that are data, counted one band of rows at a time."""
-    total = 0
+def bands(pixels: Pixels) -> Iterator[Window]:
+    """The photo as bands of at most BAND rows, from top to bottom, to read a mask of any height in little memory."""
     for top in range(0, pixels.height, BAND):
-        window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)
-        valid = pixels.valid(window)
-        total += (window.bottom - top) * pixels.width if valid is None else int(np.count_nonzero(valid))
+        yield Window(top, 0, min(top + BAND, pixels.height), pixels.width)
+
+
+def valid_pixels(pixels: Pixels) -> int:
+    """The number of pixels that are data."""
+    total = 0
+    for band in bands(pixels):
+        valid = pixels.valid(band)
+        total += (band.bottom - band.top) * pixels.width if valid is None else int(np.count_nonzero(valid))
     return total

@@ -24,7 +24,7 @@ from rasterio.features import rasterize
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line, is_utf_8
 from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
-from wheatear.pixels import BAND, Pixels, Window
+from wheatear.pixels import Pixels, bands
 from wheatear.raster import Raster
 
 NAME_FIELDS = (
@@ -148,19 +148,18 @@ def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:
 def _valid_pixels(polygons: np.ndarray, pixels: Pixels) -> np.ndarray:
     """The number of pixels with data in each of the polygons (P,), counted one band of rows at a time."""
     tree, total = shapely.STRtree(polygons), np.zeros(len(polygons) + 1, np.int64)
-    for top in range(0, pixels.height, BAND):
-        window = Window(top, 0, min(top + BAND, pixels.height), pixels.width)
-        touched = np.sort(tree.query(shapely.box(0, top, window.right, window.bottom)))[::-1]
+    for band in bands(pixels):
+        touched = np.sort(tree.query(shapely.box(0, band.top, band.right, band.bottom)))[::-1]
         if not len(touched):
             continue
         # Burnt last to first, so that a pixel in two plots belongs to the first one, as its heads do.
         owner = rasterize(
             [(polygons[i], int(i) + 1) for i in touched],
-            out_shape=(window.bottom - top, window.right),
-            transform=Affine.translation(0, top),
+            out_shape=(band.bottom - band.top, band.right),
+            transform=Affine.translation(0, band.top),
             dtype="int32",
         )
-        valid = pixels.valid(window)
+        valid = pixels.valid(band)
         total += np.bincount(owner[valid] if valid is not None else owner.ravel(), minlength=len(total))
     return total[1:]
 

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from wheatear.boxes import nms
+from wheatear.boxes import centres, nms
 from wheatear.detections import Detections
 from wheatear.pixels import Pixels, Window
 
@@ -81,7 +81,7 @@ def detect_in_tiles(
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     if len(parts) > 1:
-        sources = np.repeat(np.arange(len(parts)), [len(part.scores) for part in parts])
+        sources = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         kept = nms(boxes, scores, iou_thresh, sources)
         boxes, scores = boxes[kept], scores[kept]
     return Detections(boxes, scores, pixels.height, pixels.width)
@@ -89,30 +89,23 @@ def detect_in_tiles(
 
 def keep_core(boxes: np.ndarray, core: Window, slack: float = SLACK) -> np.ndarray:
     """Which boxes (N, 4) have their centre in the core grown by slack -> (N,) bool."""
-    x, y = (boxes[:, :2] + boxes[:, 2:]).T / 2
+    x, y = centres(boxes).T
     across = (x >= core.left - slack) & (x < core.right + slack)
     inside: np.ndarray = across & (y >= core.top - slack) & (y < core.bottom + slack)
     return inside
 
 
-class _Part(NamedTuple):
-    """What is kept from one tile: boxes (N, 4) in pixels of the photo, and scores (N,)."""
-
-    boxes: np.ndarray
-    scores: np.ndarray
-
-
-def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> _Part:
+def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> Detections:
+    """What is kept from one tile; boxes are in pixels of the photo."""
     window, core = tile
     valid = pixels.valid(window)
     if valid is not None and not valid.any():
-        return _Part(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        return Detections(np.zeros((0, 4)), np.zeros(0))
     heads = run_scaled(run, pixels.read(window), scale)
     if valid is not None:
         heads = heads[_on_data(heads.boxes, valid)]
     boxes = heads.boxes + np.array([window.left, window.top] * 2, np.float32)
-    kept = keep_core(boxes, core, SLACK / scale)
-    return _Part(boxes[kept], heads.scores[kept])
+    return Detections(boxes, heads.scores)[keep_core(boxes, core, SLACK / scale)]
 
 
 def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
@@ -128,6 +121,6 @@ def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
 
 def _on_data(boxes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Which boxes (N, 4), in pixels of the mask (h, w), have their centre on data -> (N,) bool."""
-    x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).astype(np.int64).T
+    x, y = centres(boxes).astype(np.int64).T
     on_data: np.ndarray = valid[y.clip(0, valid.shape[0] - 1), x.clip(0, valid.shape[1] - 1)]
     return on_data

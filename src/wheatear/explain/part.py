@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from wheatear.boxes import centres
 from wheatear.data.sample import Sample
 from wheatear.pixels import Window
 from wheatear.tiles import SIZE
@@ -24,7 +25,7 @@ def cut_out(sample: Sample, window: Window) -> Sample:
     corner = np.array([window.left, window.top] * 2, np.float32)
     size = np.array([window.right - window.left, window.bottom - window.top], np.int64)
     boxes = sample.boxes - corner
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = ((centres >= 0) & (centres < size)).all(1)
+    middles = centres(boxes)
+    inside = ((middles >= 0) & (middles < size)).all(1)
     clipped = np.clip(boxes[inside], 0, np.tile(size, 2)).astype(sample.boxes.dtype)
     return replace(sample, boxes=clipped, width=int(size[0]), height=int(size[1]), rows=sample.rows[:0])

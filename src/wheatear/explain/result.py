@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wheatear.boxes import area
+from wheatear.boxes import sizes
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.evaluation import SCORE_THRESHOLDS
@@ -111,7 +111,7 @@ def head_sizes(run: Finder, sample: Sample) -> Figure:
 
 def plot_sizes(axes: Axes, boxes: np.ndarray, found: np.ndarray) -> None:
     """Histograms of √area of labelled (G, 4) and found (N, 4) boxes on the same bins."""
-    truth, ours = np.sqrt(area(boxes)), np.sqrt(area(found))
+    truth, ours = sizes(boxes), sizes(found)
     top = max([1.0, *truth, *ours])
     bins = np.linspace(0, top, SIZE_BINS + 1).tolist()
     axes.hist(truth, bins, color=TRUTH, label=f"labelled ({len(truth)})")
@@ -122,8 +122,8 @@ def plot_sizes(axes: Axes, boxes: np.ndarray, found: np.ndarray) -> None:
 
 def size_range(boxes: np.ndarray) -> str:
     """Smallest / median / largest √area; "none" for no boxes."""
-    sizes = np.sqrt(area(boxes))
-    return f"{sizes.min():.0f} / {np.median(sizes):.0f} / {sizes.max():.0f}" if len(sizes) else "none"
+    px = sizes(boxes)
+    return f"{px.min():.0f} / {np.median(px):.0f} / {px.max():.0f}" if len(px) else "none"
 
 
 def pair(boxes: np.ndarray, found: Detections) -> np.ndarray:

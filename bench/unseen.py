@@ -40,13 +40,13 @@ from rich.progress import track
 
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
 from wheatear import Detections, Detector, load
-from wheatear.area import CountingError
 from wheatear.by_hand import threshold_for
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
 from wheatear.folders import SHARED, Sums
+from wheatear.interval import CountingError
 from wheatear.train.opening import head_px
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed

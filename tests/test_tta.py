@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from test_tiles import as_set, colour_of, draw, find_colours
 from tiny_model import red_cells, write_judged_model, write_tiny_model
-from wheatear.area import CountingError
 from wheatear.cli_tta import TTA
 from wheatear.count import counting_error_of
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.head_size import NEAR_SCALES, SCALES
+from wheatear.interval import CountingError
 from wheatear.pixels import InMemory
 from wheatear.tiles import detect_in_tiles
 from wheatear.tta import FLIPS, ONCE, TURNS, VIEWS, Augmentation, View, run_views

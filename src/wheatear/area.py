@@ -1,4 +1,4 @@
-"""The ground area that a photo shows, and the uncertainty of a count.
+"""The scale of the ground in a photo: as the user gives it, or from the height of the camera and the EXIF.
 
 Lengths on the ground are in metres, ground sampling distances (GSD) in metres per pixel.
 """
@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import ExifTags
 
@@ -15,7 +14,6 @@ from wheatear.errors import InputError
 from wheatear.images import opened
 
 LONGEST = 10_000  # millimetres per pixel, metres across a photo or of height: anything larger is a mistake
-NORMAL_95 = 1.96  # standard deviations on each side of the mean that contain 95 % of a normal distribution
 DIAGONAL_35MM = math.hypot(36, 24)  # mm; "35 mm equivalent" focal lengths compare diagonals (CIPA DCG-001)
 SAME_LENS = 1.2  # pixel sizes from two tags contradict each other above this ratio; rounding alone makes 1.05
 SAME_SHAPE = 1.05  # ratio of aspect ratios; in a photo made very small, rounding the sides changes its own
@@ -55,9 +53,10 @@ class Scale:
             raise InputError(f"{' and '.join(given)}: give one of them, they may contradict each other")
 
     def gsd(self, path: Path, width: int, height: int) -> float | None:
-        """The GSD of a photo of this size in pixels, in metres per pixel; None if it cannot be determined.
+        """The GSD of a photo of this size in pixels, in metres per pixel; None without any of the three.
 
         From height_m it is height_m × pixel pitch / focal length, for a camera that looks straight down.
+        InputError, saying why, if the photo's EXIF does not give these.
         """
         if self.gsd_mm is not None:
             return self.gsd_mm / 1000
@@ -65,33 +64,25 @@ class Scale:
             return self.frame_m / width
         if self.height_m is None:
             return None
-        pitch_by_focal = pitch_per_focal_length(_exif(path), width, height)
-        return None if pitch_by_focal is None else self.height_m * pitch_by_focal
-
-    def why_untold(self, path: Path, width: int, height: int) -> str:
-        """What is wrong with the EXIF of a photo if gsd cannot be determined from its lens and sensor."""
-        exif = _exif(path)
-        if _is_cut(exif, width, height):
-            return "is that of a photo of other sides, so it was cut"
-        contradicted = _contradict(*_pitches(exif, width, height))
-        return f"{'contradicts itself on lens' if contradicted else 'does not tell focal length'} and sensor"
+        return self.height_m * pitch_per_focal_length(_exif(path), width, height)
 
 
-def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float | None:
-    """The pixel pitch divided by the focal length, from EXIF tags; None if these do not give it.
+def pitch_per_focal_length(exif: Mapping[int, object], width: int, height: int) -> float:
+    """The pixel pitch divided by the focal length, from EXIF tags. InputError, saying why, if these do not give it.
 
     It comes from the focal-plane resolution (pixels per unit of the sensor) and the focal length if both are
-    given, else from the 35 mm equivalent focal length. It is also None if the two contradict each other (for
-    a resized photo the first may be wrong, for a crop the second, and nothing shows which), and for a crop
-    whose EXIF still has the original width and height. width, height: pixels of the photo, which may have
-    been downsized.
+    given, else from the 35 mm equivalent focal length. The two may contradict each other: for a resized photo the
+    first may be wrong, for a crop the second, and nothing shows which. Nor is it known for a crop whose EXIF
+    still has the original width and height. width, height: pixels of the photo, which may have been downsized.
     """
     if _is_cut(exif, width, height):
-        return None
+        raise InputError("its EXIF is that of a photo of other sides, so it was cut")
     by_plane, by_film = _pitches(exif, width, height)
-    if _contradict(by_plane, by_film):
-        return None
-    return by_film if by_plane is None else by_plane
+    if by_plane and by_film and not 1 / SAME_LENS < by_plane / by_film < SAME_LENS:
+        raise InputError("its EXIF contradicts itself on lens and sensor")
+    if told := by_plane or by_film:
+        return told
+    raise InputError("its EXIF does not tell focal length and sensor")
 
 
 def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float | None, float | None]:
@@ -106,10 +97,6 @@ def _pitches(exif: Mapping[int, object], width: int, height: int) -> tuple[float
     if film := _positive(exif.get(ExifTags.Base.FocalLengthIn35mmFilm)):
         by_film = DIAGONAL_35MM / film / math.hypot(width, height)
     return by_plane, by_film
-
-
-def _contradict(one: float | None, other: float | None) -> bool:
-    return one is not None and other is not None and not 1 / SAME_LENS < one / other < SAME_LENS
 
 
 def _is_cut(exif: Mapping[int, object], width: int, height: int) -> bool:
@@ -147,81 +134,3 @@ def _exif(path: Path) -> dict[int, object]:
             return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
     except InputError:  # whatever broken EXIF raises; nothing can be read from it
         return {}
-
-
-class Interval(NamedTuple):
-    """The ends of an interval that contains the true number of heads for about 95 of 100 photos."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class CountingError:
-    """How far off the detector's counts were on val, per photo: root mean square error, and mean number of heads.
-
-    interval_factor: the card's factor by which intervals are wider than for photos like those of val.
-    """
-
-    rmse: float
-    mean_heads: float
-    interval_factor: float = 1.0
-
-    @property
-    def margin(self) -> float:
-        """The half-width, in heads, of the interval of a count of at most mean_heads."""
-        return NORMAL_95 * self.rmse * self.interval_factor
-
-    def around(self, heads: int) -> Interval:
-        """Count ± 1.96 RMSE × interval_factor, and proportionally more if heads exceeds mean_heads; never below 0.
-
-        It is proportional to the count, not to its square root, as errors within one field tend in the same
-        direction.
-        """
-        margin = self.margin * max(1.0, heads / self.mean_heads)
-        return Interval(max(0.0, heads - margin), heads + margin)
-
-
-ENOUGH = 10  # photos on which a counting error is measured
-
-
-def counting_error(
-    figures: Mapping[str, object], threshold: float, interval_factor: float = 1.0
-) -> CountingError | None:
-    """The error in a model card's figures at a score threshold; None if it was not measured there on val.
-
-    Nor is it known from fewer than ENOUGH photos, which may happen to be counted exactly.
-    """
-    val = figures.get("val")
-    if not isinstance(val, dict):
-        return None
-    try:
-        for measured in filter(None, map(val.get, ("at_count_threshold", "at_score_threshold"))):
-            overall = measured["overall"]
-            mean = overall["heads"] / overall["photos"]
-            if (
-                mean > 0
-                and overall["photos"] >= ENOUGH
-                and math.isclose(measured["score_threshold"], threshold, abs_tol=1e-9)
-            ):
-                return CountingError(float(overall["count"]["rmse"]), mean, interval_factor)
-    except (TypeError, KeyError, ZeroDivisionError):
-        pass
-    return None
-
-
-FIGURES = (
-    "heads", "heads_low", "heads_high", "area_m2", "heads_per_m2", "heads_per_m2_low", "heads_per_m2_high",
-)  # fmt: skip
-
-
-def figures(heads: int, area_m2: float | None, error: CountingError | None) -> list[str | float]:
-    """The values of the columns FIGURES in a table; "" where unknown."""
-    ends = [] if error is None else list(error.around(heads))
-    low, high = [round(end, 1) for end in ends] or ("", "")
-    if area_m2 is None:
-        return [heads, low, high, "", "", "", ""]
-    if not area_m2:
-        return [heads, low, high, 0, "", "", ""]
-    per_m2 = [round(number / area_m2, 2) for number in (heads, *ends)]
-    return [heads, low, high, round(area_m2, 4), *(per_m2 if ends else [*per_m2, "", ""])]

@@ -17,11 +17,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from wheatear.ahead import ahead
-from wheatear.area import FIGURES, CountingError, Scale, counting_error, figures
+from wheatear.area import Scale
 from wheatear.detections import HEADER, Detections, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, size_warnings
+from wheatear.interval import FIGURES, CountingError, counting_error, figures
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
 from wheatear.pixels import Pixels, Window

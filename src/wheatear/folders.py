@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from wheatear.area import NORMAL_95, Interval
+from wheatear.interval import NORMAL_95, Interval
 from wheatear.photo_names import common_folder, way
 from wheatear.tables import Row
 

@@ -9,6 +9,7 @@ import numpy as np
 from wheatear.area import Scale
 from wheatear.boxes import sizes
 from wheatear.detections import Detections
+from wheatear.errors import InputError
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import INSTALL, Raster, is_placed, lacks_geo
@@ -43,10 +44,16 @@ class Ground:
 
 def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
     """The ground of a photo: from `scale` if that determines it, else from the raster's own coordinates."""
-    gsd = scale.gsd(path, pixels.width, pixels.height)
-    pixel_m2, warnings = (None if gsd is None else gsd**2), []
+    pixel_m2, warnings, untold = None, list[str](), ""
+    try:
+        if gsd := scale.gsd(path, pixels.width, pixels.height):
+            pixel_m2 = gsd**2
+    except InputError as error:
+        untold = f"{error}, so no area; give --gsd or --frame"
     if isinstance(pixels, Raster) and pixels.crs:
-        own = _by_coordinates(pixels)
+        from wheatear.geo import pixel_area  # needs the extra `geo`, without which there is no Raster
+
+        own = pixel_area(pixels)
         if pixel_m2 and own and not 1 / ALIKE < pixel_m2 / own < ALIKE:
             says, given = (figures(1000 * math.sqrt(area_m2)) for area_m2 in (own, pixel_m2))
             warnings.append(f"its coordinates say {says} mm a pixel, not {given} as was given")
@@ -57,9 +64,8 @@ def ground_of(path: Path, pixels: Pixels, scale: Scale) -> Ground:
         warnings.append(
             "has no CRS, so no maps; give it one, as with gdal_edit -a_srs, or gdalwarp if it has GCPs"
         )
-    if scale.height_m is not None and pixel_m2 is None:
-        why = scale.why_untold(path, pixels.width, pixels.height)
-        warnings.insert(0, f"its EXIF {why}, so no area; give --gsd or --frame")
+    if untold and pixel_m2 is None:
+        warnings.insert(0, untold)
     data = valid_pixels(pixels)
     if not data:
         warnings.append("has no data")
@@ -120,9 +126,3 @@ def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> 
     # If the heads are smaller than expected, the larger ones are found first, so their median does not measure them.
     advice = "measure some by hand and give --head-px" if measured else "try --head-px auto"
     return f"heads are {median:.0f} px, far from the {sought_px:.0f} px looked for; {advice}"
-
-
-def _by_coordinates(raster: Raster) -> float | None:
-    from wheatear.geo import pixel_area  # needs the extra `geo`, without which there is no Raster
-
-    return pixel_area(raster)

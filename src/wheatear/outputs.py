@@ -12,7 +12,7 @@ from wheatear.files import whole
 from wheatear.ground import Ground
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import Raster
-from wheatear.report import annotate
+from wheatear.picture import annotate
 
 if TYPE_CHECKING:
     from wheatear.plots import PlotCount, Plots

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.detections import Detections
-from wheatear.report import BOX_COLOUR, RIM_COLOUR, annotate
+from wheatear.picture import BOX_COLOUR, RIM_COLOUR, annotate
 
 GREEN = (40, 120, 40)
 

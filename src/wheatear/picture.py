@@ -3,13 +3,13 @@
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from wheatear.detections import Detections
+from wheatear.palette import SKY_BLUE
 
-# Sky blue from Okabe and Ito's colour-blind-safe palette ("Color Universal Design", 2008): no plant or soil has
-# this colour. The dark rim keeps it visible on bleached straw and sky.
-BOX_COLOUR = (86, 180, 233)
+# No plant or soil has this colour. The dark rim keeps it visible on bleached straw and sky.
+BOX_COLOUR = ImageColor.getrgb(SKY_BLUE)
 RIM_COLOUR = (10, 18, 28)
 TEXT_COLOUR = (255, 255, 255)
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 expect.set_options(timeout=30_000)  # other work may have the processor
 # 1.5 ± √((12.706 · 0.5)² + (0.6 · 0.98)²), as in test_folders
-THREE_HEADS = "3 heads in 2 of 3 photos, 1.5 a photo (likely 0.0 to 7.9), by tiny"
+THREE_HEADS = "3 heads in 2 of 3 photos, 1.5 per photo (likely 0.0 to 7.9), by the detector tiny"
 WIDTH, HEIGHT, CELL = 120, 80, (30, 20)  # pixels; a photo's cells are the heads of the tiny model
 
 
@@ -133,7 +133,9 @@ def test_two_photos_of_one_name_would_be_one_in_the_tables(page, photos, tmp_pat
     (tmp_path / "other").mkdir()
     Image.fromarray(red_cells([])).save(tmp_path / "other" / "a.webp")
     page.set_input_files("#files", tmp_path / "other" / "a.webp")
-    expect(lines(page).nth(1)).to_have_text("a.webpshares its name with another photo; rename one")
+    expect(lines(page).nth(1)).to_have_text(
+        "a.webpshares its name with another photo; rename one, or count folders with wheatear count"
+    )
     assert [row["image"] for row in rows(saved(page, "#counts")[1])] == ["a.png"]
 
 
@@ -158,7 +160,7 @@ def test_a_photo_is_left_out(page, photos, tmp_path):
     lines(page).nth(2).click()
     page.click("#leave")
     lines(page).nth(0).click()
-    expect(page.locator("#total")).to_have_text("1 head in 1 of 2 photos, by tiny")
+    expect(page.locator("#total")).to_have_text("1 head in 1 of 2 photos, by the detector tiny")
     expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
     page.click("#leave")
     page.click("#leave")
@@ -182,13 +184,13 @@ def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos):
     add(page, photos[:2])
     counts = rows(saved(page, "#counts")[1])
     low, high = folder_of(counts).per_photo.interval()
-    expect(page.locator("#total")).to_contain_text(f", 1.5 a photo (likely {low:.1f} to {high:.1f}), ")
+    expect(page.locator("#total")).to_contain_text(f", 1.5 per photo (likely {low:.1f} to {high:.1f}), ")
     page.locator("#metres").fill("0.6")  # so 0.24 m² of ground in each
     counts = rows(saved(page, "#counts")[1])
     low, high = folder_of(counts).per_m2.interval()
-    expect(page.locator("#total")).to_contain_text(f", 6.3 a m² (likely {low:.1f} to {high:.1f}), ")
+    expect(page.locator("#total")).to_contain_text(f", 6.3 per m² (likely {low:.1f} to {high:.1f}), ")
     page.locator("#threshold").fill("0.2")
-    expect(page.locator("#total")).to_contain_text(", 8.3 a m², ")  # nobody measured what it errs by
+    expect(page.locator("#total")).to_contain_text(", 8.3 per m², ")  # nobody measured what it errs by
 
 
 def folder_of(counts: list[dict[str, str]]) -> Folder:
@@ -224,7 +226,7 @@ def test_a_checked_photo_stays_as_it_is(page, photos):
     expect(page.locator("#checked")).not_to_be_checked()
     lines(page).nth(0).click()
     page.uncheck("#checked")
-    expect(page.locator("#said")).to_have_text("a.png · 2 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · corrected")
 
 
 @pytest.mark.parametrize("removed", [[], [(0, 0)], [(1, 1)], [(0, 0), (1, 1)]])
@@ -273,8 +275,8 @@ def test_a_threshold_by_photos_that_are_checked_no_more_has_no_interval(page, ph
     expect(page.locator("#score")).to_have_text("0.50")  # nothing is left that another was fitted to
 
 
-def test_metres_are_those_of_the_photos_data(page, tmp_path):
-    """As `wheatear count --frame` has it; the half without data is no ground."""
+def test_an_image_with_coordinates_keeps_its_own_area(page, tmp_path):
+    """Whatever is said of the other photos; the half without data is no ground."""
     rasterio = pytest.importorskip("rasterio")
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[: HEIGHT // 2] = 100
@@ -283,9 +285,24 @@ def test_metres_are_those_of_the_photos_data(page, tmp_path):
     with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **profile) as file:
         file.write(np.moveaxis(image, -1, 0))
     add(page, [tmp_path / "a.tif"])
-    page.fill("#metres", "1.2")
+    page.fill("#metres", "5")
     [row] = rows(saved(page, "#counts")[1])
-    assert row["area_m2"] == "0.4800"  # 1.2 m × 0.4 m
+    assert float(row["area_m2"]) == pytest.approx(1.2 * 0.4, rel=1e-2)
+
+
+def test_metres_may_have_a_comma(page, photos):
+    add(page, photos[:1])
+    for metres, area in (("1,2", "0.9600"), (" 1.2", "0.9600"), ("1.2.", ""), ("0,0", "")):
+        page.fill("#metres", metres)
+        assert rows(saved(page, "#counts")[1])[0]["area_m2"] == area
+
+
+def test_upright_photos_among_others_are_told(page, photos, tmp_path):
+    Image.fromarray(np.zeros((WIDTH, HEIGHT, 3), np.uint8)).save(tmp_path / "upright.png")
+    add(page, [photos[0], tmp_path / "upright.png"])
+    expect(page.locator("#said")).not_to_contain_text("as many metres wide")
+    page.fill("#metres", "1.2")
+    expect(page.locator("#said")).to_contain_text("is each as many metres wide?")
 
 
 @pytest.mark.parametrize(("number", "says"), [(9, False), (10, True)])
@@ -315,7 +332,7 @@ def test_boxes_are_drawn_around_the_heads(page, photos):
 def test_a_wrong_box_is_taken_away_by_a_click_and_comes_back_by_another(page, photos):
     add(page, photos[:1])
     click(page, 1, 1)
-    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · corrected")
     click(page, 1, 1)
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
     click(page, 3, 2)  # there is none
@@ -328,7 +345,7 @@ def test_a_wrong_box_is_taken_away_by_a_click_and_comes_back_by_another(page, ph
 def test_a_missing_box_is_drawn_and_taken_away(page, photos):
     add(page, photos[:1])
     drag(page, 80, 30, 65, 42)
-    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · corrected")
     assert rows(saved(page, "#heads")[1])[0] == {
         "image": "a.png", "xmin": "65", "ymin": "30", "xmax": "80", "ymax": "42", "score": "1",
     }  # fmt: skip
@@ -336,14 +353,45 @@ def test_a_missing_box_is_drawn_and_taken_away(page, photos):
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
 
 
+def test_a_box_lies_where_it_is_drawn_also_under_a_message(page, photos):
+    """Which is on the screen when the mouse goes down."""
+    add(page, photos[:1])
+    saved(page, "#labels")
+    expect(page.locator("#at")).to_contain_text("No photo is checked")
+    drag(page, 65, 30, 80, 42)
+    expect(page.locator("#at")).to_have_text("")
+    box = rows(saved(page, "#heads")[1])[0]
+    assert [float(box[side]) for side in ("xmin", "ymin", "xmax", "ymax")] == [65, 30, 80, 42]
+
+
+def test_the_wheel_enlarges_the_photo_at_the_mouse(page, tmp_path):
+    Image.fromarray(np.full((900, 1200, 3), 200, np.uint8)).save(tmp_path / "wide.png")
+    add(page, [tmp_path / "wide.png"])
+    shown = page.locator("#canvas")
+    expect(shown).to_be_visible()
+    before = shown.bounding_box()
+    at = before["x"] + 0.75 * before["width"], before["y"] + 0.5 * before["height"]
+    page.mouse.move(*at)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    expect(page.locator("#whole")).not_to_be_checked()
+    after = shown.bounding_box()
+    assert after["width"] > 1.5 * before["width"]
+    assert (at[0] - after["x"]) / after["width"] == pytest.approx(0.75, abs=0.01)
+    assert (at[1] - after["y"]) / after["height"] == pytest.approx(0.5, abs=0.01)
+    page.check("#whole")
+    assert [shown.bounding_box()[side] for side in ("width", "height")] == [before["width"], before["height"]]
+
+
 def test_a_box_drawn_over_the_detectors_takes_its_place(page, photos):
     """Whether that one is sure enough or becomes so."""
     add(page, photos[:1])
     drag(page, 2, 1, 29, 19)  # over the first cell
     drag(page, 91, 41, 119, 59)  # over the last, below the threshold
-    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · corrected")
     page.locator("#threshold").fill("0.15")
-    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · corrected")
     (row,) = rows(saved(page, "#counts")[1])
     assert (row["heads"], row["removed"], row["added"]) == ("3", "2", "2")
 
@@ -355,7 +403,7 @@ def test_boxes_are_taken_away_by_keyboard_the_least_sure_first(page, photos):
     expect(page.locator("#at")).to_have_text("1 of 2, score 0.55")
     page.keyboard.press("Enter")
     expect(page.locator("#at")).to_have_text("score 0.55, removed")
-    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · corrected")
     page.keyboard.press("Enter")
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
     page.keyboard.press("ArrowRight")
@@ -374,7 +422,7 @@ def test_a_box_is_placed_by_keyboard(page, photos):
     page.locator("#canvas").focus()
     for key in ("ArrowRight", "+", "ArrowDown", "Shift+ArrowLeft", "Enter"):
         page.keyboard.press(key)
-    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · corrected")
     placed = rows(saved(page, "#heads")[1])[0]
     expected = (60, 20 + 2.5, 90 - 3.75, 40 + 2.5)  # the less sure one is (30, 20, 60, 40)
     sides = [float(placed[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
@@ -399,7 +447,7 @@ def test_a_finger_draws_where_it_is_told_to(page, photos):
     for kind, at in (("Start", (65, 30)), ("Move", (75, 38)), ("Move", (80, 42)), ("End", None)):
         points = [] if at is None else [{"x": place["x"] + at[0], "y": place["y"] + at[1]}]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
-    expect(page.locator("#said")).to_have_text("a.png · 3 heads · mended")
+    expect(page.locator("#said")).to_have_text("a.png · 3 heads · corrected")
 
 
 def test_without_a_screen_for_fingers_none_is_asked_for(page, photos):
@@ -411,7 +459,7 @@ def test_the_counts_are_a_table(page, photos):
     add(page, photos)
     click(page, 0, 0)
     page.locator("#metres").fill("0.6")  # so 0.24 m² of ground
-    expect(page.locator("#said")).to_have_text("a.png · 1 head · mended · 4.2 a m²")
+    expect(page.locator("#said")).to_have_text("a.png · 1 head · corrected · 4.2 per m²")
     name, content = saved(page, "#counts")
     first, second = rows(content)
     assert name == "counts.csv"
@@ -559,7 +607,7 @@ def test_a_scale_that_no_wheat_has_is_told(page, tmp_path):
     Image.fromarray(red_cells(cells)).save(tmp_path / "a.png")
     add(page, [tmp_path / "a.png"])
     page.locator("#metres").fill("0.3")
-    expect(page.locator("#said")).to_have_text(re.compile(r"266\.7 a m²( ·|$)"))
+    expect(page.locator("#said")).to_have_text(re.compile(r"266\.7 per m²( ·|$)"))
     expect(page.locator("#said")).not_to_have_text(re.compile("mm long"))
     page.locator("#metres").fill("30")
     expect(page.locator("#said")).to_have_text(

@@ -7,6 +7,8 @@ const SMALLEST = 4; // pixels of the screen: a shorter drag is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo even if one must scroll to it
 const SAME = 0.5; // IoU from which a box drawn by hand replaces one of the detector's
+const ENLARGED = 3000; // pixels of the longer side of a photo enlarged as far as it can be
+const WHEEL = 1 / 300; // natural logarithm of the enlargement, for each pixel that a wheel turns
 const STEP = 0.125; // by which a key moves a box or its edge, as a fraction of its side
 const FIRST_SIDE = 0.07; // the side of a box placed where there is no other, as a fraction of the photo's width
 
@@ -24,6 +26,7 @@ let isOpened = false; // whether the browser has tried to open it
 let dragged = null; // [x1, y1, x2, y2] while a box is drawn
 let chosen = null; // one of `mendable`, chosen by keyboard
 let isPlacing = false; // whether `dragged` is being moved by keyboard
+let zoom = 1; // pixels of the screen per pixel of the photo, if it is not shown whole
 let threshold = model.threshold;
 let fitted = null; // the threshold fitted to checked photos
 let isFitOff = false; // whether their count at that threshold is still far off
@@ -59,9 +62,11 @@ const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 const plural = (number, noun) => (number === 1 ? noun : `${noun}s`);
 const heads = (number) => `${number.toLocaleString("en")} ${plural(number, "head")}`;
 
-const metres = () => ($("metres").validity.valid && $("metres").valueAsNumber) || null;
+// A browser's number field would drop the comma of 1,2 without a word, depending on its language.
+const metres = () => ($("metres").validity.valid && +$("metres").value.replace(",", ".")) || null;
 
-const area = (photo) => (metres() ? (metres() ** 2 * photo.pixels) / photo.width ** 2 : photo.area_m2);
+// An image's own coordinates are better than a number for all photos.
+const area = (photo) => photo.area_m2 ?? (metres() && (metres() ** 2 * photo.pixels) / photo.width ** 2);
 
 // The remaining boxes, highest score first; those drawn by hand have a score of 1.
 const boxesOf = (photo) => [
@@ -90,7 +95,7 @@ function interval(photo) {
 // The mean of all photos, as `wheatear count` has it for a folder: heads per photo or, if all areas are known, per m².
 function meanOf(counted) {
   const numbers = counted.map(count);
-  const [of, unit] = counted.every(area) ? [counted.map(area), "a m²"] : [counted.map(() => 1), "a photo"];
+  const [of, unit] = counted.every(area) ? [counted.map(area), "per m²"] : [counted.map(() => 1), "per photo"];
   const ratio = sum(numbers) / sum(of);
   const text = `${ratio.toFixed(1)} ${unit}`;
   if (!isErrorKnown()) return text;
@@ -105,14 +110,20 @@ function meanOf(counted) {
 
 const middle = (numbers) => [...numbers].sort((one, other) => one - other)[numbers.length >> 1];
 
+const isUpright = (photo) => photo.height > photo.width;
+
 function warningsOf(photo) {
-  if (!area(photo) || count(photo) < model.enough_heads) return photo.warnings;
+  const warnings = [...photo.warnings];
+  const isWide = metres() && photo.area_m2 === null;
+  if (isWide && done().some((other) => isUpright(other) !== isUpright(photo)))
+    warnings.push("some photos are upright and some lie on their side: is each as many metres wide?");
+  if (!area(photo) || count(photo) < model.enough_heads) return warnings;
   const surfaces = boxesOf(photo).map(({ box }) => surface(box));
   const side = Math.sqrt((middle(surfaces) * area(photo)) / photo.pixels);
   const [shortest, longest] = model.head_metres;
-  if (shortest <= side && side <= longest) return photo.warnings;
-  const doubt = metres() ? "are the metres right?" : "is the photo's scale right?";
-  return [...photo.warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${doubt}`];
+  if (shortest <= side && side <= longest) return warnings;
+  const doubt = isWide ? "are the metres right?" : "is the photo's scale right?";
+  return [...warnings, `heads would be ${+(1000 * side).toPrecision(3)} mm long; ${doubt}`];
 }
 
 function describe(photo) {
@@ -120,9 +131,9 @@ function describe(photo) {
   const parts = [];
   const ends = interval(photo);
   if (isChecked(photo)) parts.push("checked");
-  else if (isMended(photo)) parts.push("mended");
+  else if (isMended(photo)) parts.push("corrected");
   else if (ends) parts.push(likely(...ends, 0));
-  if (area(photo)) parts.push(`${(count(photo) / area(photo)).toFixed(1)} a m²`);
+  if (area(photo)) parts.push(`${(count(photo) / area(photo)).toFixed(1)} per m²`);
   return [...parts, ...warningsOf(photo)].join(" · ");
 }
 
@@ -143,7 +154,7 @@ function add(files) {
       if (namesake === photos[shown]) show(shown);
     } else if (!photos.some((photo) => isSame(photo.file, file))) {
       const state = namesake ? "refused" : "waiting";
-      const error = namesake ? "shares its name with another photo; rename one" : "";
+      const error = namesake ? "shares its name with another photo; rename one, or count folders with wheatear count" : "";
       const photo = { file, state, error, removed: new Set(), added: [], checked: null };
       photos.push(Object.assign(photo, { button: line(photo) }));
     }
@@ -234,7 +245,7 @@ function list() {
   const parts = [`${heads(sum(counted.map(count)))} in ${counted.length}${of} ${plural(photos.length, "photo")}`];
   if (counted.length > 1) parts.push(meanOf(counted));
   $("total").setAttribute("aria-live", counting ? "off" : "polite");
-  say("total", photos.length ? [...parts, `by ${model.name}`].join(", ") : "");
+  say("total", photos.length ? [...parts, `by the detector ${model.name}`].join(", ") : "");
   $("again").hidden = counting || !isWaiting;
   for (const id of ["counts", "heads", "labels"]) $(id).disabled = !counted.length;
 }
@@ -276,6 +287,7 @@ async function show(i) {
 function draw() {
   const photo = photos[shown];
   const isDone = photo?.state === "done";
+  document.body.classList.toggle("empty", !photo);
   $("tools").hidden = !isDone;
   $("help").hidden = true;
   $("leave").hidden = !photo;
@@ -293,15 +305,12 @@ function draw() {
   const hint = isOpened && isDone && !isAsShown ? "This browser cannot show the photo; save it as JPEG to see its boxes." : "";
   say("said", [photo.file.name, isDone ? heads(count(photo)) : "", describe(photo), hint].filter(Boolean).join(" · "));
   $("canvas").hidden = $("picture").disabled = !isAsShown;
+  if (isOpened && !isAsShown && !isChecked(photo)) $("checking").hidden = true; // nobody can see whether each head has a box
   if (!isAsShown) return;
   $("help").hidden = !isDone || !$("boxes").checked;
   const canvas = $("canvas");
   const stage = $("stage");
-  const below = innerHeight - stage.offsetTop - $("help").offsetHeight;
-  const height = Math.max(below, LEAST_HEIGHT * innerHeight);
-  const scale = $("whole").checked
-    ? Math.min(1, stage.clientWidth / bitmap.width, height / bitmap.height)
-    : 1;
+  const scale = $("whole").checked ? wholeScale() : zoom;
   const dots = $("whole").checked ? Math.min(devicePixelRatio, 1 / scale) : 1;
   canvas.style.width = `${bitmap.width * scale}px`;
   canvas.style.height = `${bitmap.height * scale}px`;
@@ -311,6 +320,30 @@ function draw() {
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   if (isDone && $("boxes").checked) drawBoxes(context, photo, scale * dots, LINE * dots);
+}
+
+// The scale at which the whole photo is shown, and the largest one.
+function wholeScale() {
+  const stage = $("stage");
+  const below = innerHeight - stage.offsetTop - $("help").offsetHeight;
+  const height = Math.max(below, LEAST_HEIGHT * innerHeight);
+  return Math.min(1, stage.clientWidth / bitmap.width, height / bitmap.height);
+}
+const largestScale = () => Math.max(1, ENLARGED / Math.max(bitmap.width, bitmap.height));
+
+// Shows the photo at a scale, whole if that is small enough, with a point of it, as fractions of its sides, at a place
+// of the window.
+function enlarge(scale, point, place) {
+  const whole = wholeScale();
+  zoom = clamp(whole, scale, largestScale());
+  $("whole").checked = zoom === whole;
+  draw();
+  const off = () => {
+    const { left, top, width, height } = $("canvas").getBoundingClientRect();
+    return [left + point[0] * width - place[0], top + point[1] * height - place[1]];
+  };
+  $("stage").scrollBy(...off());
+  scrollBy(0, off()[1]); // where the stage itself is higher than what is left of the window
 }
 
 const colour = (name) => style.getPropertyValue(`--${name}`);
@@ -336,11 +369,17 @@ function drawBoxes(context, photo, scale, width) {
 
 // correcting
 
-function inPhoto(event) {
+// Where an event is in the photo, as fractions of its sides.
+function within(event) {
   const place = $("canvas").getBoundingClientRect();
   const at = [(event.clientX - place.left) / place.width, (event.clientY - place.top) / place.height];
+  return at.map((fraction) => clamp(0, fraction, 1));
+}
+
+function inPhoto(event) {
   const photo = photos[shown];
-  return [photo.width, photo.height].map((side, i) => Math.min(1, Math.max(0, at[i])) * side);
+  const at = within(event);
+  return [photo.width * at[0], photo.height * at[1]];
 }
 
 // Toggles the smallest of the boxes at a point, as a larger one can be clicked elsewhere.
@@ -365,7 +404,7 @@ $("canvas").addEventListener("pointerdown", (event) => {
   if (event.button || !event.isPrimary || photos[shown].state !== "done" || !$("boxes").checked) return;
   $("canvas").setPointerCapture(event.pointerId);
   forget();
-  dragged = [...inPhoto(event), ...inPhoto(event)];
+  dragged = [...inPhoto(event), ...inPhoto(event)]; // (what is said lies over the page, so nothing moved)
 });
 $("canvas").addEventListener("pointermove", (event) => {
   if (!dragged || isPlacing || !event.isPrimary) return;
@@ -391,6 +430,13 @@ function letGo() {
   forget();
   draw();
 }
+
+$("canvas").addEventListener("wheel", (event) => {
+  if (!event.ctrlKey) return; // which a touchpad's pinch sets, too
+  event.preventDefault();
+  const scale = $("whole").checked ? wholeScale() : zoom;
+  enlarge(scale * Math.exp(-event.deltaY * WHEEL), within(event), [event.clientX, event.clientY]);
+}, { passive: false });
 
 $("canvas").addEventListener("pointercancel", letGo); // a finger that scrolls draws nothing
 
@@ -640,7 +686,14 @@ $("again").addEventListener("click", () => {
   countAll();
 });
 $("leave").addEventListener("click", leaveOut);
-for (const id of ["metres", "boxes", "whole"]) $(id).addEventListener("input", again);
+for (const id of ["metres", "boxes"]) $(id).addEventListener("input", again);
+$("whole").addEventListener("input", () => {
+  if ($("whole").checked || !bitmap) return again();
+  const { left, top, width, height } = $("canvas").getBoundingClientRect();
+  const box = chosen?.box ?? [0, 0, bitmap.width, bitmap.height];
+  const point = [(box[0] + box[2]) / 2 / bitmap.width, (box[1] + box[3]) / 2 / bitmap.height];
+  enlarge(1, point, [left + width / 2, top + height / 2]);
+});
 $("finger").parentElement.hidden = !matchMedia("(any-pointer: coarse)").matches;
 $("finger").addEventListener("input", () => $("canvas").classList.toggle("drawn-on", $("finger").checked));
 $("files").addEventListener("change", () => {

@@ -181,7 +181,10 @@ def test_help_tells_the_exit_code() -> None:
     [
         (InputError("a.csv, line 2:\nbad"), "wheatear: a.csv, line 2: bad\n"),
         (PermissionError(13, "Permission denied", "/x"), "wheatear: /x: Permission denied\n"),
-        (OSError(28, "No space left on device"), "wheatear: No space left on device\n"),
+        (
+            OSError(28, "No space left on device"),
+            "wheatear: No space left on device; make room on that disk\n",
+        ),
         (OSError(), "wheatear: OSError\n"),
         (
             InputError("Caught it in\n wheatear.errors.InputError: a.jpg: is damaged"),

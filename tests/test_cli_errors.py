@@ -29,6 +29,24 @@ def test_a_lack_of_memory_is_one_line(capsys, fail):
     assert said.count("\n") == 1
 
 
+def interrupted_while_it_is_loaded() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as error:
+        raise ImportError("initialization failed") from error
+
+
+def test_ctrl_c_of_which_a_library_makes_an_import_error_is_ctrl_c():
+    """As onnxruntime does."""
+    with pytest.raises(KeyboardInterrupt), friendly_errors():
+        interrupted_while_it_is_loaded()
+
+
+def test_a_package_that_is_missing_is_not_hidden():
+    with pytest.raises(ImportError, match="no such package"), friendly_errors():
+        raise ImportError("no such package")
+
+
 def test_a_mistake_of_ours_is_not_hidden():
     with pytest.raises(RuntimeError, match="sizes differ"), friendly_errors():
         raise RuntimeError("sizes differ")

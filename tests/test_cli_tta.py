@@ -79,7 +79,7 @@ def test_a_count_is_resumed_with_the_same_views(photo, tmp_path):
     assert json.loads((out / SETTINGS).read_text())["tta"] == "flips"
     assert count(model, out, photo, "--tta", "flips", "--resume").exit_code == 0
     assert lines_of(count(model, out, photo, "--resume")) == [
-        f"wheatear: {out / SETTINGS}: --tta was flips, now not given; give the same, or leave out --resume"
+        f"wheatear: {out / SETTINGS}: --tta was flips, now not given; give the same, or name another folder for --out"
     ]
 
 

@@ -92,8 +92,8 @@ def test_a_frame_over_photos_that_lie_either_way_is_said(model, tmp_path, asked)
     options = ["--frame", "1.2"] if asked else []
     said = lines_of(count(model, tmp_path / "out", tmp_path / "photos", *options))
     line = (
-        "wheatear: photos of 80 × 120 px: 2, and 1 that lie on their side; "
-        "--frame was taken across the width of each as it lies"
+        "wheatear: 2 photos of 80 × 120 px are upright and 1 lie on their side; "
+        "--frame is the width of each as it lies: use --gsd, or count them separately"
     )
     assert said == [line] * asked
 

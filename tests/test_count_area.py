@@ -52,6 +52,7 @@ def test_an_interval_is_given_only_where_it_was_measured(photos, tmp_path, optio
     ("options", "message"),
     [
         (["--gsd", "0"], "--gsd 0: not a length; give a number above 0, at most 10,000"),
+        (["--gsd", "0,0"], "--gsd 0: not a length; give a number above 0, at most 10,000"),
         (["--frame", "-1"], "--frame -1: not a length; give a number above 0, at most 10,000"),
         (["--height", "nan"], "--height nan: not a length; give a number above 0, at most 10,000"),
         (
@@ -94,7 +95,8 @@ def test_a_scale_that_no_wheat_has_is_doubted(model, tmp_path, gsd, says):
     """Cells of 30 × 20 px, the root of whose area is 24.5."""
     draw(tmp_path / "a.png", [(row, column) for row in range(3) for column in range(4)])
     count(model, tmp_path / "out", tmp_path / "a.png", "--gsd", gsd)
-    warning = f"heads would be {says} mm long; is the scale right? --gsd is in millimetres, --frame in metres"
+    units = "--gsd is in millimetres, --frame and --height in metres"
+    warning = f"heads would be {says} mm long; is the scale right? {units}"
     _, *doubts = figures_of(tmp_path / "out", "a.png")["warnings"].split(
         "; heads would"
     )  # first their size in pixels

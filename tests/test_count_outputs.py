@@ -156,7 +156,7 @@ def test_a_full_disk_loses_no_count(model, photos, tmp_path, name):
     (out / f"{name}.part").symlink_to("/dev/full")
     result = count(model, out, photos, *ALL, "--report")
     assert result.exit_code == 1
-    assert lines_of(result) == [f"wheatear: {out / name}: No space left on device"]
+    assert lines_of(result) == [f"wheatear: {out / name}: No space left on device; make room on that disk"]
     assert not (out / name).exists()
     assert sum(counted(out).values()) == 3
     assert count(model, out, photos, *ALL, "--report", "--resume").exit_code == 0
@@ -174,7 +174,9 @@ def test_a_folder_that_a_full_disk_cuts_short_is_not_left(model, photos, tmp_pat
 
     monkeypatch.setattr(wheatear.exports.yolo, "line", full)
     result = count(model, tmp_path / "out", photos, "--format", "yolo")
-    assert lines_of(result) == [f"wheatear: {tmp_path / 'out' / 'yolo'}: No space left on device"]
+    assert lines_of(result) == [
+        f"wheatear: {tmp_path / 'out' / 'yolo'}: No space left on device; make room on that disk"
+    ]
     assert not list((tmp_path / "out").glob("yolo*"))
     assert sum(counted(tmp_path / "out").values()) == 3
 

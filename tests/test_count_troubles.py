@@ -16,7 +16,9 @@ def test_a_full_disk_is_one_line_that_names_the_file(model, photos, tmp_path, na
     (out / name).symlink_to("/dev/full")
     result = count(model, out, photos)
     assert result.exit_code == 1
-    assert lines_of(result) == [f"wheatear: {(out / name).with_suffix('')}: No space left on device"]
+    assert lines_of(result) == [
+        f"wheatear: {(out / name).with_suffix('')}: No space left on device; make room on that disk"
+    ]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")

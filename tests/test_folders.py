@@ -87,6 +87,12 @@ def test_folders_are_those_of_the_files(tmp_path: Path) -> None:
     assert name == "a"
 
 
+@pytest.mark.parametrize(("inner", "names"), [("north", {"field", "north"}), ("field", {".", "field"})])
+def test_photos_beside_a_folder_are_of_the_folder_that_holds_both(tmp_path, inner, names):
+    places = {"a.png": tmp_path / "field" / "a.png", "b.png": tmp_path / "field" / inner / "b.png"}
+    assert by_folder([row(name, 1) for name in places], places).keys() == names
+
+
 def test_a_photo_of_an_earlier_run_elsewhere_goes_by_its_name() -> None:
     folders = by_folder([row("plot 1/a.jpg", 3), row("b.jpg", 4)], {"b.jpg": Path("f/b.jpg")})
     assert {name: folder.per_photo.heads for name, folder in folders.items()} == {"plot 1": 3, "f": 4}

@@ -492,6 +492,24 @@ def test_plots_without_names_are_numbered(tmp_path):
     assert read_plots(path).names == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    ("field", "names", "note"),
+    [
+        ("Plot_No", ["a", "b"], ""),
+        (
+            "Parzelle",
+            ["1", "2"],
+            "plots are numbered, as no field holds their names (Parzelle); call it plot",
+        ),
+    ],
+)
+def test_the_field_that_names_the_plots(tmp_path, field, names, note):
+    path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    path.write_text(path.read_text().replace('"plot":', f'"{field}":'))
+    plots = read_plots(path)
+    assert (plots.names, plots.note) == (names, note)
+
+
 def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path, monkeypatch):
     path = geotiff(tmp_path / "a.tif")
     monkeypatch.setattr(wheatear.raster, "find_spec", lambda _: None)

@@ -421,6 +421,14 @@ def test_files_are_taken_as_given(tmp_path):
     assert find_photos(given_files) == given_files
 
 
+def test_numbers_in_names_are_sorted_as_numbers(tmp_path):
+    names = ["plot 2/b.jpg", "plot 10/a9.jpg", "plot 10/a10.jpg", "plot 10/b.jpg"]
+    for name in reversed(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_photos([tmp_path]) == [tmp_path / name for name in names]
+
+
 def test_nothing_to_find(tmp_path):
     assert find_photos([]) == []
     assert find_photos([tmp_path]) == []

@@ -102,7 +102,7 @@ def test_a_map_on_a_full_disk_is_one_line_and_not_half_there(model, tmp_path, na
     (maps / f"{name}.part").symlink_to("/dev/full")
     result = count(model, tmp_path / "out", image)
     assert result.exit_code == 1
-    assert lines_of(result) == [f"wheatear: {maps / name}: No space left on device"]
+    assert lines_of(result) == [f"wheatear: {maps / name}: No space left on device; make room on that disk"]
     assert not (maps / name).exists()
 
 

@@ -140,10 +140,8 @@ def test_a_run_is_not_resumed_with_other_settings(model, photos, tmp_path):
     assert count(model, out, photos).exit_code == 0
     result = count(model, out, photos, "--resume", "--threshold", "0.9")
     assert result.exit_code == 1
-    said = (
-        f"wheatear: {out}/settings.json: --threshold was 0.4, now 0.9; give the same, or leave out --resume"
-    )
-    assert lines_of(result) == [said]
+    said = "--threshold was 0.4, now 0.9; give the same, or name another folder for --out"
+    assert lines_of(result) == [f"wheatear: {out}/settings.json: {said}"]
 
 
 def test_a_run_is_not_resumed_with_another_detector_of_the_same_name(model, photos, tmp_path):
@@ -160,7 +158,9 @@ def test_a_run_is_not_resumed_with_another_version(model, photos, tmp_path, monk
     out = tmp_path / "out"
     assert count(model, out, photos).exit_code == 0
     monkeypatch.setattr("wheatear.count_settings.__version__", "0.0")
-    said = f"settings.json: wheatear was {__version__}, now 0.0; give the same, or leave out --resume"
+    said = (
+        f"settings.json: wheatear was {__version__}, now 0.0; give the same, or name another folder for --out"
+    )
     assert said in lines_of(count(model, out, photos, "--resume"))[0]
 
 
@@ -237,7 +237,8 @@ def test_photos_that_have_gone_are_said_and_stay_in_their_folder(model, tmp_path
     (tmp_path / "p" / "one" / "a.png").rename(tmp_path / "p" / "one" / "new.png")
     result = count(model, out, tmp_path / "p", "--resume")
     assert lines_of(result) == [
-        "wheatear: counted before, and not where they were: 1 photo; their rows stay",
+        "wheatear: counted before, and no longer where it was: one/a.png; "
+        "to drop its row, name another folder for --out",
         "wheatear: 2 of 3 photos were counted before; going on with the others",
     ]
     assert counted(out) == {"one/a.png": 1, "one/b.png": 1, "two/c.png": 1, "one/new.png": 1}

@@ -10,7 +10,7 @@ import typer
 
 from wheatear import words
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, parse_head_px
+from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, number, parse_head_px
 from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 
@@ -72,6 +72,7 @@ def count_command(
         float | None,
         typer.Option(
             metavar="MM",
+            parser=number,
             help="Millimetres of ground per pixel (ground sampling distance).",
             rich_help_panel=GROUND,
         ),
@@ -79,13 +80,17 @@ def count_command(
     frame: Annotated[
         float | None,
         typer.Option(
-            metavar="M", help="Width of ground shown by each photo, in metres.", rich_help_panel=GROUND
+            metavar="M",
+            parser=number,
+            help="Width of ground shown by each photo, in metres.",
+            rich_help_panel=GROUND,
         ),
     ] = None,
     height: Annotated[
         float | None,
         typer.Option(
             metavar="M",
+            parser=number,
             help="Distance from the camera to the heads, in metres; lens and sensor are read from EXIF.",
             rich_help_panel=GROUND,
         ),
@@ -100,7 +105,9 @@ def count_command(
     ] = None,
     cell: Annotated[
         float,
-        typer.Option(metavar="M", help="Cell size of the density map, in metres.", rich_help_panel=MAPS),
+        typer.Option(
+            metavar="M", parser=number, help="Cell size of the density map, in metres.", rich_help_panel=MAPS
+        ),
     ] = 1.0,
     jobs: Annotated[
         int,

@@ -68,10 +68,11 @@ def run_count(
             folders = write_folders(out, photos)
             write_formats(out, formats)
             summary.show(folders)
-            if report:
-                write_page(out, photos, detector.card, settings, summary.errors, unread)
-            for line in remarks(out, options.maps.plots, options.scale.frame_m):
+            said = remarks(out, options.maps.plots, options.scale.frame_m)
+            for line in said:
                 typer.echo(f"wheatear: {line}", err=True)
+            if report:
+                write_page(out, photos, detector.card, settings, summary.errors, [*unread, *said])
         except KeyboardInterrupt:
             counts = out / COUNTS
             done = next(file for file in (part_of(counts), counts, out) if file.exists())
@@ -156,12 +157,11 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
     before = len(known & names)
     if known - names:
         places = places_of(out)
-        gone = [name for name in known - names if name in places and not places[name].exists()]
+        gone = sorted(name for name in known - names if name in places and not places[name].exists())
         if gone:
-            typer.echo(
-                f"wheatear: counted before, and not where they were: {words.photos(len(gone))}; their rows stay",
-                err=True,
-            )
+            others = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
+            line = f"counted before, and no longer where it was: {gone[0]}{others}"
+            typer.echo(f"wheatear: {line}; to drop its row, name another folder for --out", err=True)
     summary, said = Summary(before), dict[str, list[str]]()
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):

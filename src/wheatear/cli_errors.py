@@ -1,12 +1,18 @@
 """What a user sees when something is wrong: one line, exit code 1, no traceback."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
 import typer
 
 from wheatear.errors import InputError
 
+MENDS = {
+    errno.ENOSPC: "; make room on that disk",
+    errno.EROFS: "; name a folder on another disk",
+}
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, of a GPU and of a CPU
 
 
@@ -27,14 +33,21 @@ def friendly_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(said in str(error) for said in OUT_OF_MEMORY):
             raise
-        smaller = "give a training a smaller batch (--set stages.0.batch_size=4)"
-        typer.echo(f"wheatear: there is not enough memory; close other programs, or {smaller}", err=True)
+        command = click.get_current_context(silent=True)
+        is_training = command is not None and command.info_name == "train"
+        smaller = ", or take a smaller batch (--set stages.0.batch_size=4)" if is_training else ""
+        typer.echo(f"wheatear: there is not enough memory; close other programs{smaller}", err=True)
         raise typer.Exit(1) from None
+    except ImportError as error:  # onnxruntime makes one of Ctrl-C while it is being loaded
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _one_line(error: InputError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text += MENDS.get(error.errno or 0, "")
     else:
         # torch puts the traceback of a process that reads photos before what was said there.
         text = str(error).rpartition(f".{InputError.__name__}: ")[2] or type(error).__name__

@@ -22,6 +22,14 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def number(text: str | float) -> float:
+    """A number of the command line, with a point or a comma, or an option's own."""
+    try:
+        return float(str(text).replace(",", "."))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number, such as 1.2") from None
+
+
 def named_model(text: str | None) -> str | None:
     """A detector of the command line; an empty name is none."""
     if text == "":

@@ -12,6 +12,8 @@ from wheatear.cli_tta import TTAOption, say_unchosen
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from starlette.applications import Starlette
 
 
@@ -56,6 +58,12 @@ def run(app: "Starlette", port: int) -> None:
 
     from wheatear.serve.app import HOST
 
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: "FrameType | None") -> None:
+            if self.server_state.tasks and not self.should_exit:
+                typer.echo("wheatear: ends once the photo that is being counted is finished", err=True)
+            super().handle_exit(sig, frame)
+
     with socket.socket() as listener:
         # So that it can begin anew at once; on Windows two programs would share a port.
         if os.name == "posix":
@@ -66,4 +74,4 @@ def run(app: "Starlette", port: int) -> None:
         except OSError as error:
             raise InputError(f"--port {port}: {error.strerror}; give another") from None
         typer.echo(f"Open http://{HOST}:{listener.getsockname()[1]} in a browser; Ctrl-C ends it")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+        Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])

@@ -192,7 +192,7 @@ def write_page(
     card: Card,
     settings: Settings,
     errors: Sequence[str],
-    left_out: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write OUT/report.html for all photos in OUT's tables; those not among `photos` have no picture."""
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
@@ -202,7 +202,7 @@ def write_page(
     plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
     folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
-    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, left_out)
+    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, remarks)
 
 
 def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str]:
@@ -222,8 +222,9 @@ def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str
         sizes = Counter((row["width"], row["height"]) for row in _rows(out / COUNTS, COUNTS_HEADER))
         for (width, height), upright in sizes.items():
             if int(width) < int(height) and (flat := sizes[height, width]):
-                sides = f"{width} × {height} px: {upright:,}, and {flat:,} that lie on their side"
-                lines.append(f"photos of {sides}; --frame was taken across the width of each as it lies")
+                sides = f"{width} × {height} px are upright and {flat:,} lie on their side"
+                doubt = "--frame is the width of each as it lies: use --gsd, or count them separately"
+                lines.append(f"{upright:,} photos of {sides}; {doubt}")
     return lines
 
 

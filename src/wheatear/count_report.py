@@ -57,23 +57,23 @@ def write_report(
     errors: Sequence[str] = (),
     folders: Sequence[Row] = (),
     plots: Sequence[Row] = (),
-    left_out: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write one self-contained HTML page.
 
     rows: one per photo, with the columns of counts.csv ("image" and "heads" first; numbers, text or None).
     pictures: the annotated picture by image name; a photo may have none. They are read one at a time and
     written to the file directly, so memory grows with the rows alone. settings: what the run was asked for.
-    errors: one line for each photo that is not among the rows because it could not be counted. left_out:
-    lines about files of kinds that are not read and about linked folders, as images.left_out returns them.
+    errors: one line for each photo that is not among the rows because it could not be counted. remarks: lines
+    about no single photo, such as those of images.left_out and count_outputs.remarks.
     folders, plots: rows for tables of their own, with the columns of folders.csv and plots.csv. Empty columns
     are left out. No rows give a page that says so. OSError if the page cannot be written.
     """
     with open_page(Path(path), "Wheat heads counted") as write:
         write(_summary(rows))
         write(_not_counted(errors))
-        # A line begins with "left", or with the path of a link.
-        write("".join(f"<p>{escape(re.sub('^left', 'Left', line))}.</p>\n" for line in left_out))
+        # A line begins with "left", a number, or a path.
+        write("".join(f"<p>{escape(re.sub('^left', 'Left', line))}.</p>\n" for line in remarks))
         if rows:
             write(_histograms(rows))
             _write_table(write, rows, pictures, Path(path).parent)
@@ -89,7 +89,8 @@ def _summary(rows: Sequence[Row]) -> str:
     if not heads:
         return "<p>No photo was counted.</p>\n"
     spread = f"mean {np.mean(heads):,.1f}, median {np.median(heads):,.0f}, from {min(heads):,.0f} to {max(heads):,.0f}"
-    total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos(len(heads))}: {spread} a photo."
+    each = f": {spread} per photo" if len(heads) > 1 else ""
+    total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos(len(heads))}{each}."
     return f"<p>{total}{_density(rows)}</p>\n"
 
 

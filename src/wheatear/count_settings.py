@@ -137,7 +137,9 @@ def _refuse_changed(path: Path, before: Mapping[str, Any], settings: Settings) -
             option = OPTIONS.get(name, name)
             if name == "threshold" and settings["by_hand"]:
                 option = f"the threshold fitted to {settings['by_hand']}"
-            raise InputError(f"{path}: {option} was {was}, now {now}; give the same, or leave out --resume")
+            raise InputError(
+                f"{path}: {option} was {was}, now {now}; give the same, or name another folder for --out"
+            )
 
 
 def _bytes(photo: Path) -> int | None:

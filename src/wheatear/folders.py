@@ -139,7 +139,12 @@ def _short_names(holders: set[Path]) -> dict[Path, str]:
     if len(holders) < 2:
         return {holder: holder.name or str(holder) for holder in holders}
     common = common_folder(map(str, holders))
-    return {holder: way(str(holder), common) for holder in holders}
+    ways = {holder: way(str(holder), common) for holder in holders}
+    own = Path(common).name  # of the folder that contains the others, if it has photos too
+    return {
+        holder: own if own and short == "." and own not in ways.values() else short
+        for holder, short in ways.items()
+    }
 
 
 def _three(sums: Sums) -> list[str | float]:

@@ -99,7 +99,7 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
     if SHORTEST_HEAD <= side <= LONGEST_HEAD:
         return None
     long = f"heads would be {figures(1000 * side)} mm long"
-    return f"{long}; is the scale right? --gsd is in millimetres, --frame in metres"
+    return f"{long}; is the scale right? --gsd is in millimetres, --frame and --height in metres"
 
 
 def size_warnings(sized: Sized, trained_px: float) -> list[str]:

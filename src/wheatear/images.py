@@ -1,6 +1,7 @@
 """Open photos safely: one array of 8-bit RGB whatever the file contains, or one clear line about what is wrong."""
 
 import os
+import re
 import threading
 import warnings
 from collections import Counter
@@ -135,7 +136,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 
 def find_photos(paths: Iterable[str | Path]) -> list[Path]:
-    """The photos at these paths, sorted, each once.
+    """The photos at these paths, sorted (2.jpg before 10.jpg), each once.
 
     A file is taken as given, whatever its extension; a folder is searched with all its subfolders for files
     that end in PHOTO_SUFFIXES (in any case), except hidden ones. A path that does not exist, or a folder that
@@ -146,7 +147,13 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         for photo in _in_folder(path) if path.is_dir() else [path]:
             photos.setdefault((resolved(photo.parent), photo.name), photo)
-    return sorted(photos.values())
+    return sorted(photos.values(), key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[list[str | int]], Path]:
+    """A key to sort paths by their parts, with the numbers in them as numbers."""
+    parts = [re.split(r"(\d+)", part) for part in path.parts]
+    return [[int(text) if i % 2 else text for i, text in enumerate(part)] for part in parts], path
 
 
 def is_found(name: str) -> bool:

@@ -10,9 +10,9 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.ground import Ground
+from wheatear.picture import annotate
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import Raster
-from wheatear.picture import annotate
 
 if TYPE_CHECKING:
     from wheatear.plots import PlotCount, Plots

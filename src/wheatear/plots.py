@@ -27,15 +27,8 @@ from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
 from wheatear.pixels import Pixels, bands
 from wheatear.raster import Raster
 
-NAME_FIELDS = (
-    "plot",
-    "plot_id",
-    "plotid",
-    "name",
-    "id",
-)  # the first of these with unique values names the plots
-
-
+# The first of these fields with unique values names the plots; only letters count, so Plot_ID is plotid.
+NAME_FIELDS = ("plot", "plotid", "plotname", "plotno", "plotnr", "plotnumber", "name", "id")
 LAYER = "plots"  # the layer to use in a file with several
 
 
@@ -68,7 +61,7 @@ class PlotCount:
 
 
 def read_plots(path: Path) -> Plots:
-    """The polygons of the file's layer, named by its field plot, plot_id, plotid, name or id, else 1, 2, …
+    """The polygons of the file's layer, named by the first of its fields NAME_FIELDS, else 1, 2, …
 
     Of several layers it is the one called plots, or the only one of polygons. InputError for a file that
     cannot be read, has several such layers, no CRS, no plots, a shape that is not a valid polygon,
@@ -222,19 +215,20 @@ def _refuse_hidden(path: Path, names: list[str], polygons: np.ndarray) -> None:
 
 def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[list[str], str]:
     """Unique names from the first of NAME_FIELDS that has them, else 1, 2, …; and a line if names are lost."""
-    lower, lost = [field.lower() for field in fields], ""
+    letters, lost = ["".join(filter(str.isalpha, field.lower())) for field in fields], ""
     for wanted in NAME_FIELDS:
-        if wanted not in lower:
+        if wanted not in letters:
             continue
-        names = [_name(value) for value in values[lower.index(wanted)]]
+        field = letters.index(wanted)
+        names = [_name(value) for value in values[field]]
         if len(set(names)) == number and "" not in names:
             return names, ""
         if any(names) and not lost:
             twice = [name for name, times in Counter(names).items() if name and times > 1]
             lost = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
-            lost = (
-                f"plots are numbered, as their names in the field {wanted!r} do not tell them apart: {lost}"
-            )
+            lost = f"plots are numbered, as their names in the field {fields[field]!r} do not tell them apart: {lost}"
+    if fields and not lost:
+        lost = f"plots are numbered, as no field holds their names ({', '.join(fields)}); call it plot"
     return [str(place) for place in range(1, number + 1)], lost
 
 

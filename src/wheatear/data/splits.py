@@ -1,6 +1,6 @@
 """Divide photos into train and val with no field photo on both sides, and write and read the division."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,9 +78,8 @@ def write_split(samples: Sequence[Sample], path: Path) -> None:
     write_table(path, [header, *([row.get(column, "") for column in header] for row in both)])
 
 
-def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
-    """The samples that an images.csv names, with its splits; all of them unchanged if it names none."""
-    splits = read_splits(images)
+def divided_as(samples: Sequence[Sample], splits: Mapping[str, str]) -> list[Sample]:
+    """The samples that are in splits, as `read_splits` gives them, with these; all of them unchanged if none is."""
     known = [replace(sample, split=splits[sample.name]) for sample in samples if sample.name in splits]
     return known or list(samples)
 

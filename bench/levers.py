@@ -44,9 +44,9 @@ from wheatear.data.tables import write_table
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
-from wheatear.files import whole
+from wheatear.files import whole, write_json
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN

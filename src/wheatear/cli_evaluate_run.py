@@ -27,7 +27,7 @@ from wheatear.detector import DEFAULT_MODEL, is_file_name, load
 from wheatear.errors import InputError
 from wheatear.evaluation import Evaluation, Thresholds, best_threshold, evaluate_at
 from wheatear.evaluation_report import write_evaluation_report
-from wheatear.files import make_folder, refuse_foreign, whole
+from wheatear.files import make_folder, refuse_foreign, write_json
 from wheatear.known_failures import known_failures
 from wheatear.photo_names import are_results, holds
 from wheatear.words import photos
@@ -151,8 +151,7 @@ def show(figures: Mapping[str, Evaluation]) -> None:
 
 def save(figures: Mapping[str, Evaluation], found: Mapping[str, Detections], out: Path) -> None:
     """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
-    with whole(out / EVALUATION) as part:
-        part.write_text(json.dumps({k: e.to_dict() for k, e in figures.items()}, indent=2) + "\n", "utf-8")
+    write_json(out / EVALUATION, {name: each.to_dict() for name, each in figures.items()})
     write_csv(out / DETECTIONS, found.items())
 
 
@@ -172,5 +171,4 @@ def keep(
     judged["score_threshold"], judged["count_threshold"] = first.score_threshold, last.score_threshold
     judged.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
     judged["known_failures"] = known_failures(samples, found, first, last)
-    with whole(card) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    write_json(card, content)

@@ -36,11 +36,11 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from wheatear.csv_files import write_table
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
-from wheatear.data.tables import write_table
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep

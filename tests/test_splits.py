@@ -1,5 +1,6 @@
 """No field photo on two sides, shares kept, nothing given changed."""
 
+import csv
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -166,7 +167,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def disk_full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", disk_full)
+    monkeypatch.setattr(csv, "writer", disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_images_csv([tile("a", "0")], path)
     assert path.read_text() == "old"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from wheatear.csv_files import read_table, require, write_table
 from wheatear.data.photos import group_tiles
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table, require, write_table
 from wheatear.errors import InputError
 
 Groups = dict[str, list[Sample]]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from wheatear.csv_files import read_table, write_table
 from wheatear.data.synth_heads import Head, Pose, draw_head
 from wheatear.data.synth_leaves import (
     Ribbons,
@@ -21,7 +22,6 @@ from wheatear.data.synth_leaves import (
     paint_ribbons,
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
-from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
 EMPTY_SHARE = 0.015  # 1-2 % of Kaggle's training photos have no heads

@@ -10,9 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from wheatear.csv_files import read_table
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table
 from wheatear.detections import Detections
 from wheatear.detector import Card, find, load
 from wheatear.errors import InputError

@@ -132,14 +132,12 @@ def judge(
 def show(figures: Mapping[str, Evaluation]) -> None:
     """A table for each threshold."""
     console = Console()
-    if (
-        console.width < TABLE_WIDTH
-    ):  # lines that the terminal folds still show every digit; narrow columns do not
+    if console.width < TABLE_WIDTH:
+        # Lines that the terminal folds still show every digit; narrow columns do not.
         console = Console(width=TABLE_WIDTH)
     for name, evaluation in figures.items():
-        title = f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}".capitalize()
         header, *rows = evaluation.table()
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(title=evaluation.title(name), title_justify="left", box=box.SIMPLE_HEAD)
         for i, column in enumerate(header):
             table.add_column(column, justify="right" if i else "left")
         for row in rows[:-1]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
 from wheatear.csv_files import read_table, require, write_table
-from wheatear.data.photos import group_tiles
+from wheatear.data.field_photos import field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 
@@ -100,22 +101,14 @@ def _row(sample: Sample) -> tuple[str, ...]:
     return sample.name, sample.source, sample.session, sample.photo, sample.split
 
 
-def _grouped(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples with `photo` filled in: by their edges, unless every one already names its photo."""
-    if all(sample.photo for sample in samples):
-        return samples
-    ordered = sorted(samples, key=_name)
-    photos = dict(zip(map(_name, ordered), group_tiles(ordered), strict=True))
-    return [replace(sample, photo=photos[sample.name]) for sample in samples]
-
-
-def _name(sample: Sample) -> str:
-    return sample.name
+def _grouped(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with `photo` filled in."""
+    return [replace(s, photo=photo) for s, photo in zip(samples, field_photos(samples), strict=True)]
 
 
 def _by_photo(samples: Sequence[Sample]) -> Groups:
     groups: Groups = {}
-    for sample in sorted(samples, key=_name):
+    for sample in sorted(samples, key=attrgetter("name")):
         groups.setdefault(sample.photo, []).append(sample)
     return groups
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wheatear.data.photos import group_tiles
+from wheatear.data.field_photos import group_tiles
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import write_json

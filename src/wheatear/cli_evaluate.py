@@ -79,24 +79,22 @@ def evaluate_command(
     code is then 1.
     """
     refuse_contradictions(model, detections, other_labels, tta, head_px, threshold, choose_threshold)
-    from wheatear.cli_evaluate_run import Options, run_evaluation
+    from wheatear.cli_evaluate_run import run_evaluation
 
     run_evaluation(
-        Options(
-            folder=folder,
-            split=split,
-            model=model,
-            head_px=head_px,
-            tta=tta,
-            detections=detections,
-            other_labels=other_labels,
-            labels=labels,
-            images=images,
-            threshold=threshold,
-            choose_threshold=choose_threshold,
-            report=report,
-            out=out,
-        )
+        folder,
+        split,
+        model,
+        head_px,
+        tta,
+        detections,
+        other_labels,
+        labels,
+        images,
+        threshold,
+        choose_threshold,
+        report,
+        out,
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -37,72 +36,62 @@ AT_SCORE_THRESHOLD = "at_score_threshold"  # what evaluation.json begins with
 TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 
-@dataclass(frozen=True)
-class Options:
-    """The options of `wheatear evaluate`, as its help describes them."""
-
-    folder: Path
-    split: str | None
-    model: str | None
-    head_px: str | None
-    tta: str | None
-    detections: Path | None
-    other_labels: Path | None
-    labels: Path | None
-    images: Path | None
-    threshold: float | None
-    choose_threshold: bool
-    report: bool
-    out: Path
-
-
-def run_evaluation(options: Options) -> None:
+def run_evaluation(
+    folder: Path,
+    split: str | None,
+    model: str | None,
+    head_px: str | None,
+    tta: str | None,
+    detections: Path | None,
+    other_labels: Path | None,
+    labels: Path | None,
+    images: Path | None,
+    threshold: float | None,
+    choose_threshold: bool,
+    report: bool,
+    out: Path,
+) -> None:
     """Judge, write the files and print the table. InputError, after that, if photos could not be read."""
-    size, out, model = parse_head_px(options.head_px), options.out, options.model
-    known, wanted = labelled_photos(options.folder, options.labels, options.images, options.split, model)
-    refuse_tables(out, options.detections, options.other_labels)
-    refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if options.report else [])])
+    size = parse_head_px(head_px)
+    known, wanted = labelled_photos(folder, labels, images, split, model)
+    refuse_tables(out, detections, other_labels)
+    refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if report else [])])
     make_folder(out)
     chosen, views = readable(wanted), None
-    thresholds = Thresholds(options.threshold or 0.0, options.threshold or 0.0)
+    thresholds = Thresholds(threshold or 0.0, threshold or 0.0)
     unread = len(wanted) - len(chosen)
-    if options.detections:
-        found = read_detections(options.detections, options.folder, known, chosen)
-    elif options.other_labels:
-        chosen, found = second_labelling(options.other_labels, known, chosen)
+    if detections:
+        found = read_detections(detections, folder, known, chosen)
+    elif other_labels:
+        chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        detector = load(model or DEFAULT_MODEL, tta=options.tta)
+        detector = load(model or DEFAULT_MODEL, tta=tta)
         views = detector.tta
-        if not options.choose_threshold and options.threshold is None:
+        if not choose_threshold and threshold is None:
             say_unchosen(detector)
             thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
         chosen, found = run_model(detector, chosen, size)
         unread = len(wanted) - len(chosen)
-    if options.choose_threshold:
+    if choose_threshold:
         thresholds = best_threshold(chosen, found)
     figures = judge(chosen, found, thresholds)
     save(figures, found, out)
-    if options.report:
-        title = f"{_judged(options, views)} on {photos(len(chosen))} of {options.folder.resolve().name}"
+    if report:
+        judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        judged += f" --tta {views}" if views else ""
+        judged += f" --head-px {head_px}" if head_px else ""
+        title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
         write_evaluation_report(out / REPORT, chosen, found, figures, title)
     elif (out / REPORT).exists():
         typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
     show(figures)
     typer.echo(f"Saved in {out}")
-    is_kept = options.choose_threshold and model and is_file_name(model)
-    card = Path(model).with_suffix(".json") if model and is_kept else None
+    card = Path(model).with_suffix(".json") if choose_threshold and model and is_file_name(model) else None
     if unread:
         stays = "; the card of the model stays as it was" if card else ""
         raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
     if card:
-        keep(card, chosen, found, figures, options.split or usual_split(known), views)
-
-
-def _judged(options: Options, views: str | None) -> str:
-    """What is judged, for a title: the name of a detector or a file, and how the photos were seen."""
-    name = Path(options.detections or options.other_labels or options.model or DEFAULT_MODEL).name
-    name += f" --tta {views}" if views else ""
-    return name + (f" --head-px {options.head_px}" if options.head_px else "")
+        keep(card, chosen, found, figures, split or usual_split(known), views)
 
 
 def refuse_tables(out: Path, *read: Path | None) -> None:

@@ -36,17 +36,17 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from wheatear.csv_files import write_table
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
-from wheatear.data.tables import write_table
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
-from wheatear.files import whole
+from wheatear.files import whole, write_json
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json, write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN

@@ -2,8 +2,8 @@
 
     python bench/seams.py DIR [--split val] [--model small] [--threshold SCORE] [--out seams.csv]
 
-Tiles of one field photo are placed side by side where their edges match (wheatear.data.photos.find_seams). Places in
-the rectangle that have no tile stay black. There are four counts of each stitched photo:
+Tiles of one field photo are placed side by side where their edges match (wheatear.data.field_photos.find_seams). Places
+in the rectangle that have no tile stay black. There are four counts of each stitched photo:
   whole     one run of the detector over the photo: the reference
   tiled     as `wheatear count` does it: overlapping windows, each head once
   unmerged  the sum over the same windows: a head in an overlap counts twice or more
@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from wheatear import Detector, load
+from wheatear.data.field_photos import Seam, find_seams, read_edges
 from wheatear.data.formats import read_dataset
-from wheatear.data.photos import Seam, find_seams, read_edges
 from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
 from wheatear.images import open_photo

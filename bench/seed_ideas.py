@@ -27,8 +27,8 @@ from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import sweep
-from wheatear.files import whole
-from wheatear.train.checkpoint import METRICS, read_json, write_json
+from wheatear.files import whole, write_json
+from wheatear.train.checkpoint import METRICS, read_json
 from wheatear.train.export import load_run
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed

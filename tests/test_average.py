@@ -13,8 +13,9 @@ from one_line import complaint_of
 from tiny_run import fake_run, tiny_recipe
 from wheatear.cli import app
 from wheatear.errors import InputError
+from wheatear.files import write_json
 from wheatear.train.average import BACKBONE, HEADS, average
-from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json
 from wheatear.train.export import describe_run, load_run
 
 runner = CliRunner()

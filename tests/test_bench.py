@@ -14,10 +14,10 @@ import pseudo
 import second_labels
 import shared_error
 import unseen
+from wheatear.csv_files import read_table
 from wheatear.data.formats import read_dataset
 from wheatear.data.kaggle import write_labels
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.interval import CountingError

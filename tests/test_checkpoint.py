@@ -10,6 +10,7 @@ from torch import nn
 
 from tiny_run import tiny_model
 from wheatear.errors import InputError
+from wheatear.files import write_json
 from wheatear.train.checkpoint import (
     METRICS,
     WEIGHTS,
@@ -18,7 +19,6 @@ from wheatear.train.checkpoint import (
     read_json,
     refuse_untrained,
     save_parts,
-    write_json,
 )
 
 

@@ -289,7 +289,7 @@ def test_a_row_that_is_no_detection(folder, tmp_path):
 def test_files_that_are_not_there(folder, tmp_path):
     assert "no such model" in complaint(folder, "--model", tmp_path / "none.onnx")
     assert "no shipped detector has this name" in complaint(folder, "--model", "none")
-    assert "cannot be read" in complaint(folder, "--detections", tmp_path / "none.csv")
+    assert "none.csv: no such file" in complaint(folder, "--detections", tmp_path / "none.csv")
     assert complaint(tmp_path / "none") == f"{tmp_path / 'none'}: no such folder"
 
 

@@ -20,9 +20,9 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
-from wheatear.files import alone_in, sha256
+from wheatear.files import alone_in, sha256, write_json
 from wheatear.train import export, run
-from wheatear.train.checkpoint import read_json, write_json
+from wheatear.train.checkpoint import read_json
 from wheatear.train.recipe import load_recipe
 
 torch.set_num_threads(1)

@@ -110,6 +110,17 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines(tmp_path):
     assert read_csv(path)["a"].boxes.tolist() == [[1, 2, 3, 4]]
 
 
+def test_what_spreadsheets_write(tmp_path):
+    path = tmp_path / "saved again.csv"
+    lines = ["Image;xmin;ymin;xmax;ymax;score", "a, b;1;2;3;4;0.5", ";;;;;"]
+    for first in ([], ["sep=;"]):
+        path.write_text("\r\n".join([*first, *lines]), "utf-8-sig", newline="")
+        assert read_csv(path)["a, b"].boxes.tolist() == [[1, 2, 3, 4]]
+    path.write_text("\n".join(["sep=;", *lines, "a;1;2;three;4;0.5"]))
+    with pytest.raises(InputError, match=r"line 5: .* is not a name and five numbers"):
+        read_csv(path)
+
+
 def test_a_header_alone_is_no_detections(tmp_path):
     assert read_csv(write(tmp_path, TITLES)) == {}
 
@@ -147,13 +158,13 @@ def test_a_missing_column_is_named(tmp_path, lines):
 
 
 def test_files_that_are_not_a_csv(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         read_csv(tmp_path / "nowhere.csv")
     with pytest.raises(InputError, match="cannot be read"):
         read_csv(tmp_path)
     path = tmp_path / "picture.csv"
     path.write_bytes(b"\xff\xd8\xff\xe0 a picture")
-    with pytest.raises(InputError, match="not a CSV in UTF-8"):
+    with pytest.raises(InputError, match="not in UTF-8"):
         read_csv(path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="line 1: no column"):

@@ -17,8 +17,9 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
+from wheatear.files import write_json
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import read_json, write_json
+from wheatear.train.checkpoint import read_json
 from wheatear.train.export import (
     BOX_TOLERANCE,
     SCORE_TOLERANCE,

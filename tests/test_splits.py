@@ -1,5 +1,6 @@
 """No field photo on two sides, shares kept, nothing given changed."""
 
+import csv
 import itertools
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +14,15 @@ from PIL import Image
 
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
-from wheatear.data.splits import divided_as, hold_out, split, usual_split, write_images_csv, write_split
+from wheatear.data.splits import (
+    divided_as,
+    hold_out,
+    read_splits,
+    split,
+    usual_split,
+    write_images_csv,
+    write_split,
+)
 from wheatear.errors import InputError
 
 
@@ -158,7 +167,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def disk_full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", disk_full)
+    monkeypatch.setattr(csv, "writer", disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_images_csv([tile("a", "0")], path)
     assert path.read_text() == "old"
@@ -231,5 +240,6 @@ def test_photos_that_some_tiles_name_are_looked_for_among_the_others(tmp_path: P
 def test_samples_are_divided_as_an_images_csv_says(tmp_path: Path) -> None:
     samples = [tile("a", "0", side="train"), tile("b", "1", side="train"), tile("c", "2")]
     write_images_csv([tile("b", "1", side="val"), tile("z", "9", side="train")], tmp_path / "images.csv")
-    assert [(s.name, s.split) for s in divided_as(samples, tmp_path / "images.csv")] == [("b", "val")]
-    assert divided_as(samples[:1], tmp_path / "images.csv") == samples[:1]  # it names none of them
+    splits = read_splits(tmp_path / "images.csv")
+    assert [(s.name, s.split) for s in divided_as(samples, splits)] == [("b", "val")]
+    assert divided_as(samples[:1], splits) == samples[:1]  # it names none of them

@@ -14,8 +14,9 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.splits import split
 from wheatear.detector import load
 from wheatear.errors import InputError
+from wheatear.files import write_json
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import read_json, save_parts, write_json
+from wheatear.train.checkpoint import read_json, save_parts
 from wheatear.train.dataset import to_tensor
 from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN

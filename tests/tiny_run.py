@@ -7,7 +7,8 @@ import torch
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
-from wheatear.train.checkpoint import METRICS, WEIGHTS, save_parts, write_json
+from wheatear.files import write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, save_parts
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe, load_recipe

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from wheatear.train.checkpoint import METRICS, WEIGHTS, save_parts, write_json
+from wheatear.files import write_json
+from wheatear.train.checkpoint import METRICS, WEIGHTS, save_parts
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe, load_recipe
 

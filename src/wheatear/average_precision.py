@@ -23,7 +23,8 @@ def average_precision(
     if not any(len(found) for found in detections):
         return 0.0, 0.0
     truth = COCO(_dataset(boxes))
-    coco_eval = COCOeval_faster(truth, truth.loadRes(_results(detections)), "bbox")
+    results = [one for photo, found in enumerate(detections) for one in found.to_coco(photo)]
+    coco_eval = COCOeval_faster(truth, truth.loadRes(results), "bbox")
     coco_eval.params.maxDets = [max(len(found) for found in detections)]
     coco_eval.params.areaRng, coco_eval.params.areaRngLbl = [[0, 1e10]], ["all"]
     coco_eval.evaluate()
@@ -43,10 +44,6 @@ def _dataset(boxes: Sequence[np.ndarray]) -> dict[str, Any]:
         "annotations": [{"id": row, **one} for row, one in enumerate(annotations, start=1)],
         "categories": [{"id": 1, "name": "wheat head"}],
     }
-
-
-def _results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    return [one for photo, found in enumerate(detections) for one in found.to_coco(photo)]
 
 
 def _xywh(boxes: np.ndarray) -> list[list[float]]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wheatear.data.tables import read_table, require
+from wheatear.csv_files import read_table, require
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.evaluation import SCORE_THRESHOLDS
@@ -57,13 +57,11 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     InputError, with the line, for a row whose image matches none of the photos, several or one that already
     has a row, or whose heads are not a whole number; and if no row is left.
     """
-    header, table = read_table(file)
-    columns = [name.lower() for name in header]
-    require(file, columns, *COLUMNS)
+    header, rows = read_table(file, lower=True)
+    require(file, header, *COLUMNS)
     for name in COLUMNS:
-        if columns.count(name) > 1:
+        if header.count(name) > 1:
             raise InputError(f"{file}: has several columns '{name}'; keep one")
-    rows = [(line, {name.lower(): value for name, value in row.items()}) for line, row in table]
     names = {composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:

@@ -100,10 +100,10 @@ def split(
     columns and photos. If --out names another file, pass that to `wheatear train`
     and `evaluate` with --images.
     """
+    from wheatear.csv_files import read_table
+    from wheatear.data.field_photos import too_short
     from wheatear.data.formats import IMAGES_CSV, read_dataset
-    from wheatear.data.photos import too_short
     from wheatear.data.splits import hold_out, split, write_images_csv, write_split
-    from wheatear.data.tables import read_table
     from wheatear.files import make_way
 
     known = read_dataset(folder)

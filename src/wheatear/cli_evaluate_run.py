@@ -1,159 +1,161 @@
-"""What `wheatear evaluate` judges: photos, and their detections by a model, a file or a second labelling."""
+"""`wheatear evaluate` once its options are known: the run itself, its files and its table."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from wheatear.cli_detecting import Looking, detect_in_each
-from wheatear.cli_options import tell_other_sizes
+from wheatear.cli_evaluate_input import (
+    labelled_photos,
+    read_detections,
+    readable,
+    run_model,
+    second_labelling,
+)
+from wheatear.cli_options import parse_head_px
 from wheatear.cli_tta import say_unchosen
+from wheatear.data.sample import Sample
+from wheatear.data.splits import usual_split
+from wheatear.detections import Detections, write_csv
+from wheatear.detector import DEFAULT_MODEL, is_file_name, load
 from wheatear.errors import InputError
+from wheatear.evaluation import Evaluation, Thresholds, best_threshold, evaluate_at
+from wheatear.evaluation_report import write_evaluation_report
+from wheatear.files import make_folder, refuse_foreign, write_json
+from wheatear.known_failures import known_failures
+from wheatear.photo_names import are_results, holds
 from wheatear.words import photos
 
-if TYPE_CHECKING:
-    from wheatear.data.sample import Sample
-    from wheatear.detections import Detections
-    from wheatear.evaluation import Thresholds
-    from wheatear.sized import HeadPx
+EVALUATION, DETECTIONS, REPORT = "evaluation.json", "detections.csv", "report.html"
+AT_SCORE_THRESHOLD = "at_score_threshold"  # what evaluation.json begins with
+TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 
-def labelled_photos(
-    folder: Path, labels: Path | None, images: Path | None, split: str | None, model: str | None
-) -> "tuple[list[Sample], list[Sample]]":
-    """All photos of a data set with their labels, and those of the split that is judged.
-
-    Photos that are in no split are divided as the training of a model in a run folder divided them. The user is told of
-    boxes without area, of photos of another size than their labels say, and of photos that the model was trained on.
-    """
-    from wheatear.boxes import area
-    from wheatear.data.formats import read_dataset
-    from wheatear.data.splits import photos_of
-    from wheatear.detector import is_file_name
-
-    known = read_dataset(folder, labels, images)
-    run = Path(model).parent if model and is_file_name(model) else None
-    splits = splits_of_run(run) if run else {}
-    if run and split != "all" and not any(sample.split for sample in known):
-        known = divided_by_run(known, splits, run)
-    if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
-        typer.echo(
-            f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
-            err=True,
-        )
-    wanted = photos_of(known, split, folder)
-    tell_other_sizes(wanted)
-    if split != "train":
-        tell_learned(wanted, splits)
-    return known, wanted
-
-
-def readable(samples: "Sequence[Sample]") -> "list[Sample]":
-    """The photos whose files are photos, by their beginning; the others are named. InputError where none is left.
-
-    Of a format whose boxes are shares of a photo's sides (YOLO) the boxes of the others are not known.
-    """
-    from wheatear.images import photo_size
-
-    def opened(sample: "Sample") -> "Sample":
-        if not sample.width:
-            photo_size(sample.path)  # says what is wrong with the file
-        return sample
-
-    return detect_in_each(samples, opened)
-
-
-def divided_by_run(samples: "Sequence[Sample]", splits: Mapping[str, str], run: Path) -> "list[Sample]":
-    """The samples as the training of a model in its run folder has divided them; as they are where it knows none.
-
-    splits: those of the run (`splits_of_run`). InputError where it knows a part: of the others nobody has said what
-    they are, and names of cameras are often alike.
-    """
-    from wheatear.data.formats import IMAGES_CSV
-
-    images = run / IMAGES_CSV
-    named, names = splits.keys(), {sample.name for sample in samples}
-    there = len(named & names)
-    if 0 < there < len(samples):
-        mend = "give --split all to judge by all of them"
-        mend += f", or --images {images} to judge by its val photos" if named <= names else ""
-        raise InputError(f"{images}: names {there:,} of the {photos(len(samples))}; {mend}")
-    if not there:
-        return list(samples)
-    typer.echo(f"The photos are divided by {images}")
-    return [replace(sample, split=splits[sample.name]) for sample in samples]
-
-
-def tell_learned(samples: "Sequence[Sample]", splits: Mapping[str, str]) -> None:
-    """Say how many of the photos have names of those that the model was trained on, by the splits of its run."""
-    if learned := sum(splits.get(sample.name) == "train" for sample in samples):
-        typer.echo(
-            f"wheatear: {learned:,} of {photos(len(samples))} have names of photos that the model was trained on; "
-            "where they are the same photos, the figures are too good",
-            err=True,
-        )
-
-
-def splits_of_run(run: Path) -> dict[str, str]:
-    """The split of each photo of a run folder, by name; empty where it is none."""
-    from wheatear.data.formats import IMAGES_CSV
-    from wheatear.data.splits import read_splits
-
-    images = run / IMAGES_CSV
-    return read_splits(images) if (run / "run.json").is_file() and images.is_file() else {}
-
-
-def run_model(
-    model: str, samples: "Sequence[Sample]", tta: str | None, head_px: "HeadPx", own: bool
-) -> "tuple[list[Sample], dict[str, Detections], Thresholds, str | None]":
-    """The photos that could be run, and all that a detector gives for them, down to its score floor, by file name;
-    the thresholds of its card; its views.
-
-    head_px: as in detect_sized. own: whether the card's thresholds are in use; the user is told where they were chosen
-    for other views.
-    """
-    from wheatear.detector import load
-    from wheatear.evaluation import Thresholds
-
-    detector = load(model, tta=tta)
-    if own:
-        say_unchosen(detector)
-    looking = Looking(detector, head_px)
-    done = detect_in_each(samples, lambda sample: (sample, looking.find(sample.path, 0.0)))
-    looking.tell()
-    thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
-    found = {sample.path.name: heads for sample, heads in done}
-    return [sample for sample, _ in done], found, thresholds, detector.tta
-
-
-def read_detections(
-    file: Path, folder: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
-) -> "dict[str, Detections]":
-    """The detections of the chosen photos from a CSV or COCO's JSON that may have those of all that are known."""
-    from wheatear.data.coco_results import names_of_ids, read_results
-    from wheatear.detections import read_csv
-    from wheatear.evaluation import select
-
-    if file.suffix.lower() == ".json":
-        found = read_results(file, names_of_ids(folder, {sample.name for sample in chosen}))
+def run_evaluation(
+    folder: Path,
+    split: str | None,
+    model: str | None,
+    head_px: str | None,
+    tta: str | None,
+    detections: Path | None,
+    other_labels: Path | None,
+    labels: Path | None,
+    images: Path | None,
+    threshold: float | None,
+    choose_threshold: bool,
+    report: bool,
+    out: Path,
+) -> None:
+    """Judge, write the files and print the table. InputError, after that, if photos could not be read."""
+    size = parse_head_px(head_px)
+    known, wanted = labelled_photos(folder, labels, images, split, model)
+    refuse_tables(out, detections, other_labels)
+    refuse_foreign_evaluation(out, [DETECTIONS, *([REPORT] if report else [])])
+    make_folder(out)
+    chosen, views = readable(wanted), None
+    thresholds = Thresholds(threshold or 0.0, threshold or 0.0)
+    unread = len(wanted) - len(chosen)
+    if detections:
+        found = read_detections(detections, folder, known, chosen)
+    elif other_labels:
+        chosen, found = second_labelling(other_labels, known, chosen)
     else:
-        found = read_csv(file)
-    try:
-        return select(found, known, chosen)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
+        detector = load(model or DEFAULT_MODEL, tta=tta)
+        views = detector.tta
+        if not choose_threshold and threshold is None:
+            say_unchosen(detector)
+            thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+        chosen, found = run_model(detector, chosen, size)
+        unread = len(wanted) - len(chosen)
+    if choose_threshold:
+        thresholds = best_threshold(chosen, found)
+    figures = judge(chosen, found, thresholds)
+    save(figures, found, out)
+    if report:
+        judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        judged += f" --tta {views}" if views else ""
+        judged += f" --head-px {head_px}" if head_px else ""
+        title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
+        write_evaluation_report(out / REPORT, chosen, found, figures, title)
+    elif (out / REPORT).exists():
+        typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
+    show(figures)
+    typer.echo(f"Saved in {out}")
+    card = Path(model).with_suffix(".json") if choose_threshold and model and is_file_name(model) else None
+    if unread:
+        stays = "; the card of the model stays as it was" if card else ""
+        raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
+    if card:
+        keep(card, chosen, found, figures, split or usual_split(known), views)
 
 
-def second_labelling(
-    file: Path, known: "Sequence[Sample]", chosen: "Sequence[Sample]"
-) -> "tuple[list[Sample], dict[str, Detections]]":
-    """The chosen photos that a second label file covers too, and its boxes; says how many there are."""
-    from wheatear.data.formats import names_empty_photos, read_labels
-    from wheatear.labellers import compare
+def refuse_tables(out: Path, *read: Path | None) -> None:
+    """InputError where OUT/detections.csv is read from, or a count's, since what is judged is written there."""
+    own = out / DETECTIONS
+    if own.resolve() in [file.resolve() for file in read if file] or (own.exists() and are_results(out)):
+        raise InputError(f"{own}: would be written over; name another folder for --out")
 
-    other = read_labels(file, {sample.name for sample in known})
-    both, found = compare(chosen, other, names_empty_photos(file))
-    typer.echo(f"{len(both):,} of {photos(len(chosen))} are in both labellings; the others are left out")
-    return both, found
+
+def refuse_foreign_evaluation(out: Path, files: Sequence[str]) -> None:
+    """InputError where OUT has a file that is to be written, and no evaluation of ours: it is another's."""
+    there = [out / name for name in (EVALUATION, *files) if (out / name).exists()]
+    if not holds(out / EVALUATION, f'"{AT_SCORE_THRESHOLD}"'):
+        refuse_foreign(there, "evaluation of ours")
+
+
+def judge(
+    samples: Sequence[Sample], found: Mapping[str, Detections], thresholds: Thresholds
+) -> dict[str, Evaluation]:
+    """Evaluations AT_SCORE_THRESHOLD and, where that for counting differs, "at_count_threshold"."""
+    at = {AT_SCORE_THRESHOLD: thresholds.kaggle}
+    if thresholds.count != thresholds.kaggle:
+        at["at_count_threshold"] = thresholds.count
+    return dict(zip(at, evaluate_at(samples, found, list(at.values())), strict=True))
+
+
+def show(figures: Mapping[str, Evaluation]) -> None:
+    """A table for each threshold."""
+    console = Console()
+    if console.width < TABLE_WIDTH:
+        # Lines that the terminal folds still show every digit; narrow columns do not.
+        console = Console(width=TABLE_WIDTH)
+    for name, evaluation in figures.items():
+        header, *rows = evaluation.table()
+        table = Table(title=evaluation.title(name), title_justify="left", box=box.SIMPLE_HEAD)
+        for i, column in enumerate(header):
+            table.add_column(column, justify="right" if i else "left")
+        for row in rows[:-1]:
+            table.add_row(*map(escape, row))
+        table.add_section()
+        table.add_row(*rows[-1], style="bold")
+        console.print(table)
+
+
+def save(figures: Mapping[str, Evaluation], found: Mapping[str, Detections], out: Path) -> None:
+    """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
+    write_json(out / EVALUATION, {name: each.to_dict() for name, each in figures.items()})
+    write_csv(out / DETECTIONS, found.items())
+
+
+def keep(
+    card: Path,
+    samples: Sequence[Sample],
+    found: Mapping[str, Detections],
+    figures: Mapping[str, Evaluation],
+    split: str,
+    tta: str | None = None,
+) -> None:
+    """Write the chosen thresholds and what they give into a model's card, that with tta apart from the rest."""
+    content = json.loads(card.read_text("utf-8"))
+    judged = content.setdefault("tta", {}).setdefault(tta, {}) if tta else content
+    evaluations = list(figures.values())
+    first, last = evaluations[0], evaluations[-1]
+    judged["score_threshold"], judged["count_threshold"] = first.score_threshold, last.score_threshold
+    judged.setdefault("figures", {})[split] = {name: e.to_dict() for name, e in figures.items()}
+    judged["known_failures"] = known_failures(samples, found, first, last)
+    write_json(card, content)

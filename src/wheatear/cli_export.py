@@ -74,7 +74,7 @@ def export_command(
     """Write the detector as model.onnx, which runs without torch, and its card as model.json."""
     need_torch()
     from wheatear.data.formats import IMAGES_CSV, read_dataset
-    from wheatear.data.splits import divided_as, photos_of
+    from wheatear.data.splits import divided_as, photos_of, read_splits
     from wheatear.files import make_way
     from wheatear.train.export import export_detector, is_exported
     from wheatear.train.recipe import load_recipe
@@ -91,7 +91,7 @@ def export_command(
 
     def divided(folder: Path) -> "list[Sample]":
         samples = read_dataset(folder)
-        return samples if again else divided_as(samples, run / IMAGES_CSV)
+        return samples if again else divided_as(samples, read_splits(run / IMAGES_CSV))
 
     card = path.with_suffix(".json")
     had_thresholds = has_thresholds(card)

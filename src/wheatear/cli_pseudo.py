@@ -1,4 +1,8 @@
-"""`wheatear data pseudo`: labels for photos that have none, by a detector."""
+"""`wheatear data pseudo`: labels for photos that have none, by a detector.
+
+No photo is left out because of its content, whether it has no heads or many doubtful ones: the photos that a
+detector finds easy are those from which it learns least.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +45,9 @@ def pseudo_command(
     then 1.
     """
     from wheatear.data.formats import refuse_filled, refuse_full, write_dataset
+    from wheatear.data.sample import Sample
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.files import make_folder
-    from wheatear.pseudo import pseudo_label
 
     size = parse_head_px(head_px)
     refuse_filled(out)
@@ -56,7 +60,12 @@ def pseudo_command(
         say_unchosen(detector, "--min-score")
         min_score = detector.card.score_threshold
     looking, least = Looking(detector, size), min_score
-    samples = detect_in_each(todo, lambda photo: pseudo_label(photo, looking.find(photo, least)))
+
+    def labelled(photo: Path) -> Sample:
+        heads = looking.find(photo, least)
+        return Sample(photo, heads.boxes, heads.width, heads.height, source="pseudo", split="train")
+
+    samples = detect_in_each(todo, labelled)
     looking.tell()
     write_dataset(samples, out, "kaggle", link)
     empty, heads = sum(not len(s.boxes) for s in samples), sum(len(s.boxes) for s in samples)

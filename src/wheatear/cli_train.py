@@ -188,7 +188,7 @@ def refuse_unable(machine: "Machine", recipe: "Recipe", precision: str) -> None:
 
 def in_splits(samples: "list[Sample]", seed: int) -> "tuple[list[Sample], bool, list[str]]":
     """The photos in train and val; whether they had to be divided for that; and what the user should know of it."""
-    from wheatear.data.photos import too_short
+    from wheatear.data.field_photos import too_short
     from wheatear.data.splits import split
 
     undivided = sum(not sample.split for sample in samples)

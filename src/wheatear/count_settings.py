@@ -13,7 +13,7 @@ from wheatear import __version__
 from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.files import part_of, sha256, whole
+from wheatear.files import part_of, sha256, write_json
 from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
@@ -56,8 +56,7 @@ def kept_settings(
         _refuse_other_files({name: had[name] for name in done if name in had}, sizes)
         places, sizes = known | places, had | sizes
     part = part_of(path)
-    with whole(part) as new:
-        new.write_text(json.dumps({**settings, PHOTOS: places, BYTES: sizes}, indent=2) + "\n", "utf-8")
+    write_json(part, {**settings, PHOTOS: places, BYTES: sizes})
     yield settings
     os.replace(part, path)
 

@@ -1,17 +1,18 @@
 """Detections: the heads found in one photo, their conversion to other formats, and their CSV."""
 
-import csv
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wheatear.csv_files import open_table, require, write_table
 from wheatear.errors import InputError
-from wheatear.files import whole
 
 if TYPE_CHECKING:
     import pandas
@@ -121,33 +122,37 @@ def rows(image_name: str, detections: Detections) -> list[list[str | float]]:
 
 def write_csv(path: str | Path, found: Iterable[tuple[str, Detections]]) -> None:
     """Write the detections of many photos, with their names, as one CSV with HEADER; whole or not at all."""
-    with whole(Path(path)) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
-        for name, detections in found:
-            writer.writerows(rows(name, detections))
+    heads = (row for name, detections in found for row in rows(name, detections))
+    write_table(Path(path), chain([HEADER], heads))
 
 
 def read_csv(path: Path | str) -> dict[str, Detections]:
-    """Detections by image name as written, from a CSV with the columns HEADER (in any order, others ignored).
+    """Detections by image name, from a CSV with the columns HEADER (in any order and case, others ignored).
 
-    A byte-order mark, Windows line endings and blank lines are accepted; a header alone gives an empty dict.
-    Photo sizes are unknown, so height and width are 0.
+    Accepted are the forms of a CSV that `csv_files.open_table` accepts, as spreadsheets write them; a header
+    alone gives an empty dict. Photo sizes are unknown, so height and width are 0.
     InputError for a file that cannot be read, is not UTF-8 or lacks a column, and, with the line number, for
     a row that is not a name and a box of some area with a score in 0..1.
     """
     path = Path(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names, values, lines = _parse(path, file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a CSV of detections") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV in UTF-8; save it as CSV UTF-8") from error
-    _refuse_bad_rows(path, values, lines)
     members: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        members.setdefault(name, []).append(row)
+    numbers, lines = array("d"), array("q")  # a million rows as lists would need half a gigabyte
+    with open_table(path, lower=True) as (header, table):
+        require(path, header, *HEADER)
+        name_column, *number_columns = map(header.index, HEADER)
+        for line, fields in table:
+            try:
+                numbers.extend([float(fields[column]) for column in number_columns])
+                name = fields[name_column]
+            except (ValueError, IndexError) as error:
+                raise _not_a_row(path, line, fields) from error
+            if not name:
+                raise _not_a_row(path, line, fields)
+            members.setdefault(name, []).append(len(lines))
+            lines.append(line)
+    with np.errstate(over="ignore"):  # 1e39 becomes inf, which _refuse_bad_rows names
+        values = np.array(numbers).reshape(-1, 5).astype(np.float32)
+    _refuse_bad_rows(path, values, lines)
     return {name: Detections(values[index, :4], values[index, 4]) for name, index in members.items()}
 
 
@@ -158,45 +163,12 @@ def _installed(name: str) -> ModuleType:
         raise InputError(f"{name} is not installed; install it with `pip install {name}`") from None
 
 
-def _parse(path: Path, file: TextIO) -> tuple[list[str], np.ndarray, list[int]]:
-    """Names, (N, 5) float32 corners and scores, and the line number of each row."""
-    reader = csv.reader(file)
-    name_column, *number_columns = _columns(path, next(reader, []))
-    names: list[str] = []
-    numbers: list[list[float]] = []
-    lines: list[int] = []
-    for fields in reader:
-        if not fields:
-            continue
-        try:
-            numbers.append([float(fields[column]) for column in number_columns])
-            names.append(fields[name_column])
-        except (ValueError, IndexError) as error:
-            raise _not_a_row(path, reader.line_num, fields) from error
-        if not names[-1]:
-            raise _not_a_row(path, reader.line_num, fields)
-        lines.append(reader.line_num)
-    with np.errstate(over="ignore"):  # 1e39 becomes inf, which _refuse_bad_rows names
-        values = np.array(numbers, np.float64).reshape(-1, 5).astype(np.float32)
-    return names, values, lines
-
-
-def _columns(path: Path, header: list[str]) -> list[int]:
-    """The places of HEADER's columns in the file's header; InputError if one is missing."""
-    found = [title.strip().lower() for title in header]
-    missing = [title for title in HEADER if title not in found]
-    if missing:
-        wanted = ",".join(HEADER)
-        raise InputError(f"{path}, line 1: no column {', '.join(missing)}; the header must be {wanted}")
-    return [found.index(title) for title in HEADER]
-
-
 def _not_a_row(path: Path, line: int, fields: list[str]) -> InputError:
     given, wanted = ",".join(fields), ",".join(HEADER)
     return InputError(f"{path}, line {line}: {given!r} is not a name and five numbers; write {wanted}")
 
 
-def _refuse_bad_rows(path: Path, values: np.ndarray, lines: list[int]) -> None:
+def _refuse_bad_rows(path: Path, values: np.ndarray, lines: Sequence[int]) -> None:
     """InputError for the first row that is not a box of some area with a score in 0..1."""
     finite = np.isfinite(values).all(axis=1)
     upright = (values[:, 2] > values[:, 0]) & (values[:, 3] > values[:, 1])

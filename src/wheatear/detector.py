@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wheatear.detections import Detections
-from wheatear.errors import InputError, first_line
+from wheatear.errors import InputError, first_line, first_problem
 from wheatear.head_size import LARGEST_HEAD, SMALLEST_HEAD, HeadSize, measure_heads
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import opened_pixels
@@ -256,9 +256,7 @@ def read_card(path: Traversable) -> Card:
     except OSError as error:
         raise InputError(f"{path}: the model's card cannot be read; it belongs beside the model") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "the whole file"
-        raise InputError(f"{path}, {key}: {first['msg']}; export the model again") from error
+        raise InputError(f"{path}, {first_problem(error)}; export the model again") from error
 
 
 def _session(path: Traversable, content: bytes, threads: int) -> "InferenceSession":

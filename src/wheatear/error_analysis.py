@@ -84,10 +84,16 @@ def by_head_size(
     labelled_px = sizes(np.concatenate([sample.boxes for sample in samples]))
     head_found = np.concatenate([_found(each, threshold) for each in matches])
     found_px = sizes(np.concatenate([each.above(threshold).boxes for each in found]))
-    hits = np.concatenate([each.taken[0, : _kept(each, threshold)] >= 0 for each in matches])
+    hits = np.concatenate([each.taken[0, : each.kept(threshold)] >= 0 for each in matches])
     edges = _edges(labelled_px)
     return [
-        SizeBin(low, high, int(mine.sum()), float(head_found[mine].mean()), _share(hits[theirs]))
+        SizeBin(
+            low,
+            high,
+            heads=int(mine.sum()),
+            recall=float(head_found[mine].mean()),
+            precision=float(hits[theirs].mean()) if theirs.any() else None,
+        )
         for (low, high), mine, theirs in zip(
             edges, _members(labelled_px, edges), _members(found_px, edges), strict=True
         )
@@ -110,7 +116,7 @@ def worst_false_alarms(
     """The detections with the highest scores that find no head, at most one per photo, best first."""
     worst = []
     for photo, (detections, each) in enumerate(zip(found, matches, strict=True)):
-        false = np.flatnonzero(each.taken[0, : _kept(each, threshold)] < 0)
+        false = np.flatnonzero(each.taken[0, : each.kept(threshold)] < 0)
         if len(false):
             worst.append(Mistake(photo, detections.boxes[false[0]], float(detections.scores[false[0]])))
     return sorted(worst, key=lambda mistake: -(mistake.score or 0))[:number]
@@ -141,14 +147,10 @@ def worst_misses(
     return [mistake for *_, mistake in sorted(worst, key=lambda each: each[:2])][:number]
 
 
-def _kept(matches: Matches, threshold: float) -> int:
-    return int((matches.scores >= np.float32(threshold)).sum())
-
-
 def _found(matches: Matches, threshold: float) -> np.ndarray:
     """Which of a photo's heads are found: (G,) bool."""
     found = np.zeros(matches.heads, bool)
-    taken = matches.taken[0, : _kept(matches, threshold)]
+    taken = matches.taken[0, : matches.kept(threshold)]
     found[taken[taken >= 0]] = True
     return found
 
@@ -170,7 +172,3 @@ def _members(values: np.ndarray, edges: Sequence[tuple[float, float]]) -> list[n
     inner = np.array([low for low, _ in edges[1:]])
     places = np.searchsorted(inner, values, side="right")
     return [places == place for place in range(len(edges))]
-
-
-def _share(flags: np.ndarray) -> float | None:
-    return float(flags.mean()) if len(flags) else None

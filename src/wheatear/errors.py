@@ -1,6 +1,10 @@
 """InputError, the one exception shown to users (one line, no traceback), and one-line forms of other errors."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class InputError(Exception):
@@ -43,3 +47,12 @@ def last_line(error: Exception) -> str:
     It is the exception's class name if the message is empty.
     """
     return (str(error).splitlines() or [type(error).__name__])[-1].strip()
+
+
+def first_problem(error: "ValidationError", whole: str = "the whole file") -> str:
+    """The first of pydantic's problems: its place, the keys joined by points, and what is wrong there.
+
+    whole: the place of a problem that concerns no key.
+    """
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg'].removeprefix('Value error, ')}"

@@ -76,11 +76,23 @@ class Evaluation:
         """A nested dict of plain numbers, strings and None only, for JSON."""
         return asdict(self)
 
+    def title(self, name: str) -> str:
+        """A title for the table, after a name such as at_score_threshold: "At score threshold 0.50"."""
+        return f"{name.replace('_', ' ')} {self.score_threshold:.2f}".capitalize()
+
     def table(self) -> list[list[str]]:
         """Rows of text: a header, one row per session, and "all" last; "–" where a figure is undefined."""
         header = ["session", "photos", "heads", "found", "Kaggle", "ADA", "AP50", "AP50:95"]
         header += ["precision", "recall", "MAE", "RMSE", "bias", "R²"]
         return [header, *[_row(*each) for each in self.sessions.items()], _row("all", self.overall)]
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """The score thresholds with the best Kaggle metric and with the lowest count MAE."""
+
+    kaggle: float
+    count: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +103,12 @@ class Sweep:
     kaggle: np.ndarray
     count_mae: np.ndarray
 
-
-@dataclass(frozen=True)
-class Thresholds:
-    """The score thresholds with the best Kaggle metric and with the lowest count MAE."""
-
-    kaggle: float
-    count: float
+    def best(self) -> Thresholds:
+        """The best threshold for each purpose; the lowest of equals."""
+        return Thresholds(
+            kaggle=float(self.thresholds[self.kaggle.argmax()]),
+            count=float(self.thresholds[self.count_mae.argmin()]),
+        )
 
 
 def evaluate(
@@ -154,11 +165,7 @@ def sweep(
 
 def best_threshold(truth: Sequence[Sample], detections: Mapping[str, Detections]) -> Thresholds:
     """The best of SCORE_THRESHOLDS for each purpose; the lowest of equals. Errors are as in evaluate."""
-    figures = sweep(truth, detections)
-    return Thresholds(
-        kaggle=float(figures.thresholds[figures.kaggle.argmax()]),
-        count=float(figures.thresholds[figures.count_mae.argmin()]),
-    )
+    return sweep(truth, detections).best()
 
 
 def select(

@@ -24,7 +24,7 @@ SMALL = (220, 200)  # two fit side by side on a phone
 def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
     """Precision over recall, with a mark at the threshold."""
     precision, recall = precision_recall(matches)
-    counts = tally(list(matches), threshold)
+    counts = tally(matches, threshold)
     hits, found, heads = int(counts.hits[0].sum()), int(counts.found.sum()), int(counts.heads.sum())
     marks = [line(zip(recall.tolist(), precision.tolist(), strict=True), BLUE)]
     if found and heads:
@@ -39,16 +39,15 @@ def precision_recall_chart(matches: Sequence[Matches], threshold: float) -> str:
 
 def threshold_charts(figures: Sweep, threshold: float, count_threshold: float) -> list[str]:
     """The Kaggle metric, and the mean absolute error of the counts, over the score threshold, with each one marked."""
-    best = float(figures.thresholds[figures.kaggle.argmax()])
-    fewest = float(figures.thresholds[figures.count_mae.argmin()])
+    best = figures.best()
     metric = _over_threshold(figures.thresholds, figures.kaggle, "Kaggle metric", 1.0, threshold)
     # Near a threshold of 1 nothing is counted; an axis up to that error would squeeze the part that matters.
     top = max(1.0, min(float(figures.count_mae.max()), 6 * float(figures.count_mae.min()) + 1))
     count = _over_threshold(figures.thresholds, figures.count_mae, "count MAE, heads", top, count_threshold)
     now, now_count = (key(VERMILLION, f"the threshold, {each:.2f}") for each in (threshold, count_threshold))
     return [
-        figure(metric, f"Best, {figures.kaggle.max():.3f}, at {best:.2f}.{now}"),
-        figure(count, f"Best, {figures.count_mae.min():.2f}, at {fewest:.2f}.{now_count}"),
+        figure(metric, f"Best, {figures.kaggle.max():.3f}, at {best.kaggle:.2f}.{now}"),
+        figure(count, f"Best, {figures.count_mae.min():.2f}, at {best.count:.2f}.{now_count}"),
     ]
 
 

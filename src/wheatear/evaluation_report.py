@@ -67,8 +67,10 @@ def write_evaluation_report(
 
 def _table(name: str, evaluation: Evaluation) -> str:
     titles, *rows = evaluation.table()
-    title = f"{name.replace('_', ' ')} {evaluation.score_threshold:.2f}".capitalize()
-    lines = [f"<h2>{escape(title)}</h2>\n", header(titles, [False, *[True] * (len(titles) - 1)])]
+    lines = [
+        f"<h2>{escape(evaluation.title(name))}</h2>\n",
+        header(titles, [False, *[True] * (len(titles) - 1)]),
+    ]
     lines += [f"<tr>{_cells(row)}</tr>\n" for row in rows[:-1]]
     last = f'</tbody>\n<tfoot><tr class="all">{_cells(rows[-1])}</tr></tfoot>'  # stays last when sorted
     return "".join([*lines, END_OF_TABLE.replace("</tbody>", last)])

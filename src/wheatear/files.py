@@ -1,11 +1,13 @@
 """Write files whole or not at all, protect those of others, and compute digests."""
 
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from wheatear.errors import InputError
 
@@ -53,6 +55,12 @@ def whole(path: Path) -> Iterator[Path]:
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON, whole or not at all."""
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
 def part_of(path: Path) -> Path:

@@ -6,6 +6,7 @@ Detections take their heads in descending score, so what the best k of them take
 One pass over all detections therefore gives the matches for every score threshold: those of a prefix.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,10 @@ class Matches:
     scores: np.ndarray
     hits: np.ndarray
     taken: np.ndarray
+
+    def kept(self, score_threshold: float) -> int:
+        """The number of detections with score >= score_threshold: the first ones, as scores descend."""
+        return int(np.count_nonzero(self.scores >= np.float32(score_threshold)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +77,8 @@ def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray)
     return Matches(len(boxes), detections.scores, hits, taken)
 
 
-def tally(matches: list[Matches], score_threshold: float) -> Tally:
+def tally(matches: Sequence[Matches], score_threshold: float) -> Tally:
     """Count heads, detections with score >= score_threshold and their hits, in one or more photos."""
-    threshold = -np.float32(score_threshold)
-    found = [int(np.searchsorted(-photo.scores, threshold, side="right")) for photo in matches]
+    found = [photo.kept(score_threshold) for photo in matches]
     hits = [photo.hits[:, k] for photo, k in zip(matches, found, strict=True)]
     return Tally(np.array([photo.heads for photo in matches]), np.array(found), np.stack(hits, axis=1))

@@ -28,7 +28,7 @@ from wheatear.data.labels import (
     without_counts,
 )
 from wheatear.data.sample import Sample
-from wheatear.errors import InputError
+from wheatear.errors import InputError, first_problem
 from wheatear.files import whole
 from wheatear.images import find_photos
 from wheatear.words import composed
@@ -135,9 +135,7 @@ def _parse(file: Path) -> _File:
     try:
         return _File.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise InputError(f"{file.name}, {where}: {first['msg']}; write COCO's instances format") from None
+        raise InputError(f"{file.name}, {first_problem(error)}; write COCO's instances format") from None
 
 
 def _labels(file: Path, content: _File) -> dict[str, Labels]:

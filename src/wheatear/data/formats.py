@@ -14,11 +14,11 @@ from typing import Protocol
 
 import numpy as np
 
+from wheatear.csv_files import read_table, require
 from wheatear.data import coco, gwhd, kaggle, voc, yolo
 from wheatear.data.labels import SPLITS, Labelled, Labels, refuse_missing, refuse_second
 from wheatear.data.sample import Sample
 from wheatear.data.splits import write_images_csv
-from wheatear.data.tables import read_table, require
 from wheatear.errors import InputError, refuse_name
 from wheatear.images import photo_size
 

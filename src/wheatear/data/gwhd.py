@@ -10,6 +10,7 @@ line is unlabelled.
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from wheatear.csv_files import Table, read_table, require, write_table
 from wheatear.data.labels import (
     SPLIT_NAMES,
     Labelled,
@@ -21,7 +22,6 @@ from wheatear.data.labels import (
     refuse_second,
 )
 from wheatear.data.sample import Sample
-from wheatear.data.tables import Table, read_table, require, write_table
 from wheatear.errors import InputError
 
 PHOTOS = "images"

@@ -11,6 +11,7 @@ photo.
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 
+from wheatear.csv_files import Table, read_table, require, write_table
 from wheatear.data.labels import (
     Labelled,
     Labels,
@@ -22,7 +23,6 @@ from wheatear.data.labels import (
     refuse_second,
 )
 from wheatear.data.sample import Sample
-from wheatear.data.tables import Table, read_table, require, write_table
 
 KAGGLE_CSV = "train.csv"
 PREDICTIONS = "PredictionString"

@@ -1,14 +1,15 @@
 """Divide photos into train and val with no field photo on both sides, and write and read the division."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 
-from wheatear.data.photos import group_tiles
+from wheatear.csv_files import read_table, require, write_table
+from wheatear.data.field_photos import field_photos
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table, require, write_table
 from wheatear.errors import InputError
 
 Groups = dict[str, list[Sample]]
@@ -78,9 +79,8 @@ def write_split(samples: Sequence[Sample], path: Path) -> None:
     write_table(path, [header, *([row.get(column, "") for column in header] for row in both)])
 
 
-def divided_as(samples: Sequence[Sample], images: Path) -> list[Sample]:
-    """The samples that an images.csv names, with its splits; all of them unchanged if it names none."""
-    splits = read_splits(images)
+def divided_as(samples: Sequence[Sample], splits: Mapping[str, str]) -> list[Sample]:
+    """The samples that are in splits, as `read_splits` gives them, with these; all of them unchanged if none is."""
     known = [replace(sample, split=splits[sample.name]) for sample in samples if sample.name in splits]
     return known or list(samples)
 
@@ -101,22 +101,14 @@ def _row(sample: Sample) -> tuple[str, ...]:
     return sample.name, sample.source, sample.session, sample.photo, sample.split
 
 
-def _grouped(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples with `photo` filled in: by their edges, unless every one already names its photo."""
-    if all(sample.photo for sample in samples):
-        return samples
-    ordered = sorted(samples, key=_name)
-    photos = dict(zip(map(_name, ordered), group_tiles(ordered), strict=True))
-    return [replace(sample, photo=photos[sample.name]) for sample in samples]
-
-
-def _name(sample: Sample) -> str:
-    return sample.name
+def _grouped(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples with `photo` filled in."""
+    return [replace(s, photo=photo) for s, photo in zip(samples, field_photos(samples), strict=True)]
 
 
 def _by_photo(samples: Sequence[Sample]) -> Groups:
     groups: Groups = {}
-    for sample in sorted(samples, key=_name):
+    for sample in sorted(samples, key=attrgetter("name")):
         groups.setdefault(sample.photo, []).append(sample)
     return groups
 

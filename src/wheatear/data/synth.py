@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from wheatear.csv_files import read_table
+from wheatear.data.kaggle import write_labels
+from wheatear.data.sample import Sample
 from wheatear.data.synth_heads import Head, Pose, draw_head
 from wheatear.data.synth_leaves import (
     Ribbons,
@@ -21,7 +24,6 @@ from wheatear.data.synth_leaves import (
     paint_ribbons,
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
-from wheatear.data.tables import read_table, write_table
 from wheatear.errors import InputError
 
 EMPTY_SHARE = 0.015  # 1-2 % of Kaggle's training photos have no heads
@@ -62,13 +64,13 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
     _refuse_strangers(folder / "train", names)
     _refuse_other_labels(folder / "train.csv", names)
     (folder / "train").mkdir(parents=True, exist_ok=True)
-    header, rows = ("image_id", "width", "height", "bbox", "source"), []
+    samples = []
     for k, name in enumerate(names):
         image, boxes = draw_field(np.random.default_rng([seed, k]), size)
-        Image.fromarray(image).save(folder / "train" / f"{name}.jpg", quality=JPEG_QUALITY)
-        xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
-        rows += [(name, size, size, str(box), "drawn") for box in xywh.tolist()]
-    write_table(folder / "train.csv", [header, *rows])
+        photo = folder / "train" / f"{name}.jpg"
+        Image.fromarray(image).save(photo, quality=JPEG_QUALITY)
+        samples.append(Sample(photo, boxes, size, size, source="drawn"))
+    write_labels(samples, folder / "train.csv")
 
 
 def _refuse_strangers(folder: Path, names: list[str]) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
-from wheatear.files import make_folder, whole_folder
-from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts, write_json
+from wheatear.files import make_folder, whole_folder, write_json
+from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts
 from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import refuse_data

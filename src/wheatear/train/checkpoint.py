@@ -27,12 +27,6 @@ NOT_LOADED = (EOFError, LookupError, OSError, RuntimeError, UnpicklingError, str
 RECIPE, WEIGHTS, METRICS, HISTORY = "recipe.json", "weights.safetensors", "metrics.json", "metrics.csv"
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write indented JSON, completely or not at all."""
-    with whole(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises InputError if the file is missing or holds anything else."""
     try:

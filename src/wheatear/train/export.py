@@ -10,14 +10,14 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from wheatear.csv_files import read_table
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
-from wheatear.data.tables import read_table
 from wheatear.detections import Detections
 from wheatear.detector import Card, find, load
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
-from wheatear.files import whole
+from wheatear.files import whole, write_json
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import (
     METRICS,
@@ -27,7 +27,6 @@ from wheatear.train.checkpoint import (
     load_parts,
     read_json,
     refuse_untrained,
-    write_json,
 )
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network

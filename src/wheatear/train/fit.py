@@ -4,7 +4,6 @@ A resumed run equals an uninterrupted one because an epoch depends only on the c
 epoch seeds torch and shuffles from (seed, epoch) (`order`), and the history is stored in the checkpoint.
 """
 
-import csv
 import logging
 import time
 import warnings
@@ -22,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
+from wheatear.csv_files import write_table
 from wheatear.errors import InputError, first_line
 from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
@@ -145,10 +145,8 @@ def new_metrics(trainer: L.Trainer) -> dict[str, float]:
 
 def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
     """Write rows as a CSV, completely or not at all; a key that a row lacks is left empty."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_table(path, [header, *([row.get(key, "") for key in header] for row in rows)])
 
 
 class StageProgress(Callback):

@@ -21,9 +21,9 @@ from wheatear.data.more import More
 from wheatear.data.sample import Sample
 from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
-from wheatear.files import sha256
+from wheatear.files import sha256, write_json
 from wheatear.images import refuse_damaged
-from wheatear.train.checkpoint import RECIPE, read_json, write_json
+from wheatear.train.checkpoint import RECIPE, read_json
 from wheatear.train.fit import HERE, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import JointStage

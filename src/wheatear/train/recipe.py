@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from wheatear.errors import InputError
+from wheatear.errors import InputError, first_problem
 from wheatear.train.anchors import AnchorLevel, check_reach
 from wheatear.train.recipe_part import Count, Fraction, Part, Positive
 from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
@@ -319,6 +319,4 @@ def validated(content: object, name: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {key or 'recipe'}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise InputError(f"{name}: {first_problem(error, 'recipe')}") from None

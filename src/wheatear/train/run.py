@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.errors import InputError
-from wheatear.files import sha256
-from wheatear.train.checkpoint import HISTORY, METRICS, WEIGHTS, finished, load_parts, save_parts, write_json
+from wheatear.files import sha256, write_json
+from wheatear.train.checkpoint import HISTORY, METRICS, WEIGHTS, finished, load_parts, save_parts
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, write_csv

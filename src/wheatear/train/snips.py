@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wheatear.data.photos import group_tiles
+from wheatear.data.field_photos import group_tiles
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.train.checkpoint import write_json
+from wheatear.files import write_json
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
 

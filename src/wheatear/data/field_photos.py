@@ -53,6 +53,18 @@ class Seam(NamedTuple):
     below: bool
 
 
+def field_photos(samples: Sequence[Sample]) -> list[str]:
+    """The name of each sample's field photo: its own if every sample has one, else by the edges (`group_tiles`).
+
+    The order of the samples does not matter.
+    """
+    if all(sample.photo for sample in samples):
+        return [sample.photo for sample in samples]
+    order = sorted(range(len(samples)), key=lambda place: samples[place].name)
+    names = dict(zip(order, group_tiles([samples[place] for place in order]), strict=True))
+    return [names[place] for place in range(len(samples))]
+
+
 def group_tiles(samples: Sequence[Sample]) -> list[str]:
     """Name the field photo of each sample, in their order: as given for one of its tiles, else after one of them.
 

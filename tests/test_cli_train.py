@@ -154,7 +154,7 @@ def test_the_options_reach_the_run(field_dir, tmp_path, trained):
     result = command("train", field_dir, *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     ((made, stage),) = trained
-    assert (made.folder, made.recipe, made.precision) == (
+    assert (made.folder, made.recipe, made.machine.precision) == (
         tmp_path / "run",
         load_recipe("seed-512"),
         "bf16-mixed",

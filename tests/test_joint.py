@@ -24,9 +24,9 @@ from wheatear.errors import InputError
 from wheatear.train.checkpoint import read_json
 from wheatear.train.export import describe_run, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import Machine
 from wheatear.train.joint import JointTraining, lr_share
 from wheatear.train.joint_data import Batch, EpochItems, TrainingPhotos, WholePhotos
+from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
 from wheatear.train.roi import label_proposals

@@ -18,49 +18,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
 from wheatear.errors import InputError, first_line
 from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
+from wheatear.train.machine import HERE, Machine, first_process
 
 CHECKPOINT = "last.ckpt"
 LOOKED_BACK = 3600.0  # seconds of steps to estimate the time left from; rich's 30 may hold only one
-# x86 and ARM instruction sets, as torch.cpu.get_capabilities names them; plain AVX-512 includes none of them
-MULTIPLY_BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "sve_bf16")
-
-
-def first_process() -> bool:
-    """Whether this is the one of the training processes that writes files; true if it is the only one."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The hardware a stage runs on: Lightning's accelerator, devices and strategy.
-
-    workers: processes that load photos, as many for train as for val; 0 loads them between the steps.
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    workers: int = 0
-
-    def has_gpu(self) -> bool:
-        """Whether a stage runs on anything but a CPU."""
-        if self.accelerator == "auto":
-            return bool(torch.accelerator.current_accelerator(check_available=True))
-        return self.accelerator != "cpu"
-
-    def only_imitates(self, precision: str) -> bool:
-        """Whether bfloat16 is requested on a CPU that only emulates it, which is slower than float32."""
-        if precision != "bf16-mixed" or self.has_gpu():
-            return False
-        has = torch.cpu.get_capabilities()
-        return not any(has.get(name) for name in MULTIPLY_BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -78,7 +45,7 @@ class Care:
     ema_from: int = 0
 
 
-HERE, PLAIN = Machine(), Care()
+PLAIN = Care()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -262,7 +229,6 @@ def fit(
     name: str,
     folder: Path,
     epochs: int,
-    precision: Any = "32-true",
     resume: bool = False,
     machine: Machine = HERE,
     care: Care = PLAIN,
@@ -283,7 +249,7 @@ def fit(
         callbacks.insert(0, averaged)
     trainer = trainer_of(
         max_epochs=epochs,
-        precision=precision,
+        precision=machine.precision,
         accelerator=machine.accelerator,
         devices=machine.devices,
         strategy=machine.strategy,

@@ -1,6 +1,7 @@
 """The second stage: cutting regions out of the map, its head, its training regions and its detections."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 import oracles
 from wheatear.train.losses import rcnn_losses
+from wheatear.train.recipe import DetectionRecipe
 from wheatear.train.roi import (
     RoIHead,
     crop_and_resize,
@@ -274,10 +276,10 @@ def test_label_proposals_without_heads_or_proposals():
 
 
 def run_detect(
-    class_logits: Tensor, deltas: Tensor, proposals: Tensor, **changed: float
+    class_logits: Tensor, deltas: Tensor, proposals: Tensor, most: int = 100, **changed: Any
 ) -> tuple[Tensor, Tensor]:
-    chosen = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": 100, "min_size": 1e-2} | changed
-    return detect(class_logits, deltas, proposals, (100, 120), weights=WEIGHTS, **chosen)
+    chosen = {"score_floor": 0.05, "nms_thresh": 0.5, "min_size": 1e-2, "detections_per_img": 500} | changed
+    return detect(class_logits, deltas, proposals, (100, 120), DetectionRecipe(**chosen), most, WEIGHTS)
 
 
 def test_detect_by_hand():
@@ -293,17 +295,17 @@ def test_detect_by_hand():
     )
     chances = torch.tensor([0.6, 0.9, 0.7, 0.8, 0.25, 0.5])
     class_logits = torch.stack([torch.zeros(6), chances.logit()], dim=1)
-    found = run_detect(class_logits, torch.zeros(6, 4), proposals, score_thresh=0.5, min_size=3)
+    found = run_detect(class_logits, torch.zeros(6, 4), proposals, score_floor=0.5, min_size=3)
     assert found[0].tolist() == [[1, 0, 11, 10], [110, 90, 120, 100], [70, 70, 80, 80]]
     assert found[1].tolist() == pytest.approx([0.9, 0.7, 0.5])
-    assert len(run_detect(class_logits, torch.zeros(6, 4), proposals, detections_per_img=2)[0]) == 2
+    assert len(run_detect(class_logits, torch.zeros(6, 4), proposals, most=2)[0]) == 2
 
 
 def test_detect_is_torchvisions():
     proposals = random_boxes(200, 100, 120, seeded(1))
     class_logits = torch.randn(200, 2, generator=seeded(2)) * 2
     deltas = torch.randn(200, 4, generator=seeded(3))
-    boxes, scores = run_detect(class_logits, deltas, proposals, detections_per_img=60)
+    boxes, scores = run_detect(class_logits, deltas, proposals, most=60)
     rule = TargetSettings(0.5, 0.5, 256, 0.5, False, weights=WEIGHTS)
     per_class = torch.cat([torch.zeros(200, 4), deltas], dim=1)
     their_boxes, their_scores, _ = torchvision_heads(rule, top=60).postprocess_detections(
@@ -320,7 +322,7 @@ def test_detect_keeps_what_the_oracle_keeps(seed, n):
     generator = seeded(seed)
     proposals = random_boxes(n, 100, 120, generator)
     class_logits = torch.randn(n, 2, generator=generator)
-    boxes, scores = run_detect(class_logits, torch.zeros(n, 4), proposals, score_thresh=0.4, min_size=5)
+    boxes, scores = run_detect(class_logits, torch.zeros(n, 4), proposals, score_floor=0.4, min_size=5)
     chances = class_logits.softmax(dim=1)[:, 1].tolist()
     sides = (proposals[:, 2:] - proposals[:, :2]).amin(dim=1).tolist()
     able = [i for i in range(n) if chances[i] >= 0.4 and sides[i] >= 5]
@@ -395,11 +397,11 @@ def test_boxes_that_lose_score_by_matrix_are_limited_and_below_the_threshold_gon
     proposals = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 80, 90, 90]])
     chances = torch.tensor([0.9, 0.8, 0.6, 0.7])
     given = torch.stack([torch.zeros(4), chances.logit()], dim=1), torch.zeros(4, 4), proposals
-    boxes, scores = run_detect(*given, suppression="matrix", score_thresh=0.1)
+    boxes, scores = run_detect(*given, suppression="matrix", score_floor=0.1)
     assert boxes.tolist() == proposals[[0, 3, 2, 1]].tolist()
     assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 2 / 11])
-    assert len(run_detect(*given, suppression="matrix", score_thresh=0.2)[0]) == 3
-    assert len(run_detect(*given, suppression="matrix", score_thresh=0.1, detections_per_img=2)[0]) == 2
+    assert len(run_detect(*given, suppression="matrix", score_floor=0.2)[0]) == 3
+    assert len(run_detect(*given, suppression="matrix", score_floor=0.1, most=2)[0]) == 2
 
 
 def test_suppressed_boxes_vote_too():

@@ -111,20 +111,8 @@ class FasterRCNN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One image's logits (R, 2 or 3), deltas and proposals (R, 4) -> boxes (D, 4), scores (D,), descending."""
         settings = self.recipe.detection
-        return detect(
-            logits,
-            deltas,
-            proposals,
-            image_size,
-            score_thresh=settings.score_floor,
-            nms_thresh=settings.nms_thresh,
-            detections_per_img=grown(settings.detections_per_img, image_size, self.recipe.image_size),
-            min_size=settings.min_size,
-            weights=self.recipe.roi.box_weights,
-            suppression=settings.suppression,
-            vote_iou=settings.vote_iou,
-            margin=settings.margin,
-        )
+        most = grown(settings.detections_per_img, image_size, self.recipe.image_size)
+        return detect(logits, deltas, proposals, image_size, settings, most, self.recipe.roi.box_weights)
 
 
 def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:

@@ -29,9 +29,8 @@ from wheatear.train.start import (
     changed_meaning,
     is_trained,
     load_start,
-    start_card,
+    of_card,
     start_file,
-    start_thresholds,
     with_network_of,
 )
 from wheatear.tta import ONCE
@@ -146,7 +145,8 @@ def test_a_run_that_could_not_start_is_in_nobodys_way(exported: Path, field_dir:
 
 def test_the_thresholds_of_a_start_are_those_of_its_card():
     medium = load("medium", tta=ONCE).card
-    found = start_thresholds(start_file(Path("medium")))
+    kept = of_card(start_file(Path("medium")))
+    found = kept["thresholds"]
     assert (found["score_threshold"], found["count_threshold"]) == (
         medium.score_threshold,
         medium.count_threshold,
@@ -155,9 +155,8 @@ def test_the_thresholds_of_a_start_are_those_of_its_card():
     assert found["tta"] == {
         "mix": {"score_threshold": mix.score_threshold, "count_threshold": mix.count_threshold}
     }
-    assert start_thresholds(None) == start_thresholds(Path("weights.safetensors")) == {}
-    assert start_card(start_file(Path("medium"))) == {"licence": medium.licence, "citation": medium.citation}
-    assert start_card(None) == start_card(Path("weights.safetensors")) == {}
+    assert kept["start_card"] == {"licence": medium.licence, "citation": medium.citation}
+    assert of_card(None) == of_card(Path("weights.safetensors")) == {"thresholds": {}, "start_card": {}}
 
 
 def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Path):

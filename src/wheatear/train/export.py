@@ -14,7 +14,7 @@ from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
 from wheatear.data.tables import read_table
 from wheatear.detections import Detections
-from wheatear.detector import Card, find, load
+from wheatear.detector import Card, find, is_file_name, load
 from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole
@@ -34,7 +34,6 @@ from wheatear.train.from_onnx import exported_network
 from wheatear.train.quantize import quantize
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.rescale import REFERENCE
-from wheatear.train.start import EXPORTED
 from wheatear.train.storage import round_weights, shrink
 from wheatear.tta import ONCE
 
@@ -142,7 +141,7 @@ def is_exported(source: Path) -> bool:
     try:
         find(str(source))
     except InputError:
-        return source.suffix.lower() == EXPORTED
+        return is_file_name(source)
     return True
 
 
@@ -213,7 +212,7 @@ def without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 def describe_run(run: Path, recipe: Recipe) -> Card:
     """The card of a run, with its stages' figures.
 
-    Its thresholds are those of the detector it started from (`start_thresholds`), or 0.5. Raises InputError if
+    Its thresholds are those of the detector it started from (`of_card`), or 0.5. Raises InputError if
     run.json has no head_px.
     """
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}

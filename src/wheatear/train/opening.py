@@ -28,7 +28,7 @@ from wheatear.train.machine import HERE, PRECISIONS, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import JointStage
 from wheatear.train.relabelled import Relabelled, is_same, labellings, record
-from wheatear.train.start import as_started, is_trained, start_card, start_thresholds
+from wheatear.train.start import as_started, is_trained, of_card
 
 FACTS = "run.json"
 LEARNT = ("train", "val")  # the splits used in training
@@ -88,8 +88,7 @@ def open_run(
     own = samples[: len(samples) - sum(each.photos for each in more)]
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
-        "thresholds": start_thresholds(weights),
-        "start_card": start_card(weights),
+        **of_card(weights),
         "labels": record(other_labels),
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }

@@ -15,7 +15,7 @@ from wheatear.cli import app
 from wheatear.errors import InputError
 from wheatear.train.average import BACKBONE, HEADS, average
 from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json, write_json
-from wheatear.train.export import describe_run, load_run
+from wheatear.train.run_card import describe_run, load_run
 
 runner = CliRunner()
 

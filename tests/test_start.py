@@ -17,13 +17,13 @@ from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json, save_parts, write_json
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
+from wheatear.train.run_card import describe_run
 from wheatear.train.start import (
     as_started,
     changed_meaning,

@@ -19,12 +19,12 @@ from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen, caveat
 from wheatear.images import open_photo
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.photo import scaled, scaled_boxes, scaled_size
 from wheatear.train.pyramid import region_levels
 from wheatear.train.roi import RoIHead, region_scores, to_rois
+from wheatear.train.run_card import load_run
 from wheatear.train.targets import decode
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet

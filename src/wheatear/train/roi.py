@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from torch import Tensor, nn
 
+from wheatear.train.batch_norm import Norm1d
 from wheatear.train.recipe import DetectionRecipe
 from wheatear.train.suppression import matrix_nms, vote
 from wheatear.train.targets import Targets, TargetSettings, Weights, decode, sample_targets
@@ -124,7 +125,7 @@ class RoIHead(nn.Module):
         self.size = size
         self.stride = stride
         self.hidden = nn.Linear(in_channels * size * size, channels)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = Norm1d(channels)
         self.scores = nn.Linear(channels, 2)
         self.deltas = nn.Linear(channels, 4)
 
@@ -138,18 +139,8 @@ class RoIHead(nn.Module):
 
     def judge(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Map (R, C, size, size) crops to class_logits (R, 2) background, head and deltas (R, 4)."""
-        seen = self._normalised(self.hidden(crops.flatten(1)).relu())
+        seen = self.norm(self.hidden(crops.flatten(1)).relu())
         return self.scores(seen), self.deltas(seen)
-
-    def _normalised(self, seen: Tensor) -> Tensor:
-        """Batch norm of (R, channels). A lone region in training has no variance: it uses the running statistics."""
-        if self.training and len(seen) == 1:
-            norm = self.norm
-            return F.batch_norm(
-                seen, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-            )
-        normalised: Tensor = self.norm(seen)
-        return normalised
 
 
 def label_proposals(

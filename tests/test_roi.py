@@ -185,7 +185,7 @@ def test_head_is_put_together_as_torchvisions():
 
     features = torch.randn(2, 3, 6, 8, generator=seeded())
     rois = to_rois([random_boxes(4, 96, 128, seeded(i)) for i in (1, 2)])
-    class_logits, deltas = head(features, rois)
+    class_logits, deltas = head({STRIDE: features}, rois)
     pooled = torchvision.ops.RoIAlign(7, 1 / STRIDE, 2, aligned=True)(features, rois)
     theirs = their_last(head.norm(their_hidden(pooled.flatten(1)).relu()))
     torch.testing.assert_close(class_logits, theirs[0], atol=1e-4, rtol=0)
@@ -195,11 +195,9 @@ def test_head_is_put_together_as_torchvisions():
 def test_a_region_alone_is_trained_by_the_running_means():
     head = RoIHead(3, channels=8)
     head.norm.running_mean.normal_(generator=seeded(4))
-    features, rois = (
-        torch.randn(1, 3, 6, 8, generator=seeded()),
-        to_rois([random_boxes(1, 96, 128, seeded())]),
-    )
-    trained, expected = head.train()(features, rois), head.eval()(features, rois)
+    maps = {STRIDE: torch.randn(1, 3, 6, 8, generator=seeded())}
+    rois = to_rois([random_boxes(1, 96, 128, seeded())])
+    trained, expected = head.train()(maps, rois), head.eval()(maps, rois)
     torch.testing.assert_close(trained, expected)
     trained[0].sum().backward()
     assert head.norm.weight.grad is not None
@@ -210,7 +208,7 @@ def test_a_region_alone_is_trained_by_the_running_means():
 def test_head_of_no_regions_has_zero_loss_still_attached(pool, training):
     head = RoIHead(3, channels=8, pool=pool).train(training)
     features = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    class_logits, deltas = head(features, torch.zeros(0, 5))
+    class_logits, deltas = head({STRIDE: features}, torch.zeros(0, 5))
     assert class_logits.shape == (0, 2)
     assert deltas.shape == (0, 4)
     losses = rcnn_losses(class_logits, deltas, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 1.0)

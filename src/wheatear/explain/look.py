@@ -23,7 +23,7 @@ from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.photo import scaled, scaled_boxes, scaled_size
 from wheatear.train.pyramid import region_levels
-from wheatear.train.roi import RoIHead, region_scores, to_rois
+from wheatear.train.roi import region_scores, to_rois
 from wheatear.train.run_card import load_run
 from wheatear.train.targets import decode
 
@@ -166,11 +166,9 @@ class Look:
     @property
     def region_strides(self) -> Tensor:
         """(R,) the stride of the map that each proposal is cut from."""
-        head, boxes = self.model.roi_head, self.proposals[0]
-        if isinstance(head, RoIHead):
-            return torch.full((len(boxes),), head.stride)
-        strides = sorted(head.strides)
-        return torch.tensor(strides)[region_levels(boxes, strides, head.cells)]
+        roi = self.model.recipe.roi
+        strides = sorted(roi.strides)
+        return torch.tensor(strides)[region_levels(self.proposals[0], strides, roi.cells)]
 
     @cached_property
     def judged(self) -> Judged:

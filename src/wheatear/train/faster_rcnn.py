@@ -102,8 +102,7 @@ class FasterRCNN(nn.Module):
 
     def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and (R, 5) rois -> the RoI head's class_logits (R, 2 or 3) and deltas (R, 4)."""
-        seen = maps[self.roi_head.stride] if isinstance(self.roi_head, RoIHead) else maps
-        judged: tuple[Tensor, Tensor] = self.roi_head(seen, rois)
+        judged: tuple[Tensor, Tensor] = self.roi_head(maps, rois)
         return judged
 
     def postprocess(

@@ -4,7 +4,7 @@ B images, (C, H, W) features, R regions in a batch (image index, then xyxy pixel
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -129,9 +129,9 @@ class RoIHead(nn.Module):
         self.scores = nn.Linear(channels, 2)
         self.deltas = nn.Linear(channels, 4)
 
-    def forward(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) features and (R, 5) rois to class_logits (R, 2) background, head; deltas (R, 4)."""
-        return self.judge(self.crop(features, rois))
+    def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps by stride, (R, 5) rois -> class_logits (R, 2) background, head; deltas (R, 4)."""
+        return self.judge(self.crop(maps[self.stride], rois))
 
     def crop(self, features: Tensor, rois: Tensor) -> Tensor:
         """Map (B, C, H, W) features and (R, 5) rois to (R, C, size, size)."""

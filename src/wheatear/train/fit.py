@@ -233,7 +233,10 @@ def fit(
     machine: Machine = HERE,
     care: Care = PLAIN,
 ) -> list[dict[str, float]]:
-    """Train `module` for `epochs`, with `resume` from the last checkpoint in `folder` -> the history's rows."""
+    """Train `module` for `epochs`, with `resume` from the last checkpoint in `folder` -> the history's rows.
+
+    Raises InputError for an accelerator, strategy or precision that is not available.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)
@@ -247,39 +250,34 @@ def fit(
     averaged = AveragedWeights(decay=care.ema, update_starting_at_step=care.ema_from) if care.ema else None
     if averaged:
         callbacks.insert(0, averaged)
-    trainer = trainer_of(
-        max_epochs=epochs,
-        precision=machine.precision,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        strategy=machine.strategy,
-        use_distributed_sampler=False,  # EpochShuffle divides the items between the processes
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-        check_val_every_n_epoch=care.val_every or 1,
-        limit_val_batches=1.0 if care.val_every else 0,
-        gradient_clip_val=care.clip_norm,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        default_root_dir=folder,
-    )
+    logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    try:
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            precision=machine.precision,  # type: ignore[arg-type]  # one of PRECISIONS
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            strategy=machine.strategy,
+            use_distributed_sampler=False,  # EpochShuffle divides the items between the processes
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
+            check_val_every_n_epoch=care.val_every or 1,
+            limit_val_batches=1.0 if care.val_every else 0,
+            gradient_clip_val=care.clip_norm,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        options = ("accelerator", "devices", "strategy", "precision")
+        given = ", ".join(f"--{option} {getattr(machine, option)}" for option in options)
+        raise InputError(f"{given}: {first_line(error)}") from None
     last = folder / CHECKPOINT
     trainer.fit(module, train, val, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     if averaged:
         # Resuming after the last epoch, Lightning calls no hooks, not even on_train_end.
         averaged.keep(module)
     return history.rows
-
-
-def trainer_of(**settings: Any) -> L.Trainer:
-    """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that is not available."""
-    try:
-        return L.Trainer(**settings)
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        given = ", ".join(
-            f"--{name} {settings[name]}" for name in ("accelerator", "devices", "strategy", "precision")
-        )
-        raise InputError(f"{given}: {first_line(error)}") from None

@@ -130,10 +130,6 @@ class Look:
             maps: dict[int, Tensor] = self.model.pyramid(self.backbone_maps)
         return maps
 
-    def maps_of(self, image: Tensor) -> dict[int, Tensor]:
-        """The maps of another photo, or of part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
-        return self.model.features(image)
-
     @cached_property
     def features(self) -> list[Tensor]:
         """The maps that the RPN uses, one per level."""

@@ -13,6 +13,7 @@ from tiny_run import divided
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.images import open_photo
+from wheatear.train import snips as snips_of
 from wheatear.train.recipe_stages import CNNStage
 from wheatear.train.snips import SnipDataset, all_snips, write_snips
 
@@ -62,6 +63,19 @@ def test_the_files_agree_with_each_other_and_with_the_counts(samples, folder):
     assert (folder / "photos.txt").read_text().split() == [sample.name for sample in samples]
     assert 0 < val.sum() < 200
     assert not {samples[i].photo for i in photos[val]} & {samples[i].photo for i in photos[~val]}
+
+
+def test_photos_of_no_known_field_photo_are_grouped_once(samples, tmp_path, monkeypatch):
+    """Pairs of them are tiles of one; snips beside heads keep to that, too."""
+    groups = [str(i // 2) for i in range(len(samples))]
+    calls = []
+    monkeypatch.setattr(snips_of, "group_tiles", lambda given: calls.append(given) or groups)
+    stage = STAGE.model_copy(update={"hard_negatives": 0.5})
+    write_snips([replace(sample, photo="") for sample in samples], tmp_path, stage, 1024, seed=1)
+    val, photos = np.load(tmp_path / "val.npy"), np.load(tmp_path / "photos.npy")
+    assert len(calls) == 1
+    assert val.any()
+    assert not {groups[i] for i in photos[val]} & {groups[i] for i in photos[~val]}
 
 
 def test_every_snip_is_a_piece_of_its_photo(samples, folder):

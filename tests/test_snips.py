@@ -23,6 +23,7 @@ from wheatear.train.snips import (
     hold_out,
     hold_out_photos,
     near_corners,
+    with_field_photos,
     with_hard_negatives,
 )
 
@@ -187,7 +188,7 @@ def test_no_field_photo_is_on_both_sides(sizes, fraction, seed):
 
 
 def test_photos_of_no_known_field_photo_are_held_out_one_by_one():
-    samples = [photo(str(i)) for i in range(10)]
+    samples = with_field_photos([photo(str(i)) for i in range(10)])
     assert hold_out_photos(samples, 0.2, rng()).sum() == 2
     assert len({hold_out_photos(samples, 0.2, rng(seed)).tobytes() for seed in range(20)}) > 5
 
@@ -199,7 +200,7 @@ def test_tiles_of_no_known_field_photo_are_told_by_their_edges(tmp_path):
         for side, tile in (("left", image[:, :512]), ("right", image[:, 512:])):
             Image.fromarray(tile).save(tmp_path / f"{number} {side}.png")
     samples = [Sample(file, NONE, 512, 1024, split="train") for file in sorted(tmp_path.iterdir())]
-    held = hold_out_photos(samples, 0.3, rng())
+    held = hold_out_photos(with_field_photos(samples), 0.3, rng())
     assert held[::2].tolist() == held[1::2].tolist()
     assert held.sum() == 2
 

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,7 @@ def reading_order(snip: Snip) -> tuple[int, int, int, int]:
 def hold_out(
     kept: Sequence[Snip], samples: Sequence[Sample], stage: CNNStage, rng: np.random.Generator
 ) -> np.ndarray:
-    """(N,) bool: the validation snips: `val_fraction` of the field photos or, with val_by "snip", of the snips."""
+    """(N,) bool: for validation: `val_fraction` of the field photos that the samples name, or of single snips."""
     held: np.ndarray = rng.permutation(len(kept)) < stage.val_fraction * len(kept)
     if stage.val_by == "photo":
         held = hold_out_photos(samples, stage.val_fraction, rng)[[w.photo for w in kept]]
@@ -114,9 +114,15 @@ def field_photos(samples: Sequence[Sample]) -> list[str]:
     return [sample.photo for sample in samples] if all(s.photo for s in samples) else group_tiles(samples)
 
 
+def with_field_photos(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, each naming its field photo."""
+    photos = field_photos(samples)
+    return [replace(sample, photo=photo) for sample, photo in zip(samples, photos, strict=True)]
+
+
 def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
     """(len(samples),) bool: whole field photos are held out until they make up `fraction` of the samples."""
-    groups = field_photos(samples)
+    groups = [sample.photo for sample in samples]
     sizes = Counter(groups)
     order = sorted(sizes)
     held: set[str] = set()
@@ -140,12 +146,11 @@ def with_hard_negatives(
     are not enough.
     """
     easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
-    groups = field_photos(samples)
-    unseen = {groups[w.photo] for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
+    unseen = {samples[w.photo].photo for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
     near = [
         Snip(index, int(x), int(y), 0)
         for index, sample in enumerate(samples)
-        if groups[index] not in unseen
+        if sample.photo not in unseen
         for x, y in near_corners(
             scaled_boxes(sample, image_size), *scaled_size(sample, image_size), stage.snip_size
         )
@@ -169,6 +174,8 @@ def write_snips(
     if done.exists():
         return dict(json.loads(done.read_text("utf-8")))
     rng = np.random.default_rng(seed)
+    if stage.val_by == "photo":
+        samples = with_field_photos(samples)
     found = all_snips(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
     held = hold_out(kept, samples, stage, rng)

@@ -27,8 +27,8 @@ from wheatear.data.splits import split, write_images_csv
 from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.evaluation import Thresholds, best_threshold, evaluate
-from wheatear.train.export import load_run
 from wheatear.train.from_onnx import exported_network
+from wheatear.train.run_card import load_run
 
 SEED = 1
 

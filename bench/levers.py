@@ -46,13 +46,14 @@ from wheatear.errors import InputError
 from wheatear.evaluation import sweep
 from wheatear.files import whole, write_json
 from wheatear.images import open_photo
+from wheatear.train.agreement import found_by_torch
 from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import found_by_torch, load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT
 from wheatear.train.recipe import Recipe, load_recipe, validated
 from wheatear.train.recipe_changes import changed
+from wheatear.train.run_card import load_run
 
 BASE, JOINT = "base", "joint"
 WHEATEAR = [sys.executable, "-c", "from wheatear.cli import app; app()"]

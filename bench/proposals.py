@@ -24,9 +24,9 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import photos_of
 from wheatear.images import open_photo
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.rescale import rescale, scaled_side, to_photo
+from wheatear.train.run_card import load_run
 
 NUMBERS = (10, 20, 50, 100, 150, 200, 300, 500, 700, 1000)
 IOUS = (0.5, 0.7)

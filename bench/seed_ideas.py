@@ -29,9 +29,9 @@ from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import sweep
 from wheatear.files import whole, write_json
 from wheatear.train.checkpoint import METRICS, read_json
-from wheatear.train.export import load_run
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
+from wheatear.train.run_card import load_run
 
 CNN, RPN, RCNN = "cnn", "rpn", "rcnn"
 OF_THE_RCNN = ("roi.", "stages.2.")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wheatear.data.formats import read_dataset
 from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import CNNStage, Recipe, load_recipe
 from wheatear.train.run import train_run
@@ -36,10 +37,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/snip_split"))
     given = parser.parse_args()
     samples = read_dataset(given.folder)
+    machine = Machine(precision=given.precision)
     for val_by in ("photo", "snip"):
         recipe = shortened(val_by, given.max_per_class, given.epochs)
         folder = given.runs / val_by
-        train_run(open_run(folder, recipe, samples, precision=given.precision, resume=True))
+        train_run(open_run(folder, recipe, samples, machine=machine, resume=True))
         figures = read_json(folder / "cnn" / METRICS)
         accuracy, loss = figures["val_accuracy"], figures["val_cross_entropy"]
         print(f"validation by {val_by}: accuracy {100 * accuracy:.2f} %, cross-entropy {loss:.4f}")

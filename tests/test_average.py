@@ -16,7 +16,7 @@ from wheatear.errors import InputError
 from wheatear.files import write_json
 from wheatear.train.average import BACKBONE, HEADS, average
 from wheatear.train.checkpoint import METRICS, WEIGHTS, read_json
-from wheatear.train.export import describe_run, load_run
+from wheatear.train.run_card import describe_run, load_run
 
 runner = CliRunner()
 

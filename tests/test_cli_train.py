@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.data.synth import draw_dataset
 from wheatear.files import alone_in, sha256, write_json
-from wheatear.train import export, run
+from wheatear.train import agreement, export, run
 from wheatear.train.checkpoint import read_json
 from wheatear.train.recipe import load_recipe
 
@@ -55,7 +56,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[run.Run, str | None]]
 def exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Instead of the real export, which takes long, the model that finds red cells."""
     model = write_tiny_model(tmp_path, "cells")
-    monkeypatch.setattr(export, "export_onnx", lambda _, path, seen: shutil.copy(model, path))
+    write_instead(monkeypatch, lambda _, path, seen: shutil.copy(model, path))
+
+
+def write_instead(monkeypatch: pytest.MonkeyPatch, write_graph: Callable[..., object]) -> None:
+    """No graph is made, and `write_graph` writes the file."""
+    monkeypatch.setattr(export, "graph_of", lambda model: None)
+    monkeypatch.setattr(export, "write_graph", write_graph)
 
 
 def command(*arguments: object) -> Result:
@@ -154,7 +161,7 @@ def test_the_options_reach_the_run(field_dir, tmp_path, trained):
     result = command("train", field_dir, *options, "--out", tmp_path / "run")
     assert result.exit_code == 0, result.output
     ((made, stage),) = trained
-    assert (made.folder, made.recipe, made.precision) == (
+    assert (made.folder, made.recipe, made.machine.precision) == (
         tmp_path / "run",
         load_recipe("seed-512"),
         "bf16-mixed",
@@ -465,11 +472,11 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
 
-    def compare(run_folder: Path, path: Path, samples: list[Sample], _: None) -> export.Agreement:
+    def compare(run_folder: Path, path: Path, samples: list[Sample], _: None) -> agreement.Agreement:
         seen.append((run_folder, path, [sample.name for sample in samples]))
-        return export.Agreement(len(samples), 7000, *apart)
+        return agreement.Agreement(len(samples), 7000, *apart)
 
-    monkeypatch.setattr(export, "compare", compare)
+    monkeypatch.setattr(agreement, "compare", compare)
     result = command("export", fake, "--check", data)
     assert seen == [(fake, fake / "model.onnx", ["field_00000"])]
     assert (
@@ -491,7 +498,9 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
 @pytest.mark.parametrize("int8", [0.648, 0.646])
 def test_an_export_in_8_bits_is_judged_on_the_val_photos(fake, exported, data, monkeypatch, int8):
     (data / "images.csv").write_text((fake / "images.csv").read_text())
-    monkeypatch.setattr(export, "cost", lambda _, __, samples, ___: export.Cost(len(samples), 0.65, int8))
+    monkeypatch.setattr(
+        agreement, "cost", lambda _, __, samples, ___: agreement.Cost(len(samples), 0.65, int8)
+    )
     result = command("export", fake, "--int8", data, "--check", data)
     assert f"1 photo: Kaggle metric 0.6500 by torch, {int8:.4f} in 8 bits\n" in result.stdout
     assert read_json(fake / "model.json")["arithmetic"] == "int8"
@@ -511,11 +520,9 @@ def test_an_export_sees_the_photos_as_the_run_divided_them(fake, exported, data,
         file.write("more_00000,,,,train\n")
     seen = {}
     model = write_tiny_model(tmp_path, "cells")
+    write_instead(monkeypatch, lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos))
     monkeypatch.setattr(
-        export, "export_onnx", lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos)
-    )
-    monkeypatch.setattr(
-        export, "cost", lambda _, __, photos, ___: seen.update(val=photos) or export.Cost(1, 0.65, 0.65)
+        agreement, "cost", lambda _, __, photos, ___: seen.update(val=photos) or agreement.Cost(1, 0.65, 0.65)
     )
     assert command("export", fake, "--int8", data, "--check", data).exit_code == 0
     names = {split: [sample.name for sample in photos] for split, photos in seen.items()}
@@ -538,9 +545,7 @@ def test_a_detector_is_exported_anew(fake, data, tmp_path, monkeypatch):
     shutil.copy(fake / "images.csv", data)
     seen = {}
     model = write_tiny_model(tmp_path, "cells")
-    monkeypatch.setattr(
-        export, "export_onnx", lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos)
-    )
+    write_instead(monkeypatch, lambda _, path, photos: shutil.copy(model, path) and seen.update(train=photos))
     out = tmp_path / "new.onnx"
     assert command("export", "seed", "--int8", data, "--out", out).exit_code == 0
     assert read_json(out.with_suffix(".json"))["name"] == "seed"

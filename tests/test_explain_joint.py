@@ -216,7 +216,9 @@ def test_a_region_is_cut_from_the_level_of_its_size(run: TrainedRun, sample: Sam
 def test_the_strides_of_a_recipe_may_be_in_any_order(run: TrainedRun, sample: Sample, monkeypatch):
     look = run.look(sample)
     strides = look.region_strides
-    monkeypatch.setattr(look.model.roi_head, "strides", look.model.roi_head.strides[::-1])
+    recipe = look.model.recipe
+    roi = recipe.roi.model_copy(update={"strides": recipe.roi.strides[::-1]})
+    monkeypatch.setattr(look.model, "recipe", recipe.model_copy(update={"roi": roi}))
     assert torch.equal(look.region_strides, strides)
 
 

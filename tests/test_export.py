@@ -19,20 +19,12 @@ from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.files import write_json
 from wheatear.images import open_photo
+from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, compare, found_by_torch, gap
 from wheatear.train.checkpoint import read_json
-from wheatear.train.export import (
-    BOX_TOLERANCE,
-    SCORE_TOLERANCE,
-    compare,
-    describe_run,
-    export_detector,
-    found_by_torch,
-    gap,
-    graph_of,
-    load_run,
-)
+from wheatear.train.export import export_detector, graph_of
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import Recipe, validated
+from wheatear.train.run_card import describe_run, load_run
 from wheatear.train.storage import round_weights
 
 torch.set_num_threads(1)

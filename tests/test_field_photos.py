@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wheatear.data.field_photos import FINE_DETAIL, MIN_SCORE, Edges, field_photos, find_seams, group_tiles
+from wheatear.data.field_photos import (
+    FINE_DETAIL,
+    MIN_SCORE,
+    Edges,
+    find_seams,
+    group_tiles,
+    with_field_photos,
+)
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 
@@ -58,13 +65,10 @@ def test_tiles_one_above_the_other_are_found(tmp_path: Path) -> None:
 
 def test_names_of_field_photos_as_given_or_else_by_the_edges(tmp_path: Path) -> None:
     a, b = cut(tmp_path, "a", seed=1), cut(tmp_path, "b", seed=2, tiles=1)
-    assert field_photos([a[2], b[0], a[0], a[1]]) == ["a0", "b0", "a0", "a0"]
-    assert field_photos([replace(tile, photo=photo) for tile, photo in zip(a, "xyy", strict=True)]) == [
-        "x",
-        "y",
-        "y",
-    ]
-    assert field_photos([]) == []
+    assert [tile.photo for tile in with_field_photos([a[2], b[0], a[0], a[1]])] == ["a0", "b0", "a0", "a0"]
+    given = [replace(tile, photo=photo) for tile, photo in zip(a, "xyy", strict=True)]
+    assert with_field_photos(given) == given
+    assert with_field_photos([]) == []
 
 
 def test_no_tiles_and_one_tile(tmp_path: Path) -> None:

@@ -18,14 +18,8 @@ from wheatear.detector import Card, Judged, load
 from wheatear.errors import InputError
 from wheatear.explain import story
 from wheatear.explain.look import Network, shipped_network
-from wheatear.train.export import (
-    BOX_TOLERANCE,
-    SCORE_TOLERANCE,
-    OneImage,
-    export_detector,
-    export_onnx,
-    gap,
-)
+from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, gap
+from wheatear.train.export import OneImage, export_detector, graph_of, write_graph
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import load_exported, stored_tensors, unfolded, zero_biases
 from wheatear.train.recipe import Recipe
@@ -54,7 +48,7 @@ def write_exported(folder: Path, **detection: float) -> Path:
     """A random model.onnx of the tiny recipe, with its card; some keys of its detection replaced."""
     detection = tiny_recipe().detection.model_dump() | detection
     recipe, path = tiny_recipe(image_size=640, detection=detection), folder / "model.onnx"
-    export_onnx(random_model(recipe), path)
+    write_graph(graph_of(random_model(recipe)), path)
     said = {"licence": "CC BY 4.0", "citation": "Somebody, 2020"}
     card = Card(format=1, name="tiny", score_threshold=0.4, recipe=recipe.model_dump(mode="json"), **said)
     path.with_suffix(".json").write_text(card.model_dump_json())

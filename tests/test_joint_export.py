@@ -8,7 +8,8 @@ from torch import nn
 
 from tiny_recipe import tiny_recipe
 from wheatear.detections import Detections
-from wheatear.train.export import BOX_TOLERANCE, SCORE_TOLERANCE, OneImage, export_onnx, gap
+from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, gap
+from wheatear.train.export import OneImage, graph_of, write_graph
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.storage import round_weights
 
@@ -35,7 +36,7 @@ def both(request, tmp_path_factory) -> tuple[OneImage, onnxruntime.InferenceSess
         nn.init.normal_(layer.weight, std=0.2)
     path = tmp_path_factory.mktemp("export") / "model.onnx"
     round_weights(model)
-    export_onnx(model, path)
+    write_graph(graph_of(model), path)
     return OneImage(model).eval(), onnxruntime.InferenceSession(path)
 
 
@@ -57,7 +58,7 @@ def test_torch_and_onnxruntime_agree_at_any_size(both, shape):
 def test_a_network_for_small_photos_is_exported(tmp_path):
     recipe = tiny_recipe().model_copy(update={"image_size": 96})
     model = FasterRCNN(recipe).eval()
-    export_onnx(model, tmp_path / "model.onnx")
+    write_graph(graph_of(model), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     boxes, _ = session.run(["boxes", "scores"], {"image": np.zeros((200, 700, 3), np.uint8)})
     assert boxes.shape[1] == 4

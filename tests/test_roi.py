@@ -1,6 +1,7 @@
 """The second stage: cutting regions out of the map, its head, its training regions and its detections."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 import oracles
 from wheatear.train.losses import rcnn_losses
+from wheatear.train.recipe import DetectionRecipe
 from wheatear.train.roi import (
     RoIHead,
     crop_and_resize,
@@ -183,7 +185,7 @@ def test_head_is_put_together_as_torchvisions():
 
     features = torch.randn(2, 3, 6, 8, generator=seeded())
     rois = to_rois([random_boxes(4, 96, 128, seeded(i)) for i in (1, 2)])
-    class_logits, deltas = head(features, rois)
+    class_logits, deltas = head({STRIDE: features}, rois)
     pooled = torchvision.ops.RoIAlign(7, 1 / STRIDE, 2, aligned=True)(features, rois)
     theirs = their_last(head.norm(their_hidden(pooled.flatten(1)).relu()))
     torch.testing.assert_close(class_logits, theirs[0], atol=1e-4, rtol=0)
@@ -193,11 +195,9 @@ def test_head_is_put_together_as_torchvisions():
 def test_a_region_alone_is_trained_by_the_running_means():
     head = RoIHead(3, channels=8)
     head.norm.running_mean.normal_(generator=seeded(4))
-    features, rois = (
-        torch.randn(1, 3, 6, 8, generator=seeded()),
-        to_rois([random_boxes(1, 96, 128, seeded())]),
-    )
-    trained, expected = head.train()(features, rois), head.eval()(features, rois)
+    maps = {STRIDE: torch.randn(1, 3, 6, 8, generator=seeded())}
+    rois = to_rois([random_boxes(1, 96, 128, seeded())])
+    trained, expected = head.train()(maps, rois), head.eval()(maps, rois)
     torch.testing.assert_close(trained, expected)
     trained[0].sum().backward()
     assert head.norm.weight.grad is not None
@@ -208,7 +208,7 @@ def test_a_region_alone_is_trained_by_the_running_means():
 def test_head_of_no_regions_has_zero_loss_still_attached(pool, training):
     head = RoIHead(3, channels=8, pool=pool).train(training)
     features = torch.zeros(1, 3, 4, 4, requires_grad=True)
-    class_logits, deltas = head(features, torch.zeros(0, 5))
+    class_logits, deltas = head({STRIDE: features}, torch.zeros(0, 5))
     assert class_logits.shape == (0, 2)
     assert deltas.shape == (0, 4)
     losses = rcnn_losses(class_logits, deltas, torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), 1.0)
@@ -274,10 +274,10 @@ def test_label_proposals_without_heads_or_proposals():
 
 
 def run_detect(
-    class_logits: Tensor, deltas: Tensor, proposals: Tensor, **changed: float
+    class_logits: Tensor, deltas: Tensor, proposals: Tensor, most: int = 100, **changed: Any
 ) -> tuple[Tensor, Tensor]:
-    chosen = {"score_thresh": 0.05, "nms_thresh": 0.5, "detections_per_img": 100, "min_size": 1e-2} | changed
-    return detect(class_logits, deltas, proposals, (100, 120), weights=WEIGHTS, **chosen)
+    chosen = {"score_floor": 0.05, "nms_thresh": 0.5, "min_size": 1e-2, "detections_per_img": 500} | changed
+    return detect(class_logits, deltas, proposals, (100, 120), DetectionRecipe(**chosen), most, WEIGHTS)
 
 
 def test_detect_by_hand():
@@ -293,17 +293,17 @@ def test_detect_by_hand():
     )
     chances = torch.tensor([0.6, 0.9, 0.7, 0.8, 0.25, 0.5])
     class_logits = torch.stack([torch.zeros(6), chances.logit()], dim=1)
-    found = run_detect(class_logits, torch.zeros(6, 4), proposals, score_thresh=0.5, min_size=3)
+    found = run_detect(class_logits, torch.zeros(6, 4), proposals, score_floor=0.5, min_size=3)
     assert found[0].tolist() == [[1, 0, 11, 10], [110, 90, 120, 100], [70, 70, 80, 80]]
     assert found[1].tolist() == pytest.approx([0.9, 0.7, 0.5])
-    assert len(run_detect(class_logits, torch.zeros(6, 4), proposals, detections_per_img=2)[0]) == 2
+    assert len(run_detect(class_logits, torch.zeros(6, 4), proposals, most=2)[0]) == 2
 
 
 def test_detect_is_torchvisions():
     proposals = random_boxes(200, 100, 120, seeded(1))
     class_logits = torch.randn(200, 2, generator=seeded(2)) * 2
     deltas = torch.randn(200, 4, generator=seeded(3))
-    boxes, scores = run_detect(class_logits, deltas, proposals, detections_per_img=60)
+    boxes, scores = run_detect(class_logits, deltas, proposals, most=60)
     rule = TargetSettings(0.5, 0.5, 256, 0.5, False, weights=WEIGHTS)
     per_class = torch.cat([torch.zeros(200, 4), deltas], dim=1)
     their_boxes, their_scores, _ = torchvision_heads(rule, top=60).postprocess_detections(
@@ -320,7 +320,7 @@ def test_detect_keeps_what_the_oracle_keeps(seed, n):
     generator = seeded(seed)
     proposals = random_boxes(n, 100, 120, generator)
     class_logits = torch.randn(n, 2, generator=generator)
-    boxes, scores = run_detect(class_logits, torch.zeros(n, 4), proposals, score_thresh=0.4, min_size=5)
+    boxes, scores = run_detect(class_logits, torch.zeros(n, 4), proposals, score_floor=0.4, min_size=5)
     chances = class_logits.softmax(dim=1)[:, 1].tolist()
     sides = (proposals[:, 2:] - proposals[:, :2]).amin(dim=1).tolist()
     able = [i for i in range(n) if chances[i] >= 0.4 and sides[i] >= 5]
@@ -395,11 +395,11 @@ def test_boxes_that_lose_score_by_matrix_are_limited_and_below_the_threshold_gon
     proposals = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 50, 60, 60], [80, 80, 90, 90]])
     chances = torch.tensor([0.9, 0.8, 0.6, 0.7])
     given = torch.stack([torch.zeros(4), chances.logit()], dim=1), torch.zeros(4, 4), proposals
-    boxes, scores = run_detect(*given, suppression="matrix", score_thresh=0.1)
+    boxes, scores = run_detect(*given, suppression="matrix", score_floor=0.1)
     assert boxes.tolist() == proposals[[0, 3, 2, 1]].tolist()
     assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6, 0.8 * 2 / 11])
-    assert len(run_detect(*given, suppression="matrix", score_thresh=0.2)[0]) == 3
-    assert len(run_detect(*given, suppression="matrix", score_thresh=0.1, detections_per_img=2)[0]) == 2
+    assert len(run_detect(*given, suppression="matrix", score_floor=0.2)[0]) == 3
+    assert len(run_detect(*given, suppression="matrix", score_floor=0.1, most=2)[0]) == 2
 
 
 def test_suppressed_boxes_vote_too():

@@ -19,7 +19,7 @@ from tiny_run import divided, fake_run, tiny_model, tiny_recipe, train_tiny
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import load_parts, save_parts
-from wheatear.train.fit import Machine
+from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import Recipe
 from wheatear.train.relabelled import Relabelled
@@ -181,7 +181,7 @@ def test_a_photo_that_is_damaged_is_named_before_the_training(samples, field_dir
 
 
 def test_what_is_trained_on_what_is_written_down(samples, tmp_path):
-    run = open_run(tmp_path / "deep" / "run", tiny_recipe(), samples, precision="bf16-mixed")
+    run = open_run(tmp_path / "deep" / "run", tiny_recipe(), samples, machine=Machine(precision="bf16-mixed"))
     assert Recipe.model_validate(json.loads((run.folder / "recipe.json").read_text())) == tiny_recipe()
     facts = json.loads((run.folder / "run.json").read_text())
     assert facts["photos"] == {"train": 7, "val": 1}
@@ -331,4 +331,4 @@ def test_a_split_without_its_columns(samples, copy):
 
 def test_a_run_is_gone_on_with_in_its_own_precision(samples, copy):
     with pytest.raises(InputError, match=r"holds a run of --precision 32-true; give the same, or choose"):
-        open_run(copy, tiny_recipe(), samples, resume=True, precision="bf16-mixed")
+        open_run(copy, tiny_recipe(), samples, resume=True, machine=Machine(precision="bf16-mixed"))

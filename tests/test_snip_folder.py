@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from tiny_run import divided
+from wheatear.data import field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.recipe_stages import CNNStage
-from wheatear.train.snips import SnipDataset, windows, write_snips
+from wheatear.train.snips import SnipDataset, all_snips, write_snips
 
 SIZE = 32
 RUN = {"batch_size": 8, "epochs": 1, "optimizer": "adam", "lr": [[0, 1e-3]]}
@@ -52,7 +53,7 @@ def test_the_files_agree_with_each_other_and_with_the_counts(samples, folder):
         np.load(folder / f"{name}.npy") for name in ("snips", "labels", "val", "photos")
     )
     counts = json.loads((folder / "snips.json").read_text())
-    every = windows(samples, 1024, SIZE)
+    every = all_snips(samples, 1024, SIZE)
     assert counts["heads"] == sum(w.label for w in every)
     assert counts["backgrounds"] == sum(not w.label for w in every)
     assert counts["kept"] == len(snips) == len(labels) == len(val) == len(photos) == 200
@@ -64,12 +65,25 @@ def test_the_files_agree_with_each_other_and_with_the_counts(samples, folder):
     assert not {samples[i].photo for i in photos[val]} & {samples[i].photo for i in photos[~val]}
 
 
+def test_photos_of_no_known_field_photo_are_grouped_once(samples, tmp_path, monkeypatch):
+    """Pairs of them are tiles of one; snips beside heads keep to that, too."""
+    groups = [str(i // 2) for i in range(len(samples))]
+    calls = []
+    monkeypatch.setattr(field_photos, "group_tiles", lambda given: calls.append(given) or groups)
+    stage = STAGE.model_copy(update={"hard_negatives": 0.5})
+    write_snips([replace(sample, photo="") for sample in samples], tmp_path, stage, 1024, seed=1)
+    val, photos = np.load(tmp_path / "val.npy"), np.load(tmp_path / "photos.npy")
+    assert len(calls) == 1
+    assert val.any()
+    assert not {groups[i] for i in photos[val]} & {groups[i] for i in photos[~val]}
+
+
 def test_every_snip_is_a_piece_of_its_photo(samples, folder):
     snips, labels, photos = (np.load(folder / f"{name}.npy") for name in ("snips", "labels", "photos"))
     images = [open_photo(sample.path) for sample in samples]
     pieces = {
         (w.photo, w.label, images[w.photo][w.y : w.y + SIZE, w.x : w.x + SIZE].tobytes())
-        for w in windows(samples, 1024, SIZE)
+        for w in all_snips(samples, 1024, SIZE)
     }
     cut = [
         (p, lab, snip.tobytes()) for p, lab, snip in zip(photos.tolist(), labels.tolist(), snips, strict=True)

@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.data.synth import draw_field
 from wheatear.train.recipe import CNNStage
 from wheatear.train.snips import (
-    Window,
+    Snip,
+    all_snips,
     background_corners,
     choose,
     cut,
@@ -22,7 +24,6 @@ from wheatear.train.snips import (
     hold_out,
     hold_out_photos,
     near_corners,
-    windows,
     with_hard_negatives,
 )
 
@@ -126,17 +127,17 @@ def test_head_snips_are_those_of_the_slow_search(heads, width, height, size):
 
 def test_windows_are_in_pixels_of_the_scaled_photo():
     samples = [photo("none"), photo("one", heads=boxes([20, 20, 44, 44]))]
-    found = windows(samples, image_size=2048, size=64)  # twice as large: the head is at 40 to 88
-    assert found[:4] == [Window(0, x, y, 0) for y in (0, 64) for x in (0, 64)]
-    assert found[4:] == [Window(1, 32, 32, 1)]
+    found = all_snips(samples, image_size=2048, size=64)  # twice as large: the head is at 40 to 88
+    assert found[:4] == [Snip(0, x, y, 0) for y in (0, 64) for x in (0, 64)]
+    assert found[4:] == [Snip(1, 32, 32, 1)]
 
 
 # which are kept
 
 
-def many(heads: int, backgrounds: int) -> list[Window]:
+def many(heads: int, backgrounds: int) -> list[Snip]:
     labels = [1] * heads + [0] * backgrounds
-    return [Window(i % 7, i, i // 2, label) for i, label in enumerate(labels)]
+    return [Snip(i % 7, i, i // 2, label) for i, label in enumerate(labels)]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_no_field_photo_is_on_both_sides(sizes, fraction, seed):
 
 
 def test_photos_of_no_known_field_photo_are_held_out_one_by_one():
-    samples = [photo(str(i)) for i in range(10)]
+    samples = with_field_photos([photo(str(i)) for i in range(10)])
     assert hold_out_photos(samples, 0.2, rng()).sum() == 2
     assert len({hold_out_photos(samples, 0.2, rng(seed)).tobytes() for seed in range(20)}) > 5
 
@@ -199,14 +200,14 @@ def test_tiles_of_no_known_field_photo_are_told_by_their_edges(tmp_path):
         for side, tile in (("left", image[:, :512]), ("right", image[:, 512:])):
             Image.fromarray(tile).save(tmp_path / f"{number} {side}.png")
     samples = [Sample(file, NONE, 512, 1024, split="train") for file in sorted(tmp_path.iterdir())]
-    held = hold_out_photos(samples, 0.3, rng())
+    held = hold_out_photos(with_field_photos(samples), 0.3, rng())
     assert held[::2].tolist() == held[1::2].tolist()
     assert held.sum() == 2
 
 
 def test_snips_are_held_out_by_photo():
     samples = groups_of([2] * 5)
-    kept = [Window(i % 10, i, 0, 0) for i in range(50)]
+    kept = [Snip(i % 10, i, 0, 0) for i in range(50)]
     held = hold_out(kept, samples, STAGE, rng())
     sides = {(samples[w.photo].photo, bool(val)) for w, val in zip(kept, held, strict=True)}
     assert len(sides) == 5
@@ -215,7 +216,7 @@ def test_snips_are_held_out_by_photo():
 
 def test_snips_are_held_out_one_by_one_as_in_the_notes():
     samples = groups_of([2] * 5)
-    kept = [Window(i % 10, i, 0, 0) for i in range(50)]
+    kept = [Snip(i % 10, i, 0, 0) for i in range(50)]
     held = hold_out(kept, samples, STAGE.model_copy(update={"val_by": "snip"}), rng())
     assert held.sum() == 15
     assert len({(w.photo, bool(val)) for w, val in zip(kept, held, strict=True)}) > 10
@@ -226,7 +227,7 @@ def test_snips_for_which_the_disk_has_no_room(tmp_path, monkeypatch):
     free = shutil.disk_usage(tmp_path)._replace(free=2 * bytes_of_one - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     with pytest.raises(OSError, match="No space") as raised:
-        cut([Window(0, 0, 0, 0), Window(0, 8, 8, 1)], [photo("one")], 64, SIZE, tmp_path / "snips.npy")
+        cut([Snip(0, 0, 0, 0), Snip(0, 8, 8, 1)], [photo("one")], 64, SIZE, tmp_path / "snips.npy")
     assert raised.value.filename == str(tmp_path / "snips.npy")
     assert not any(tmp_path.iterdir())
 
@@ -263,7 +264,7 @@ def test_hard_negatives_have_heads_near_their_border_alone(heads):
 def test_a_share_of_the_backgrounds_to_train_on_is_hard(share):
     """Each photo has a head, and three windows beside it; the last field photo is for validation."""
     samples = [photo(str(i), str(i // 2), 128, boxes([2, 60, 6, 66])) for i in range(10)]
-    kept = [Window(i % 10, i, 200, label) for i in range(25) for label in (0, 1)]
+    kept = [Snip(i % 10, i, 200, label) for i in range(25) for label in (0, 1)]
     held = np.array([w.photo >= 8 for w in kept])
     stage = STAGE.model_copy(update={"hard_negatives": share})
     mixed, still_held = with_hard_negatives(kept, held, samples, stage, 1024, rng())
@@ -280,7 +281,7 @@ def test_a_share_of_the_backgrounds_to_train_on_is_hard(share):
 
 def test_there_may_be_fewer_hard_negatives_than_asked_for():
     samples = [photo("a"), photo("b", heads=boxes([0, 0, 4, 4]))]
-    kept = [Window(0, i, 200, 0) for i in range(9)]
+    kept = [Snip(0, i, 200, 0) for i in range(9)]
     stage = STAGE.model_copy(update={"hard_negatives": 1.0})
     mixed, _ = with_hard_negatives(kept, np.zeros(9, bool), samples, stage, 1024, rng())
     assert sum(w.photo == 1 for w in mixed) == len(near_corners(samples[1].boxes, 64, 64, SIZE)) == 1

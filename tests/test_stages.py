@@ -208,7 +208,7 @@ def test_heads_are_learnt_from_before_there_are_proposals():
     photo = frozen(HEADS, 16)._replace(proposals=torch.zeros(0, 4))
     losses, _ = module.losses([photo])
     rois = torch.cat([torch.zeros(2, 1), photo.gt_boxes], 1)
-    logits, deltas = module.model.roi_head(photo.features, rois)
+    logits, deltas = module.model.roi_head({16: photo.features}, rois)
     torch.testing.assert_close(
         losses["loss_classifier"], F.cross_entropy(logits, torch.ones(2, dtype=torch.int64))
     )

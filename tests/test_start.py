@@ -18,21 +18,20 @@ from wheatear.files import write_json
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import read_json, save_parts
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import describe_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import load_recipe
 from wheatear.train.rescale import rescale
 from wheatear.train.run import train_run
+from wheatear.train.run_card import describe_run
 from wheatear.train.start import (
     as_started,
     changed_meaning,
     is_trained,
     load_start,
-    start_card,
+    of_card,
     start_file,
-    start_thresholds,
     with_network_of,
 )
 from wheatear.tta import ONCE
@@ -147,7 +146,8 @@ def test_a_run_that_could_not_start_is_in_nobodys_way(exported: Path, field_dir:
 
 def test_the_thresholds_of_a_start_are_those_of_its_card():
     medium = load("medium", tta=ONCE).card
-    found = start_thresholds(start_file(Path("medium")))
+    kept = of_card(start_file(Path("medium")))
+    found = kept["thresholds"]
     assert (found["score_threshold"], found["count_threshold"]) == (
         medium.score_threshold,
         medium.count_threshold,
@@ -156,9 +156,8 @@ def test_the_thresholds_of_a_start_are_those_of_its_card():
     assert found["tta"] == {
         "mix": {"score_threshold": mix.score_threshold, "count_threshold": mix.count_threshold}
     }
-    assert start_thresholds(None) == start_thresholds(Path("weights.safetensors")) == {}
-    assert start_card(start_file(Path("medium"))) == {"licence": medium.licence, "citation": medium.citation}
-    assert start_card(None) == start_card(Path("weights.safetensors")) == {}
+    assert kept["start_card"] == {"licence": medium.licence, "citation": medium.citation}
+    assert of_card(None) == of_card(Path("weights.safetensors")) == {"thresholds": {}, "start_card": {}}
 
 
 def test_a_run_has_the_strides_of_the_detector_that_it_goes_on_from(tmp_path: Path):

@@ -112,7 +112,7 @@ def test_a_detector_that_finds_nothing(run: Path, tmp_path: Path):
     blind = TrainedRun(run)
     blind.model.rpn.proposal_settings = replace(blind.model.rpn.proposal_settings, min_size=1e6)
     Image.new("RGB", (40, 30)).save(tmp_path / "black.png")
-    sample = unlabelled(tmp_path / "black.png")
+    sample = unlabelled(str(tmp_path / "black.png"))
     said = {
         best_regions: "which leaves 0",
         pooled_crop: "no region was proposed",

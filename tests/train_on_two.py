@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tiny_recipe import tiny_recipe
 from wheatear.data.formats import read_dataset
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import Machine
+from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.run import train_stage
 

@@ -17,26 +17,16 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from wheatear.data.formats import read_dataset, write_dataset
-    from wheatear.data.sample import Sample
-    from wheatear.detections import Detections
-    from wheatear.detector import Detector, load
-    from wheatear.errors import InputError
-    from wheatear.evaluation import evaluate
+    from wheatear.data.formats import read_dataset as read_dataset
+    from wheatear.data.formats import write_dataset as write_dataset
+    from wheatear.data.sample import Sample as Sample
+    from wheatear.detections import Detections as Detections
+    from wheatear.detector import Detector as Detector
+    from wheatear.detector import load as load
+    from wheatear.errors import InputError as InputError
+    from wheatear.evaluation import evaluate as evaluate
 
     __version__: str
-
-__all__ = [
-    "Detections",
-    "Detector",
-    "InputError",
-    "Sample",
-    "__version__",
-    "evaluate",
-    "load",
-    "read_dataset",
-    "write_dataset",
-]
 
 _HOME = {
     "Detections": "wheatear.detections",
@@ -49,6 +39,8 @@ _HOME = {
     "write_dataset": "wheatear.data.formats",
 }
 
+__all__ = sorted([*_HOME, "__version__"])
+
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
@@ -59,4 +51,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

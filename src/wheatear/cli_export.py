@@ -76,8 +76,9 @@ def export_command(
     from wheatear.data.formats import IMAGES_CSV, read_dataset
     from wheatear.data.splits import divided_as, photos_of, read_splits
     from wheatear.files import make_way
-    from wheatear.train.export import export_detector, is_exported
+    from wheatear.train.export import export_detector
     from wheatear.train.recipe import load_recipe
+    from wheatear.train.run_card import is_exported
 
     settings = load_recipe(recipe) if recipe else None
     again = is_exported(run)
@@ -120,7 +121,7 @@ def has_thresholds(card: Path) -> bool:
 
 def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:
     """Print what 8 bits cost. Raises InputError where that is beyond the tolerance."""
-    from wheatear.train.export import LOST, cost
+    from wheatear.train.agreement import LOST, cost
 
     result = cost(run, path, samples, settings)
     typer.echo(
@@ -132,7 +133,7 @@ def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Re
 
 def check_agreement(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
-    from wheatear.train.export import BOX_TOLERANCE, RARE, SCORE_TOLERANCE, compare
+    from wheatear.train.agreement import BOX_TOLERANCE, RARE, SCORE_TOLERANCE, compare
 
     result = compare(run, path, samples, settings)
     typer.echo(

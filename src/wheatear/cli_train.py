@@ -15,7 +15,7 @@ from wheatear.words import photos
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
-    from wheatear.train.fit import Machine
+    from wheatear.train.machine import Machine
     from wheatear.train.recipe import Recipe
 
 
@@ -110,7 +110,7 @@ def train_command(
     from wheatear.data.more import add_more
     from wheatear.files import alone_in
     from wheatear.train.checkpoint import finished
-    from wheatear.train.fit import Machine, first_process
+    from wheatear.train.machine import Machine, first_process
     from wheatear.train.opening import open_run
     from wheatear.train.recipe import load_recipe
     from wheatear.train.recipe_changes import with_options
@@ -124,10 +124,10 @@ def train_command(
     settings = with_options(loaded, set_ or ())
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
-    machine = Machine(accelerator, devices, strategy, workers)
+    machine = Machine(accelerator, devices, strategy, workers, precision)
     if both and not labels:
         raise InputError("--both: give the other labels by --labels CSV")
-    refuse_unable(machine, settings, precision)
+    refuse_unable(machine, settings)
     out = out or Path("runs") / settings.name
     if out.resolve() == folder.resolve():
         raise InputError(f"{out}: is the folder of the data set; name another for --out")
@@ -141,7 +141,6 @@ def train_command(
             out,
             settings,
             samples,
-            precision=precision,
             resume=resume or stage is not None,
             machine=machine,
             weights=start,
@@ -153,7 +152,7 @@ def train_command(
             say(f"The network is that of {weights}, not the recipe's: {settings.image_size} px")
         if other_keys := changed_meaning(run.recipe, start):
             say(f"{weights} had another {', '.join(other_keys)}, so what it learnt is in part lost")
-        if machine.only_imitates(precision):
+        if machine.only_imitates():
             say(
                 f"--precision {precision}: this processor only imitates it, two to twelve times slower; leave it out",
                 err=True,
@@ -172,8 +171,8 @@ def train_command(
     say(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
 
 
-def refuse_unable(machine: "Machine", recipe: "Recipe", precision: str) -> None:
-    """InputError for a machine on which this recipe cannot be trained, or not in this precision."""
+def refuse_unable(machine: "Machine", recipe: "Recipe") -> None:
+    """InputError for a machine on which this recipe cannot be trained, or not in its precision."""
     if machine.devices > 1 and not recipe.is_joint():
         raise InputError(
             f"--devices {machine.devices}: only joint stages train on several; recipe {recipe.name} has others"
@@ -182,7 +181,7 @@ def refuse_unable(machine: "Machine", recipe: "Recipe", precision: str) -> None:
         raise InputError(
             f"--strategy {machine.strategy}: processes that Python starts cannot train here; give ddp"
         )
-    if precision == "16-mixed" and not machine.has_gpu():
+    if machine.precision == "16-mixed" and not machine.has_gpu():
         raise InputError("--precision 16-mixed: is for GPUs; on a processor give bf16-mixed, or leave it out")
 
 

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,16 +54,16 @@ class Seam(NamedTuple):
     below: bool
 
 
-def field_photos(samples: Sequence[Sample]) -> list[str]:
-    """The name of each sample's field photo: its own if every sample has one, else by the edges (`group_tiles`).
+def with_field_photos(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, each naming its field photo: its own if every sample has one, else by the edges (`group_tiles`).
 
-    The order of the samples does not matter.
+    The names do not depend on the order of the samples.
     """
     if all(sample.photo for sample in samples):
-        return [sample.photo for sample in samples]
+        return list(samples)
     order = sorted(range(len(samples)), key=lambda place: samples[place].name)
     names = dict(zip(order, group_tiles([samples[place] for place in order]), strict=True))
-    return [names[place] for place in range(len(samples))]
+    return [replace(sample, photo=names[place]) for place, sample in enumerate(samples)]
 
 
 def group_tiles(samples: Sequence[Sample]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from wheatear.csv_files import read_table, require, write_table
-from wheatear.data.field_photos import field_photos
+from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 
@@ -28,7 +28,7 @@ def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) 
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"a val fraction of {val_fraction} leaves one side empty; give one between 0 and 1")
-    samples = _grouped(samples)
+    samples = with_field_photos(samples)
     side = _divide(_by_photo(samples), val_fraction, np.random.default_rng(seed))
     return [replace(sample, split=sample.split or side[sample.photo]) for sample in samples]
 
@@ -43,7 +43,7 @@ def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sampl
     there = {sample.session_or_source for sample in samples}
     if unknown := sorted(set(sessions) - there):
         raise InputError(f"--hold-out {unknown[0]}: no such session; there are {', '.join(sorted(there))}")
-    samples = _grouped(samples)
+    samples = with_field_photos(samples)
     held = {sample.photo for sample in samples if sample.session_or_source in sessions}
     if all(sample.photo in held for sample in samples):
         raise InputError("--hold-out: no photo is left to train on; hold out fewer sessions")
@@ -99,11 +99,6 @@ def write_images_csv(samples: Sequence[Sample], path: str | Path) -> None:
 
 def _row(sample: Sample) -> tuple[str, ...]:
     return sample.name, sample.source, sample.session, sample.photo, sample.split
-
-
-def _grouped(samples: Sequence[Sample]) -> list[Sample]:
-    """The samples with `photo` filled in."""
-    return [replace(s, photo=photo) for s, photo in zip(samples, field_photos(samples), strict=True)]
 
 
 def _by_photo(samples: Sequence[Sample]) -> Groups:

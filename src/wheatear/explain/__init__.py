@@ -14,24 +14,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wheatear.explain.anchors import anchor_boxes
-    from wheatear.explain.architecture import layers
-    from wheatear.explain.channels import feature_maps
-    from wheatear.explain.classifier import class_map, snips
-    from wheatear.explain.history import curves
-    from wheatear.explain.labels import labelling, training_samples
-    from wheatear.explain.look import TrainedRun, shipped_network
-    from wheatear.explain.proposals import best_regions
-    from wheatear.explain.receptive import receptive_field
-    from wheatear.explain.regions import box_regression, pooled_crop
-    from wheatear.explain.result import (
-        found_heads,
-        head_sizes,
-        hits_and_misses,
-        labelled_photo,
-        score_threshold,
-    )
-    from wheatear.explain.seen import ExportedModel, unlabelled
+    from wheatear.explain.anchors import anchor_boxes as anchor_boxes
+    from wheatear.explain.architecture import layers as layers
+    from wheatear.explain.channels import feature_maps as feature_maps
+    from wheatear.explain.classifier import class_map as class_map
+    from wheatear.explain.classifier import snips as snips
+    from wheatear.explain.history import curves as curves
+    from wheatear.explain.labels import labelling as labelling
+    from wheatear.explain.labels import training_samples as training_samples
+    from wheatear.explain.look import TrainedRun as TrainedRun
+    from wheatear.explain.look import shipped_network as shipped_network
+    from wheatear.explain.proposals import best_regions as best_regions
+    from wheatear.explain.receptive import receptive_field as receptive_field
+    from wheatear.explain.regions import box_regression as box_regression
+    from wheatear.explain.regions import pooled_crop as pooled_crop
+    from wheatear.explain.result import found_heads as found_heads
+    from wheatear.explain.result import head_sizes as head_sizes
+    from wheatear.explain.result import hits_and_misses as hits_and_misses
+    from wheatear.explain.result import labelled_photo as labelled_photo
+    from wheatear.explain.result import score_threshold as score_threshold
+    from wheatear.explain.seen import ExportedModel as ExportedModel
+    from wheatear.explain.seen import unlabelled as unlabelled
 
 _HOME = {
     "ExportedModel": "seen",
@@ -57,29 +60,7 @@ _HOME = {
     "unlabelled": "seen",
 }
 
-__all__ = [
-    "ExportedModel",
-    "TrainedRun",
-    "anchor_boxes",
-    "best_regions",
-    "box_regression",
-    "class_map",
-    "curves",
-    "feature_maps",
-    "found_heads",
-    "head_sizes",
-    "hits_and_misses",
-    "labelled_photo",
-    "labelling",
-    "layers",
-    "pooled_crop",
-    "receptive_field",
-    "score_threshold",
-    "shipped_network",
-    "snips",
-    "training_samples",
-    "unlabelled",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,6 @@ from wheatear.explain.colours import FOUND, HEAD, START, WINDOW
 from wheatear.explain.diagram import Column, Layer, draw_columns
 from wheatear.explain.drawing import caption
 from wheatear.explain.look import Look, Network
-from wheatear.train.roi import RoIHead
 
 
 def layers(run: Network, sample: Sample) -> Figure:
@@ -93,7 +92,7 @@ def roi_layers(look: Look) -> list[Layer]:
     head, recipe, count = look.model.roi_head, look.model.recipe, len(look.proposals[0])
     maps = [look.maps[stride] for stride in recipe.roi.strides]
     cut = ", ".join(f"{(look.region_strides == stride).sum()} of {stride}" for stride in recipe.roi.strides)
-    one = isinstance(head, RoIHead)
+    one = recipe.pyramid is None
     matrix = recipe.detection.suppression == "matrix"
     suppression = "matrix NMS" if matrix else f"NMS at IoU {recipe.detection.nms_thresh}"
     found = f"{len(look.detections)} detections"

@@ -16,7 +16,7 @@ from wheatear.explain.drawing import bare, caption, draw_boxes, nothing, panel_f
 from wheatear.explain.look import Look, Network
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe_stages import CNNStage
-from wheatear.train.snips import windows
+from wheatear.train.snips import all_snips
 
 SHOWN = 8  # snips per row: as many as can be made out on a phone
 AT_ONCE = 32  # snips per batch
@@ -79,7 +79,7 @@ def cut_snips(look: Look, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     Training draws from these. The hard negatives that a recipe may add are not among them.
     """
-    found = windows([look.sample], look.model.recipe.image_size, size)
+    found = all_snips([look.sample], look.model.recipe.image_size, size)
     cut = [look.image[w.y : w.y + size, w.x : w.x + size] for w in found]
     return np.array(cut, np.uint8).reshape(-1, size, size, 3), np.array([w.label for w in found], np.int64)
 

@@ -3,9 +3,7 @@
 import csv
 from pathlib import Path
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -13,8 +11,9 @@ from wheatear.explain.colours import IGNORED, INK
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import TrainedRun
 from wheatear.train.checkpoint import HISTORY
+from wheatear.train.plots import metric_names, plot_metric
 
-PARTS = (("train", IGNORED, "--"), ("val", INK, "-"))
+LINES = (("train", IGNORED, "--"), ("val", INK, "-"))
 
 COLUMNS = 4  # the joint stage has eight metrics: two rows
 SECONDS_SHOWN = 180  # below this a training time is given in seconds, from here on in minutes
@@ -32,7 +31,8 @@ def curves(run: TrainedRun, sample: Sample) -> Figure:
         for panel in panels[len(names[stage]) :]:
             bare(panel)
         for panel, name in zip(panels, names[stage], strict=False):
-            plot_metric(panel, rows, stage, name)
+            plot_metric(panel, rows, name, LINES)
+            panel.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=10)
     return caption(figure, " ".join(summary(stage, rows) for stage, rows in histories.items()))
 
 
@@ -51,25 +51,6 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not rows:
         raise InputError(f"{path}: has no rows; train the stage again")
     return rows
-
-
-def metric_names(rows: list[dict[str, float]]) -> list[str]:
-    """The metrics that were measured in any epoch, without "train_" and "val_"."""
-    return sorted({key.split("_", 1)[1] for row in rows for key in row if key.startswith(("train_", "val_"))})
-
-
-def plot_metric(axes: Axes, rows: list[dict[str, float]], stage: str, name: str) -> None:
-    """One metric of a stage over the epochs in which it was measured; a dot if that was only one."""
-    for part, colour, line in PARTS:
-        key = f"{part}_{name}"
-        measured = [(row["epoch"], row[key]) for row in rows if key in row]
-        if measured:
-            marker = "o" if len(measured) == 1 else ""
-            axes.plot(*zip(*measured, strict=True), line, color=colour, marker=marker, label=part)
-    axes.set_title(f"{stage}: {name.replace('_', ' ')}", fontsize=10)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8)
 
 
 def summary(stage: str, rows: list[dict[str, float]]) -> str:

@@ -26,7 +26,7 @@ KINDS = ((1, HEAD, "foreground"), (0, BACKGROUND, "background"), (-1, IGNORED, "
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledAnchors:
     """The anchors of a photo, (N, 4), labelled as in training.
 
     windows: (N, 4), by which the RPN judges them. strides: (N,), of their levels. labels: (N,) 1, 0 or -1.
@@ -50,7 +50,7 @@ class Labelled:
         return kept
 
 
-def label_anchors(look: Look) -> Labelled:
+def label_anchors(look: Look) -> LabelledAnchors:
     """Label and sample the anchors of a photo as in the RPN's training, with the recipe's seed."""
     rpn, settings, gt_boxes = look.model.rpn, look.model.rpn.target_settings, torch.from_numpy(look.boxes)
     anchors = torch.cat(look.anchors)
@@ -73,7 +73,7 @@ def label_anchors(look: Look) -> Labelled:
     )
     chosen = index[drawn == 1], index[drawn == 0]
     best = iou.amax(0) if len(gt_boxes) else anchors.new_zeros(len(anchors))
-    return Labelled(anchors, windows(anchors, strides), strides, labels, best, matched_idxs, *chosen)
+    return LabelledAnchors(anchors, windows(anchors, strides), strides, labels, best, matched_idxs, *chosen)
 
 
 def windows(anchors: Tensor, strides: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def training_samples(run: Network, sample: Sample) -> Figure:
     )
 
 
-def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
+def _draw_labels(axes: Axes, labelled: LabelledAnchors, labels: Tensor) -> None:
     """Draw foreground anchors as boxes, and only the centres of the others, of which there are thousands."""
     centres = ((labelled.anchors[:, :2] + labelled.anchors[:, 2:]) / 2).numpy()
     for label, colour, name in reversed(KINDS):
@@ -146,7 +146,7 @@ def _draw_labels(axes: Axes, labelled: Labelled, labels: Tensor) -> None:
             )
 
 
-def _show_sample(axes: Axes, look: Look, labelled: Labelled, i: int) -> None:
+def _show_sample(axes: Axes, look: Look, labelled: LabelledAnchors, i: int) -> None:
     window, anchor = labelled.windows[i].numpy(), labelled.anchors[i : i + 1]
     show(axes, look.image)
     draw_boxes(axes, window, WINDOW, width=3.5)
@@ -165,7 +165,7 @@ def _show_sample(axes: Axes, look: Look, labelled: Labelled, i: int) -> None:
     axes.set_title(title, fontsize=8)
 
 
-def _describe(look: Look, labelled: Labelled) -> str:
+def _describe(look: Look, labelled: LabelledAnchors) -> str:
     settings = look.model.rpn.target_settings
     count = {name: int((labelled.labels == label).sum()) for label, _, name in KINDS}
     rescued = int(((labelled.labels == 1) & (labelled.iou < settings.fg_iou_thresh)).sum())
@@ -179,7 +179,7 @@ def _describe(look: Look, labelled: Labelled) -> str:
     )
 
 
-def _by_level(look: Look, labelled: Labelled) -> str:
+def _by_level(look: Look, labelled: LabelledAnchors) -> str:
     """How many foreground anchors each level has; "" if there is only one level."""
     if len(look.shapes) == 1:
         return ""

@@ -19,12 +19,12 @@ from wheatear.explain.part import cut_out, middle
 from wheatear.explain.seen import Seen, caveat
 from wheatear.images import open_photo
 from wheatear.train.dataset import to_tensor
-from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
 from wheatear.train.photo import scaled, scaled_boxes, scaled_size
 from wheatear.train.pyramid import region_levels
-from wheatear.train.roi import RoIHead, region_scores, to_rois
+from wheatear.train.roi import region_scores, to_rois
+from wheatear.train.run_card import load_run
 from wheatear.train.targets import decode
 
 UNCHOSEN = 0.5  # the threshold of a run that has no card yet
@@ -130,10 +130,6 @@ class Look:
             maps: dict[int, Tensor] = self.model.pyramid(self.backbone_maps)
         return maps
 
-    def maps_of(self, image: Tensor) -> dict[int, Tensor]:
-        """The maps of another photo, or of part of this one: (1, 3, H, W) RGB in 0..255 -> (1, C, H, W) by stride."""
-        return self.model.features(image)
-
     @cached_property
     def features(self) -> list[Tensor]:
         """The maps that the RPN uses, one per level."""
@@ -166,11 +162,9 @@ class Look:
     @property
     def region_strides(self) -> Tensor:
         """(R,) the stride of the map that each proposal is cut from."""
-        head, boxes = self.model.roi_head, self.proposals[0]
-        if isinstance(head, RoIHead):
-            return torch.full((len(boxes),), head.stride)
-        strides = sorted(head.strides)
-        return torch.tensor(strides)[region_levels(boxes, strides, head.cells)]
+        roi = self.model.recipe.roi
+        strides = sorted(roi.strides)
+        return torch.tensor(strides)[region_levels(self.proposals[0], strides, roi.cells)]
 
     @cached_property
     def judged(self) -> Judged:

@@ -119,7 +119,7 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, le
     """(H, W), the absolute gradient summed over the colours."""
     pixels = to_tensor(cut).float().requires_grad_()
     with torch.enable_grad():
-        feature = look.maps_of(pixels)[look.model.rpn.levels[level].stride]
+        feature = look.model.features(pixels)[look.model.rpn.levels[level].stride]
         if unit == "cell":
             answer = feature[0, :, cell[0], cell[1]].sum()
         else:

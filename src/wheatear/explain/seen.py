@@ -76,7 +76,8 @@ def caveat(sample: Sample, views: str | None = None) -> str:
     return f"`wheatear count` {' and '.join(more)}, so its count may be another." if more else ""
 
 
-def unlabelled(photo: Path) -> Sample:
+def unlabelled(photo: str | Path) -> Sample:
     """A photo that belongs to no data set. Raises InputError if it cannot be read."""
-    width, height = photo_size(photo)
-    return Sample(photo, np.zeros((0, 4), np.float32), width, height)
+    path = Path(photo)
+    width, height = photo_size(path)
+    return Sample(path, np.zeros((0, 4), np.float32), width, height)

@@ -17,9 +17,9 @@ from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
 from wheatear.files import make_folder, whole_folder, write_json
 from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts
-from wheatear.train.export import load_run
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import refuse_data
+from wheatear.train.run_card import load_run
 from wheatear.train.start import meaning
 
 # The smallest cosine similarity of two runs' weights at which their mean makes sense: of the heads, which

@@ -8,20 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wheatear.train.batch_norm import Norm2d
 from wheatear.train.recipe import NotesBackboneRecipe
-
-
-class Norm(nn.BatchNorm2d):
-    """Batch norm that in training uses its running statistics for a single value a channel, which has no variance.
-
-    That is the last map of a lone snip as long as its stride, at the end of an epoch.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same, normalised."""
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
 
 
 class NotesCNN(nn.Module):
@@ -40,7 +28,7 @@ class NotesCNN(nn.Module):
         for filters in recipe.channels:
             layers: list[nn.Module] = []
             for out in filters:
-                layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), Norm(out)]
+                layers += [nn.Conv2d(channels, out, 3, padding=1), nn.ReLU(), Norm2d(out)]
                 channels = out
             self.groups.append(nn.Sequential(*layers))
         self.shrink = nn.Sequential(nn.MaxPool2d(2), nn.Dropout(recipe.dropout))

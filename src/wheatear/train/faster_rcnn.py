@@ -102,8 +102,7 @@ class FasterRCNN(nn.Module):
 
     def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and (R, 5) rois -> the RoI head's class_logits (R, 2 or 3) and deltas (R, 4)."""
-        seen = maps[self.roi_head.stride] if isinstance(self.roi_head, RoIHead) else maps
-        judged: tuple[Tensor, Tensor] = self.roi_head(seen, rois)
+        judged: tuple[Tensor, Tensor] = self.roi_head(maps, rois)
         return judged
 
     def postprocess(
@@ -111,20 +110,8 @@ class FasterRCNN(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One image's logits (R, 2 or 3), deltas and proposals (R, 4) -> boxes (D, 4), scores (D,), descending."""
         settings = self.recipe.detection
-        return detect(
-            logits,
-            deltas,
-            proposals,
-            image_size,
-            score_thresh=settings.score_floor,
-            nms_thresh=settings.nms_thresh,
-            detections_per_img=grown(settings.detections_per_img, image_size, self.recipe.image_size),
-            min_size=settings.min_size,
-            weights=self.recipe.roi.box_weights,
-            suppression=settings.suppression,
-            vote_iou=settings.vote_iou,
-            margin=settings.margin,
-        )
+        most = grown(settings.detections_per_img, image_size, self.recipe.image_size)
+        return detect(logits, deltas, proposals, image_size, settings, most, self.recipe.roi.box_weights)
 
 
 def snip_head(recipe: Recipe, channels: dict[int, int]) -> nn.Linear | None:

@@ -17,7 +17,6 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
@@ -25,42 +24,10 @@ from wheatear.csv_files import write_table
 from wheatear.errors import InputError, first_line
 from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
+from wheatear.train.machine import HERE, Machine, first_process
 
 CHECKPOINT = "last.ckpt"
 LOOKED_BACK = 3600.0  # seconds of steps to estimate the time left from; rich's 30 may hold only one
-# x86 and ARM instruction sets, as torch.cpu.get_capabilities names them; plain AVX-512 includes none of them
-MULTIPLY_BFLOAT16 = ("avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16", "sve_bf16")
-
-
-def first_process() -> bool:
-    """Whether this is the one of the training processes that writes files; true if it is the only one."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
-
-
-@dataclass(frozen=True)
-class Machine:
-    """The hardware a stage runs on: Lightning's accelerator, devices and strategy.
-
-    workers: processes that load photos, as many for train as for val; 0 loads them between the steps.
-    """
-
-    accelerator: str = "auto"
-    devices: int = 1
-    strategy: str = "auto"
-    workers: int = 0
-
-    def has_gpu(self) -> bool:
-        """Whether a stage runs on anything but a CPU."""
-        if self.accelerator == "auto":
-            return bool(torch.accelerator.current_accelerator(check_available=True))
-        return self.accelerator != "cpu"
-
-    def only_imitates(self, precision: str) -> bool:
-        """Whether bfloat16 is requested on a CPU that only emulates it, which is slower than float32."""
-        if precision != "bf16-mixed" or self.has_gpu():
-            return False
-        has = torch.cpu.get_capabilities()
-        return not any(has.get(name) for name in MULTIPLY_BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -78,7 +45,7 @@ class Care:
     ema_from: int = 0
 
 
-HERE, PLAIN = Machine(), Care()
+PLAIN = Care()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -260,12 +227,14 @@ def fit(
     name: str,
     folder: Path,
     epochs: int,
-    precision: Any = "32-true",
     resume: bool = False,
     machine: Machine = HERE,
     care: Care = PLAIN,
 ) -> list[dict[str, float]]:
-    """Train `module` for `epochs`, with `resume` from the last checkpoint in `folder` -> the history's rows."""
+    """Train `module` for `epochs`, with `resume` from the last checkpoint in `folder` -> the history's rows.
+
+    Raises InputError for an accelerator, strategy or precision that is not available.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     hush()
     history = History(folder)
@@ -279,39 +248,34 @@ def fit(
     averaged = AveragedWeights(decay=care.ema, update_starting_at_step=care.ema_from) if care.ema else None
     if averaged:
         callbacks.insert(0, averaged)
-    trainer = trainer_of(
-        max_epochs=epochs,
-        precision=precision,
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        strategy=machine.strategy,
-        use_distributed_sampler=False,  # EpochShuffle divides the items between the processes
-        logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-        callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
-        check_val_every_n_epoch=care.val_every or 1,
-        limit_val_batches=1.0 if care.val_every else 0,
-        gradient_clip_val=care.clip_norm,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        default_root_dir=folder,
-    )
+    logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    try:
+        trainer = L.Trainer(
+            max_epochs=epochs,
+            precision=machine.precision,  # type: ignore[arg-type]  # one of PRECISIONS
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            strategy=machine.strategy,
+            use_distributed_sampler=False,  # EpochShuffle divides the items between the processes
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
+            check_val_every_n_epoch=care.val_every or 1,
+            limit_val_batches=1.0 if care.val_every else 0,
+            gradient_clip_val=care.clip_norm,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
+        options = ("accelerator", "devices", "strategy", "precision")
+        given = ", ".join(f"--{option} {getattr(machine, option)}" for option in options)
+        raise InputError(f"{given}: {first_line(error)}") from None
     last = folder / CHECKPOINT
     trainer.fit(module, train, val, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     if averaged:
         # Resuming after the last epoch, Lightning calls no hooks, not even on_train_end.
         averaged.keep(module)
     return history.rows
-
-
-def trainer_of(**settings: Any) -> L.Trainer:
-    """Lightning's Trainer. Raises InputError for an accelerator, strategy or precision that is not available."""
-    try:
-        return L.Trainer(**settings)
-    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
-        given = ", ".join(
-            f"--{name} {settings[name]}" for name in ("accelerator", "devices", "strategy", "precision")
-        )
-        raise InputError(f"{given}: {first_line(error)}") from None

@@ -20,7 +20,7 @@ from wheatear.train.joint_data import Batch
 from wheatear.train.joint_losses import region_losses
 from wheatear.train.recipe_stages import JointStage
 from wheatear.train.roi import label_proposals
-from wheatear.train.stages import StageModule
+from wheatear.train.stages import StageModule, decay_groups
 
 MOMENTUM = 0.9  # of SGD, as in all the papers
 
@@ -128,11 +128,7 @@ def parameter_groups(
         (stage.backbone_lr, [model.backbone]),
     ):
         params = [p for part in chosen for p in part.parameters() if p.requires_grad]
-        for decay, some in (
-            (stage.weight_decay, [p for p in params if p.ndim > 1]),
-            (0.0, [p for p in params if p.ndim <= 1]),
-        ):
-            groups.append({"params": some, "lr": share * stage.lr, "weight_decay": decay})
+        groups += [group | {"lr": share * stage.lr} for group in decay_groups(params, stage.weight_decay)]
     return groups
 
 

@@ -1,6 +1,7 @@
 """The data of the joint stages: photos, augmented for training, whole and unchanged for validation."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,25 +99,14 @@ def photo_loaders(
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Batches of augmented photos, each once per epoch; and whole photos; each loaded by `workers` processes."""
     shuffle = EpochItems(len(train), train.seed)
-    kept, pinned = workers > 0, workers > 0 and torch.cuda.is_available()
+    loader = partial(
+        DataLoader[Any],
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=workers > 0 and torch.cuda.is_available(),
+    )
+    # With generators of their own, not the one that dropout uses, as in `order.loader`.
     return (
-        DataLoader(
-            train,
-            batch_size,
-            sampler=shuffle,
-            collate_fn=collate,
-            num_workers=workers,
-            persistent_workers=kept,
-            pin_memory=pinned,
-            generator=torch.Generator(),  # not the one that dropout uses, as in `order.loader`
-        ),
-        DataLoader(
-            val,
-            1,
-            collate_fn=list,
-            num_workers=workers,
-            persistent_workers=kept,
-            pin_memory=pinned,
-            generator=torch.Generator(),
-        ),
+        loader(train, batch_size, sampler=shuffle, collate_fn=collate, generator=torch.Generator()),
+        loader(val, 1, collate_fn=list, generator=torch.Generator()),
     )

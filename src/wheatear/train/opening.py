@@ -24,13 +24,12 @@ from wheatear.errors import InputError
 from wheatear.files import sha256, write_json
 from wheatear.images import refuse_damaged
 from wheatear.train.checkpoint import RECIPE, read_json
-from wheatear.train.fit import HERE, Machine, first_process
+from wheatear.train.machine import HERE, PRECISIONS, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import JointStage
 from wheatear.train.relabelled import Relabelled, is_same, labellings, record
-from wheatear.train.start import as_started, is_trained, start_card, start_thresholds
+from wheatear.train.start import as_started, is_trained, of_card
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # those of Lightning's that keep boxes exact
 FACTS = "run.json"
 LEARNT = ("train", "val")  # the splits used in training
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
@@ -48,7 +47,6 @@ class Run:
     recipe: Recipe
     train: list[Sample]
     val: list[Sample]
-    precision: str
     resume: bool
     machine: Machine = HERE
     weights: Path | None = None
@@ -61,7 +59,6 @@ def open_run(
     recipe: Recipe,
     samples: Sequence[Sample],
     *,
-    precision: str = "32-true",
     resume: bool = False,
     machine: Machine = HERE,
     weights: Path | None = None,
@@ -85,14 +82,13 @@ def open_run(
     """
     refuse_no_stage(recipe, only)
     refuse_unusable(samples, other_labels)
-    refuse_mismatched(recipe, precision, weights, other_labels)
+    refuse_mismatched(recipe, machine.precision, weights, other_labels)
     refuse_short(recipe, sum(s.split == "train" for s in samples), machine.devices, only)
     recipe = as_started(recipe, weights)
     own = samples[: len(samples) - sum(each.photos for each in more)]
     start = {
         "weights": {"file": weights.name, "sha256": sha256(weights)} if weights else None,
-        "thresholds": start_thresholds(weights),
-        "start_card": start_card(weights),
+        **of_card(weights),
         "labels": record(other_labels),
         "boxes_sha256": digest([s for s in samples if s.split in LEARNT]),
     }
@@ -101,7 +97,7 @@ def open_run(
         refuse_data(folder)
     if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, own, resume)
-        refuse_another_start(folder, start, precision, machine.devices)
+        refuse_another_start(folder, start, machine)
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
@@ -118,13 +114,12 @@ def open_run(
         folder.mkdir(parents=True, exist_ok=True)
         write_json(kept, recipe.model_dump(mode="json"))
         write_images_csv(own, folder / IMAGES_CSV)
-        write_json(folder / FACTS, describe(by_split, precision, machine, more) | start)
+        write_json(folder / FACTS, describe(by_split, machine, more) | start)
     return Run(
         folder,
         recipe,
         by_split["train"],
         by_split["val"],
-        precision,
         resume,
         machine,
         weights,
@@ -206,7 +201,7 @@ def refuse_another(folder: Path, recipe: Recipe, samples: Sequence[Sample], resu
         raise InputError(f"{folder}: holds a run on other photos or another split; choose another folder")
 
 
-def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str, devices: int) -> None:
+def refuse_another_start(folder: Path, start: Mapping[str, Any], machine: Machine) -> None:
     """Raise InputError if a folder's run.json has other weights, labels, boxes, precision or devices.
 
     Another number of devices changes the steps per epoch, on which the learning rate and the averages depend.
@@ -218,7 +213,7 @@ def refuse_another_start(folder: Path, start: Mapping[str, Any], precision: str,
         raise InputError(
             f"{folder}: holds a run that began with {began}; give the same, or choose another folder"
         )
-    for name, value in (("precision", precision), ("devices", devices)):
+    for name, value in (("precision", machine.precision), ("devices", machine.devices)):
         if before.get(name, value) != value:
             raise InputError(
                 f"{folder}: holds a run of --{name} {before[name]}; give the same, or choose another folder"
@@ -247,12 +242,7 @@ def head_px(samples: Sequence[Sample]) -> float:
     return round(float(np.median(np.sqrt(area(np.concatenate([sample.boxes for sample in samples]))))), 1)
 
 
-def describe(
-    by_split: dict[str, list[Sample]],
-    precision: str,
-    machine: Machine,
-    more: Sequence[More],
-) -> dict[str, object]:
+def describe(by_split: dict[str, list[Sample]], machine: Machine, more: Sequence[More]) -> dict[str, object]:
     """What a reader needs to judge a run's figures: data, versions, machine."""
     return {
         "photos": {split: len(samples) for split, samples in by_split.items()},
@@ -262,6 +252,5 @@ def describe(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
-        "precision": precision,
         **asdict(machine),
     }

@@ -9,8 +9,16 @@ from pydantic import Field, ValidationError, model_validator
 
 from wheatear.errors import InputError, first_problem
 from wheatear.train.anchors import AnchorLevel, check_reach
-from wheatear.train.recipe_part import Count, Fraction, Part, Positive
-from wheatear.train.recipe_stages import CNNStage, JointStage, RCNNStage, RPNStage
+from wheatear.train.recipe_stages import (
+    CNNStage,
+    Count,
+    Fraction,
+    JointStage,
+    Part,
+    Positive,
+    RCNNStage,
+    RPNStage,
+)
 from wheatear.tta import Augmentation
 
 PRETRAINED_STRIDES = (4, 8, 16, 32)  # of the maps of every ImageNet backbone

@@ -1,13 +1,20 @@
-"""The training stages, as a recipe describes them."""
+"""The training stages, as a recipe describes them, and what all tables of a recipe are built of."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from wheatear.train.recipe_part import Count, Fraction, Part, Positive
-
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 Stretch = Annotated[float, Field(ge=1, le=3)]
 Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """Base of every table in a recipe: frozen, with no unknown keys and only finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Stage(Part):

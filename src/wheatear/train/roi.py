@@ -4,7 +4,7 @@ B images, (C, H, W) features, R regions in a batch (image index, then xyxy pixel
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -13,6 +13,8 @@ import torch.nn.functional as F
 import torchvision.ops
 from torch import Tensor, nn
 
+from wheatear.train.batch_norm import Norm1d
+from wheatear.train.recipe import DetectionRecipe
 from wheatear.train.suppression import matrix_nms, vote
 from wheatear.train.targets import Targets, TargetSettings, Weights, decode, sample_targets
 
@@ -123,13 +125,13 @@ class RoIHead(nn.Module):
         self.size = size
         self.stride = stride
         self.hidden = nn.Linear(in_channels * size * size, channels)
-        self.norm = nn.BatchNorm1d(channels)
+        self.norm = Norm1d(channels)
         self.scores = nn.Linear(channels, 2)
         self.deltas = nn.Linear(channels, 4)
 
-    def forward(self, features: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, C, H, W) features and (R, 5) rois to class_logits (R, 2) background, head; deltas (R, 4)."""
-        return self.judge(self.crop(features, rois))
+    def forward(self, maps: Mapping[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps by stride, (R, 5) rois -> class_logits (R, 2) background, head; deltas (R, 4)."""
+        return self.judge(self.crop(maps[self.stride], rois))
 
     def crop(self, features: Tensor, rois: Tensor) -> Tensor:
         """Map (B, C, H, W) features and (R, 5) rois to (R, C, size, size)."""
@@ -137,18 +139,8 @@ class RoIHead(nn.Module):
 
     def judge(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Map (R, C, size, size) crops to class_logits (R, 2) background, head and deltas (R, 4)."""
-        seen = self._normalised(self.hidden(crops.flatten(1)).relu())
+        seen = self.norm(self.hidden(crops.flatten(1)).relu())
         return self.scores(seen), self.deltas(seen)
-
-    def _normalised(self, seen: Tensor) -> Tensor:
-        """Batch norm of (R, channels). A lone region in training has no variance: it uses the running statistics."""
-        if self.training and len(seen) == 1:
-            norm = self.norm
-            return F.batch_norm(
-                seen, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-            )
-        normalised: Tensor = self.norm(seen)
-        return normalised
 
 
 def label_proposals(
@@ -170,41 +162,37 @@ def detect(
     deltas: Tensor,
     proposals: Tensor,
     image_size: tuple[int, int],
-    *,
-    score_thresh: float,
-    nms_thresh: float,
-    detections_per_img: int,
-    min_size: float,
+    settings: DetectionRecipe,
+    most: int,
     weights: Weights = (1.0, 1.0, 1.0, 1.0),
-    suppression: Literal["nms", "matrix"] = "nms",
-    vote_iou: float = 1.0,
-    margin: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Turn the RoI head's outputs for one image's proposals into detections.
 
     class_logits (R, 2) background, head, or (R, 3) with quality; deltas (R, 4); proposals (R, 4); image_size
-    (height, width).
-    Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_thresh,
-    descending; D ≤ detections_per_img and may be 0. Of two boxes with an IoU above nms_thresh the one with
+    (height, width); weights: of the deltas. `most` replaces the settings' detections_per_img.
+    Returns boxes (D, 4) within the image, no side below min_size pixels, and scores (D,) ≥ score_floor,
+    descending; D ≤ most and may be 0. Of two boxes with an IoU above nms_thresh the one with
     the lower score is dropped; with suppression "matrix", the scores of overlapped boxes are lowered instead
     (`matrix_nms`). With a vote_iou below 1 the remaining boxes become means over the boxes that overlap them
     (`vote`). With a margin above 0 all of this is done to boxes enlarged by it (`with_margin`).
     """
-    if margin:
-        deltas = with_margin(deltas.to(proposals.dtype), margin, weights)
+    if settings.margin:
+        deltas = with_margin(deltas.to(proposals.dtype), settings.margin, weights)
     boxes = torchvision.ops.clip_boxes_to_image(decode(deltas, proposals, weights), image_size)
     scores = region_scores(class_logits.to(boxes.dtype))
-    thick = torchvision.ops.remove_small_boxes(boxes, min_size)
+    thick = torchvision.ops.remove_small_boxes(boxes, settings.min_size)
     boxes, scores = boxes[thick], scores[thick]
-    likely = torch.where(scores >= score_thresh)[0]
+    likely = torch.where(scores >= settings.score_floor)[0]
     boxes, scores = boxes[likely], scores[likely]
-    if suppression == "matrix":
+    if settings.suppression == "matrix":
         scores = matrix_nms(boxes, scores)
-        kept = scores.argsort(descending=True)[:detections_per_img]
-        kept = kept[scores[kept] >= score_thresh]
+        kept = scores.argsort(descending=True)[:most]
+        kept = kept[scores[kept] >= settings.score_floor]
     else:
-        kept = torchvision.ops.nms(boxes, scores, nms_thresh)[:detections_per_img]
-    return vote(boxes[kept], boxes, scores, vote_iou) if vote_iou < 1 else (boxes[kept], scores[kept])
+        kept = torchvision.ops.nms(boxes, scores, settings.nms_thresh)[:most]
+    if settings.vote_iou < 1:
+        return vote(boxes[kept], boxes, scores, settings.vote_iou)
+    return boxes[kept], scores[kept]
 
 
 def with_margin(deltas: Tensor, margin: float, weights: Weights = (1.0, 1.0, 1.0, 1.0)) -> Tensor:

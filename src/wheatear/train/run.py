@@ -17,9 +17,10 @@ from wheatear.files import sha256, write_json
 from wheatear.train.checkpoint import HISTORY, METRICS, WEIGHTS, finished, load_parts, save_parts
 from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.fit import CHECKPOINT, PLAIN, Care, first_process, fit, write_csv
+from wheatear.train.fit import CHECKPOINT, PLAIN, Care, fit, write_csv
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
+from wheatear.train.machine import first_process
 from wheatear.train.memory import keep_memory
 from wheatear.train.opening import Run, refuse_no_stage
 from wheatear.train.order import loader
@@ -143,7 +144,6 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
         name=name,
         folder=folder,
         epochs=stage.epochs,
-        precision=run.precision,
         resume=run.resume,
         machine=run.machine,
         care=care(stage),
@@ -153,7 +153,9 @@ def train_stage(run: Run, model: FasterRCNN, stage: Stage, name: str) -> None:
     if not first_process():
         return
     if before is not None and isinstance(parts.module, JointTraining):
-        rows[-1] |= parts.module.judge(parts.val, run.precision, parts.module.trainer.strategy.root_device)
+        rows[-1] |= parts.module.judge(
+            parts.val, run.machine.precision, parts.module.trainer.strategy.root_device
+        )
         write_csv(folder / HISTORY, rows)
         numbers = "  ".join(f"{key} {rows[-1][key]:.4f}" for key in rows[-1] if key.startswith("val_"))
         Console().print(f"{name}, as kept: {numbers}", highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wheatear.data.field_photos import group_tiles
+from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import write_json
@@ -67,7 +67,7 @@ def touches(boxes: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Window:
+class Snip:
     """Where a snip lies: photo index, top-left corner in pixels of the scaled photo, and 1 for a head."""
 
     photo: int
@@ -76,17 +76,17 @@ class Window:
     label: int
 
 
-def windows(samples: Sequence[Sample], image_size: int, size: int) -> list[Window]:
+def all_snips(samples: Sequence[Sample], image_size: int, size: int) -> list[Snip]:
     """Every head snip and every empty window of the photos, in order of the photos."""
     found = []
     for index, sample in enumerate(samples):
         boxes, (width, height) = scaled_boxes(sample, image_size), scaled_size(sample, image_size)
         for label, corners in ((1, head_corners), (0, background_corners)):
-            found += [Window(index, int(x), int(y), label) for x, y in corners(boxes, width, height, size)]
+            found += [Snip(index, int(x), int(y), label) for x, y in corners(boxes, width, height, size)]
     return found
 
 
-def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator) -> list[Window]:
+def choose(found: Sequence[Snip], max_per_class: int, rng: np.random.Generator) -> list[Snip]:
     """Sample equally many heads and backgrounds, at most `max_per_class` each; sorted by photo for reading."""
     by_label = [[w for w in found if w.label == label] for label in (0, 1)]
     count = min(max_per_class, *map(len, by_label))
@@ -94,29 +94,24 @@ def choose(found: Sequence[Window], max_per_class: int, rng: np.random.Generator
     return sorted(kept, key=reading_order)
 
 
-def reading_order(window: Window) -> tuple[int, int, int, int]:
+def reading_order(snip: Snip) -> tuple[int, int, int, int]:
     """The sort key by which each photo is read once."""
-    return window.photo, window.label, window.y, window.x
+    return snip.photo, snip.label, snip.y, snip.x
 
 
 def hold_out(
-    kept: Sequence[Window], samples: Sequence[Sample], stage: CNNStage, rng: np.random.Generator
+    kept: Sequence[Snip], samples: Sequence[Sample], stage: CNNStage, rng: np.random.Generator
 ) -> np.ndarray:
-    """(N,) bool: the validation snips: `val_fraction` of the field photos or, with val_by "snip", of the snips."""
+    """(N,) bool: for validation: `val_fraction` of the field photos that the samples name, or of single snips."""
     held: np.ndarray = rng.permutation(len(kept)) < stage.val_fraction * len(kept)
     if stage.val_by == "photo":
         held = hold_out_photos(samples, stage.val_fraction, rng)[[w.photo for w in kept]]
     return held
 
 
-def field_photos(samples: Sequence[Sample]) -> list[str]:
-    """The field photo of each sample; by the edges of the tiles (`group_tiles`) unless every one names its own."""
-    return [sample.photo for sample in samples] if all(s.photo for s in samples) else group_tiles(samples)
-
-
 def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.Generator) -> np.ndarray:
     """(len(samples),) bool: whole field photos are held out until they make up `fraction` of the samples."""
-    groups = field_photos(samples)
+    groups = [sample.photo for sample in samples]
     sizes = Counter(groups)
     order = sorted(sizes)
     held: set[str] = set()
@@ -127,25 +122,24 @@ def hold_out_photos(samples: Sequence[Sample], fraction: float, rng: np.random.G
 
 
 def with_hard_negatives(
-    kept: Sequence[Window],
+    kept: Sequence[Snip],
     held: np.ndarray,
     samples: Sequence[Sample],
     stage: CNNStage,
     image_size: int,
     rng: np.random.Generator,
-) -> tuple[list[Window], np.ndarray]:
+) -> tuple[list[Snip], np.ndarray]:
     """Replace a share of the training backgrounds by ones beside heads -> snips; (N,) bool: for validation.
 
     None come from field photos with snips for validation, if these are held out; fewer are replaced if there
     are not enough.
     """
     easy = [i for i, w in enumerate(kept) if w.label == 0 and not held[i]]
-    groups = field_photos(samples)
-    unseen = {groups[w.photo] for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
+    unseen = {samples[w.photo].photo for i, w in enumerate(kept) if held[i] and stage.val_by == "photo"}
     near = [
-        Window(index, int(x), int(y), 0)
+        Snip(index, int(x), int(y), 0)
         for index, sample in enumerate(samples)
-        if groups[index] not in unseen
+        if sample.photo not in unseen
         for x, y in near_corners(
             scaled_boxes(sample, image_size), *scaled_size(sample, image_size), stage.snip_size
         )
@@ -169,7 +163,9 @@ def write_snips(
     if done.exists():
         return dict(json.loads(done.read_text("utf-8")))
     rng = np.random.default_rng(seed)
-    found = windows(samples, image_size, stage.snip_size)
+    if stage.val_by == "photo":
+        samples = with_field_photos(samples)
+    found = all_snips(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
     held = hold_out(kept, samples, stage, rng)
     if stage.hard_negatives:
@@ -191,7 +187,7 @@ def write_snips(
     return counts
 
 
-def cut(kept: Sequence[Window], samples: Sequence[Sample], image_size: int, size: int, path: Path) -> None:
+def cut(kept: Sequence[Snip], samples: Sequence[Sample], image_size: int, size: int, path: Path) -> None:
     """Write snips, sorted by photo, as one (N, size, size, 3) uint8 array, with one photo in memory at a time.
 
     Raises OSError if there is not enough room on the disk.

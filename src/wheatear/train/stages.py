@@ -3,6 +3,9 @@
 Shapes: B images, K anchors, R RoIs.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import lightning as L
 import torch
 from torch import Tensor, nn
@@ -59,10 +62,7 @@ class SteppedModule(StageModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """L2 applies to kernels alone, like Keras's kernel_regularizer: its l2·w² is a weight decay of 2·l2."""
         params = [p for part in self.parts for p in part.parameters()]
-        groups = [
-            {"params": [p for p in params if p.ndim > 1], "weight_decay": 2 * self.stage.l2},
-            {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        groups = decay_groups(params, 2 * self.stage.l2)
         if self.stage.optimizer == "rmsprop":
             return torch.optim.RMSprop(
                 groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7
@@ -73,6 +73,14 @@ class SteppedModule(StageModule):
         super().on_train_epoch_start()
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = self.stage.lr_at(self.current_epoch)
+
+
+def decay_groups(params: Sequence[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """An optimiser's groups: kernels, which decay; and biases and the norms' weights, which do not."""
+    return [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 class SnipClassification(SteppedModule):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.data.sample import Sample
-from wheatear.detector import find, read_card
+from wheatear.detector import find, is_file_name, read_card
 from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, put_in, read_json, refuse_untrained
@@ -16,7 +16,6 @@ from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe, validated
 
-EXPORTED = ".onnx"
 MEASURED = 16  # photos
 # Tables and keys of a recipe that describe its detector and not its training.
 NETWORK = {"image_size", "backbone", "pyramid", "rpn", "roi", "detection"}
@@ -44,32 +43,29 @@ def start_file(weights: Path) -> Path:
 
 def is_trained(weights: Path) -> bool:
     """Whether a file is supposed to hold a whole detector and not just a backbone."""
-    return weights.suffix.lower() == EXPORTED or is_detector(weights)
+    return is_file_name(weights) or is_detector(weights)
 
 
-def start_thresholds(weights: Path | None) -> dict[str, Any]:
-    """The thresholds of an exported detector, which a detector trained from it uses until it has its own.
+def of_card(weights: Path | None) -> dict[str, dict[str, Any]]:
+    """What a run keeps of the card of the exported detector that it starts from; for other files, empty.
 
-    As on its card; {} for other files. Raises InputError if there is no such detector, or no card.
+    thresholds: used until a detector trained from it has its own. start_card: the licence and citation.
+    Raises InputError if there is no such detector, or no card.
     """
-    if weights is None or weights.suffix.lower() != EXPORTED:
-        return {}
+    if weights is None or not is_file_name(weights):
+        return {"thresholds": {}, "start_card": {}}
     card = read_card(find(weights)[1])
-    return card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}})
-
-
-def start_card(weights: Path | None) -> dict[str, Any]:
-    """The licence and citation on an exported detector's card; {} for other files. InputError as above."""
-    if weights is None or weights.suffix.lower() != EXPORTED:
-        return {}
-    return read_card(find(weights)[1]).model_dump(include={"licence", "citation"})
+    return {
+        "thresholds": card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}}),
+        "start_card": card.model_dump(include={"licence", "citation"}),
+    }
 
 
 def as_started(recipe: Recipe, weights: Path | None) -> Recipe:
     """The recipe, with its ResNet's strides (stride_in_1x1) where the starting detector has them.
 
     The weights do not reveal them; a weights file outside its run folder is assumed to match the recipe.
-    Raises InputError as in `start_thresholds`.
+    Raises InputError as in `of_card`.
     """
     if weights is None or not isinstance(recipe.backbone, PretrainedBackboneRecipe):
         return recipe
@@ -84,7 +80,7 @@ def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
     """A recipe that continues from a trained detector, with that one's network, photo size and detection.
 
     Unchanged if its own network is the same or the detector's is unknown. Raises InputError as in
-    `start_thresholds`, and if its stages do not suit that network.
+    `of_card`, and if its stages do not suit that network.
     """
     if not recipe.goes_on() or not (before := _recipe_of(weights)):
         return recipe
@@ -97,7 +93,7 @@ def with_network_of(recipe: Recipe, weights: Path) -> Recipe:
 def changed_meaning(recipe: Recipe, weights: Path | None) -> list[str]:
     """The keys by which a recipe gives the weights of a trained detector another meaning, such as "rpn.scales".
 
-    [] without one, or if its own recipe is unknown. Raises InputError as in `start_thresholds`.
+    [] without one, or if its own recipe is unknown. Raises InputError as in `of_card`.
     """
     before = _recipe_of(weights) if weights else {}
     try:
@@ -128,7 +124,7 @@ def _recipe_of(weights: Path) -> dict[str, Any]:
     """The recipe of a trained detector, from its card or its run folder; {} if there is none."""
     if not is_trained(weights):
         return {}
-    if weights.suffix.lower() == EXPORTED:
+    if is_file_name(weights):
         return read_card(find(weights)[1]).recipe
     kept = weights.absolute().parent.parent / RECIPE
     return read_json(kept) if kept.exists() else {}
@@ -140,7 +136,7 @@ def load_start(model: FasterRCNN, weights: str, photos: Sequence[Sample] = ()) -
     photos: those to train on; an exported detector's batch norms are measured on some (`measure_norms`).
     Raises InputError for weights that cannot be read or do not fit.
     """
-    if weights.lower().endswith(EXPORTED):
+    if is_file_name(weights):
         tensors = exported_network(weights)[0].state_dict()
         put_in(model, tensors, weights)
         refuse_untrained(model, tensors, Path(weights))

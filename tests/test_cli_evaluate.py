@@ -68,7 +68,8 @@ def test_a_second_labelling_of_other_photos(field_dir: Path, tmp_path: Path) -> 
     (tmp_path / "second.csv").write_text('image_id,bbox\nz,"[1, 2, 3, 4]"\n')
     result = run(field_dir, "--other-labels", tmp_path / "second.csv", "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert result.stderr == "wheatear: second.csv: no photo for z (line 2); add or unlist them\n"
+    file = tmp_path / "second.csv"
+    assert result.stderr == f"wheatear: {file}: no photo for z (line 2); add or unlist them\n"
 
 
 def test_two_things_to_judge_are_refused(field_dir: Path, second: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_model_and_the_thresholds_in_its_card(tmp_path: Path) -> None:
     assert (overall(tmp_path / "out")["kaggle"], overall(tmp_path / "out")["found"]) == (1, 2)
     card = json.loads(model.with_suffix(".json").read_text())
     assert card["score_threshold"] == card["count_threshold"] == 0.02
-    assert "<h1>tiny.onnx on 1 photo of" in check_page(tmp_path / "out" / "report.html")
+    assert f"<h1>{tmp_path.name}/tiny.onnx on 1 photo of" in check_page(tmp_path / "out" / "report.html")
 
 
 def test_the_known_limit_of_the_labels(tmp_path: Path) -> None:

@@ -177,6 +177,15 @@ def test_the_best_threshold_is_chosen_and_kept_in_the_card(folder, model, tmp_pa
     assert card.known_failures == []  # all is found
 
 
+def test_thresholds_chosen_for_a_shipped_detector_are_not_kept(folder, tmp_path):
+    result = evaluate(folder, "--model", "tiny", "--choose-threshold", "--out", tmp_path / "out")
+    threshold = figures(tmp_path / "out")["score_threshold"]
+    assert result.stderr == (
+        "wheatear: tiny is a shipped detector, whose card stays as it is; give --threshold "
+        f"{threshold:g} to `wheatear count`\n"
+    )
+
+
 def test_a_models_ending_may_be_in_capitals(folder, model, tmp_path):
     capitals = model.rename(model.with_suffix(".ONNX"))
     result = evaluate(folder, "--model", capitals, "--choose-threshold", "--out", tmp_path / "out")
@@ -338,7 +347,7 @@ def test_boxes_without_area_are_said_to_be_there(folder, model):
     with (folder / "train.csv").open("a") as file:
         file.write('c,"[5, 5, -3, 10]"\n')
     result = runner.invoke(app, ["evaluate", str(folder), "--model", str(model)])
-    assert "labelled boxes without area, which nothing can find: 1; see" in result.stderr
+    assert "labelled boxes without area in their photo, which nothing can find: 1; see" in result.stderr
 
 
 def test_a_split_that_names_some_of_the_photos_is_not_taken(folder, model, tmp_path):

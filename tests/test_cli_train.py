@@ -283,7 +283,7 @@ def test_boxes_that_are_left_out_are_counted(data, tmp_path, trained):
         file.write(file_line := f"{(data / 'train.csv').read_text().splitlines()[1]}\n")
         file.write(file_line)
     result = command("train", data, "--recipe", TINY, "--out", tmp_path / "run")
-    left = re.match(r"(\d+) boxes that cannot be heads are left out", result.stdout)
+    left = re.match(r"left out, as they cannot be heads: (\d+) of the boxes", result.stdout)
     assert left
     assert int(left[1]) >= 2
 
@@ -565,6 +565,11 @@ def test_an_export_that_is_another_detector_does_not_pass_its_check(fake, export
     assert complaint("export", fake, "--check", field_dir).endswith(
         "do not use it"
     )  # there is nothing red in a field
+
+
+def test_the_photos_of_a_check_are_looked_for_before_the_export(fake, tmp_path):
+    assert complaint("export", fake, "--check", tmp_path / "none").endswith("none: no such folder")
+    assert not (fake / "model.onnx").exists()
 
 
 def test_runs_that_cannot_be_exported(fake, tmp_path):

@@ -298,6 +298,7 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
             "2 classes of boxes .head, leaf.",
         ),
         ("labels/a.txt", "0 0.5 0.5 0.1\n", r"labels/a.txt, line 1: '0.5 0.5 0.1' is no box"),
+        ("labels/a.txt", "0 332 332 20 20\n", r"labels/a.txt, line 1: 332 332 20 20: .* are these pixels\?"),
         ("labels/a.txt", "0 .5 .5 .1 .1\n\n0 0.5 0.5 0.1 nan\n", r"labels/a.txt, line 3: .* is no box"),
         (
             "labels/a.txt",

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from wheatear.errors import InputError
-from wheatear.train.fit import CHECKPOINT, AveragedWeights, WholeCheckpoints, fit, write_csv
+from wheatear.train.fit import CHECKPOINT, AveragedWeights, Care, WholeCheckpoints, fit, write_csv
 from wheatear.train.order import epoch_seed, loader
 
 torch.set_num_threads(1)
@@ -213,7 +213,16 @@ def test_write_csv(tmp_path):
 
 def test_averaged_weights_lie_where_the_network_is_trained(monkeypatch):
     made = []
-    monkeypatch.setattr(EMAWeightAveraging, "setup", lambda self, *_: made.append(self._device))
+    monkeypatch.setattr(WeightAveraging, "setup", lambda self, *_: made.append(self._device))
     trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
-    AveragedWeights(decay=0.9).setup(trainer, nn.Linear(1, 1), "fit")
+    AveragedWeights(0.9).setup(trainer, nn.Linear(1, 1), "fit")
     assert made == [torch.device("meta")]
+
+
+def test_averaging_changes_no_constant(tmp_path):
+    """As the mean and spread of the photos' colours, which a training that goes on has anew."""
+    line, mean = Line(), torch.tensor([123.675, 116.28, 103.53])
+    line.layer.register_buffer("mean", mean.clone(), persistent=False)
+    batches, held = loader(POINTS, 3, SEED), loader(POINTS, 4, None)
+    fit(line, batches, held, name="line", folder=tmp_path, epochs=20, care=Care(ema=0.9))
+    torch.testing.assert_close(line.layer.mean, mean, rtol=0, atol=0)

@@ -9,6 +9,7 @@ import typer
 from wheatear.boxes import area
 from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_options import tell_other_sizes
+from wheatear.data.check import in_photo
 from wheatear.data.coco_results import names_of_ids, read_results
 from wheatear.data.formats import IMAGES_CSV, names_empty_photos, read_dataset, read_labels
 from wheatear.data.labels import Labels
@@ -29,16 +30,17 @@ def labelled_photos(
     """All photos of a data set with their labels, and those of the split that is judged.
 
     Photos that are in no split are divided as the training of a model in a run folder divided them. The user is told of
-    boxes without area, of photos of another size than their labels say, and of photos that the model was trained on.
+    boxes without area there, of photos of another size than their labels say, and of photos that the model learnt from.
     """
     known = read_dataset(folder, labels, images)
     run = Path(model).parent if model and is_file_name(model) else None
     splits = splits_of_run(run) if run else {}
     if run and split != "all" and not any(sample.split for sample in known):
         known = divided_by_run(known, splits, run)
-    if flat := sum(int((area(sample.boxes) == 0).sum()) for sample in known):
+    if lost := sum(int((area(in_photo(sample)) == 0).sum()) for sample in known):
         typer.echo(
-            f"wheatear: labelled boxes without area, which nothing can find: {flat:,}; see `wheatear data check`",
+            f"wheatear: labelled boxes without area in their photo, which nothing can find: {lost:,}; "
+            "see `wheatear data check`",
             err=True,
         )
     wanted = photos_of(known, split, folder)

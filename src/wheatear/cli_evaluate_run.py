@@ -77,7 +77,7 @@ def run_evaluation(
     figures = judge(chosen, found, thresholds)
     save(figures, found, out)
     if report:
-        judged = Path(detections or other_labels or model or DEFAULT_MODEL).name
+        judged = named(detections or other_labels or model or DEFAULT_MODEL)
         judged += f" --tta {views}" if views else ""
         judged += f" --head-px {head_px}" if head_px else ""
         title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
@@ -92,6 +92,18 @@ def run_evaluation(
         raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
     if card:
         keep(card, chosen, found, figures, split or usual_split(known), views)
+    elif choose_threshold and not (detections or other_labels):
+        typer.echo(
+            f"wheatear: {model or DEFAULT_MODEL} is a shipped detector, whose card stays as it is; give --threshold "
+            f"{thresholds.count:g} to `wheatear count`",
+            err=True,
+        )
+
+
+def named(judged: str | Path) -> str:
+    """What is judged, in a title: a file's name, with its folder where all files of its kind have the same name."""
+    path = Path(judged)
+    return f"{path.resolve().parent.name}/{path.name}" if is_file_name(judged) else path.name
 
 
 def refuse_tables(out: Path, *read: Path | None) -> None:

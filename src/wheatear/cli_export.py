@@ -97,6 +97,7 @@ def export_command(
     card = path.with_suffix(".json")
     had_thresholds = has_thresholds(card)
     seen = photos_of(divided(int8), "train", int8) if int8 else []
+    compared = photos_of(divided(check), None, check) if check else []
     export_detector(run, path, seen, settings)
     if had_thresholds and not has_thresholds(card):
         chosen_anew = f"wheatear evaluate DIR --model {path} --choose-threshold"
@@ -104,7 +105,7 @@ def export_command(
     typer.echo(f"Written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
     if check:
         judge = check_cost if int8 else check_agreement
-        judge(run, path, photos_of(divided(check), None, check), settings)
+        judge(run, path, compared, settings)
 
 
 def has_thresholds(card: Path) -> bool:

@@ -158,7 +158,9 @@ def train_command(
                 err=True,
             )
         if run.left_out:
-            say(f"{run.left_out:,} boxes that cannot be heads are left out; `wheatear data check` names them")
+            say(
+                f"left out, as they cannot be heads: {run.left_out:,} of the boxes; `wheatear data check` names them"
+            )
         for remark in remarks:
             say(remark)
         if stage and finished(out, stage):

@@ -103,12 +103,12 @@ def clean(sample: Sample) -> Sample:
     """
     faults = _find_faults(sample)
     keep = ~(faults["no area"] | faults["speck"] | faults["giant"] | faults["duplicate row"])
-    return replace(sample, boxes=_clip(sample)[keep], rows=sample.rows[keep[: len(sample.rows)]])
+    return replace(sample, boxes=in_photo(sample)[keep], rows=sample.rows[keep[: len(sample.rows)]])
 
 
 def _find_faults(sample: Sample) -> dict[str, np.ndarray]:
     """Which boxes have each fault: (G,) bool. Sizes are those of the part inside the photo."""
-    clipped = _clip(sample)
+    clipped = in_photo(sample)
     empty = area(clipped) == 0
     speck, giant, duplicate = (np.zeros(len(clipped), bool) for _ in range(3))
     speck[~empty] = is_speck(clipped[~empty])
@@ -125,7 +125,8 @@ def _find_faults(sample: Sample) -> dict[str, np.ndarray]:
     }
 
 
-def _clip(sample: Sample) -> np.ndarray:
+def in_photo(sample: Sample) -> np.ndarray:
+    """The sample's boxes (G, 4), clipped to the photo if its size is known."""
     return clip(sample.boxes, sample.height, sample.width) if sample.width else sample.boxes
 
 
@@ -134,7 +135,9 @@ def _middle(areas: np.ndarray) -> float:
 
 
 def _box_problems(sample: Sample) -> Iterator[Problem]:
-    for kind, mask in _find_faults(sample).items():
+    faults = _find_faults(sample)
+    faults["no area"] &= ~faults["outside the photo"]  # it may have some there
+    for kind, mask in faults.items():
         for box in np.flatnonzero(mask):
             xmin, ymin, xmax, ymax = sample.boxes[box]
             detail = f"{xmax - xmin:g} × {ymax - ymin:g} px at ({xmin:g}, {ymin:g})"

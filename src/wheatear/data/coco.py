@@ -82,7 +82,7 @@ def read(folder: Path) -> Labelled:
     classes: set[str] = set()
     for file, content in contents.items():
         labels = _labels(file, content)
-        refuse_missing(file.name, dict.fromkeys(labels, 0), found.photos)
+        refuse_missing(str(file), dict.fromkeys(labels, 0), found.photos)
         if twice := labels.keys() & found.labels.keys():
             raise InputError(f"{file.name}: {min(twice)} is in another label file too; keep it in one")
         found.labels.update(labels)

@@ -82,7 +82,7 @@ def read_labels(file: str | Path, photos: Container[str]) -> dict[str, Labels]:
     header, table = read_table(file)
     parse = gwhd.parse if gwhd.BOXES in header else kaggle.parse
     labels = parse(file, header, table)
-    refuse_missing(file.name, {name: each.line for name, each in labels.items()}, photos)
+    refuse_missing(str(file), {name: each.line for name, each in labels.items()}, photos)
     return labels
 
 
@@ -162,7 +162,7 @@ def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[
             raise InputError(
                 f"{file.name}, line {line}: no split {split!r}; write train, val, test or nothing"
             )
-    refuse_missing(file.name, lines, photos)
+    refuse_missing(str(file), lines, photos)
     return {row["image_id"]: row for _, row in table}
 
 

@@ -41,7 +41,7 @@ def read(folder: Path) -> Labelled:
     for file in files:
         header, table = read_table(file)
         labels = parse(file, header, table)
-        refuse_missing(file.name, {name: each.line for name, each in labels.items()}, found.photos)
+        refuse_missing(str(file), {name: each.line for name, each in labels.items()}, found.photos)
         for name in labels.keys() & found.labels.keys():
             raise InputError(
                 f"{file.name}, line {labels[name].line}: {name} is in another file too; keep one line"

@@ -37,7 +37,7 @@ def read(folder: Path) -> Labelled:
     photos = photos_in(folder / PHOTOS, KAGGLE_CSV)
     header, table = read_table(folder / KAGGLE_CSV)
     labels = parse(folder / KAGGLE_CSV, header, table)
-    refuse_missing(KAGGLE_CSV, {name: each.line for name, each in labels.items()}, photos)
+    refuse_missing(str(folder / KAGGLE_CSV), {name: each.line for name, each in labels.items()}, photos)
     return Labelled(photos, {name: Labels() for name in photos} | labels)
 
 

@@ -32,6 +32,7 @@ PHOTOS, TEXTS = "images", "labels"
 UNDIVIDED = "all"
 NOT_LABELS = ("classes.txt", "notes.txt")  # what Label Studio and LabelImg put beside the labels
 FORM = "class x y width height"
+FAR = 10  # sides of a photo: no fraction is that large, and pixels are larger
 
 
 def is_here(folder: Path) -> bool:
@@ -105,6 +106,11 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
     for number, (kind, *words) in rows:
         shares = words[:4] if len(words) == 5 else words
         x, y, w, h = parse_box(shares, f"{text.relative_to(folder)}, line {number}", FORM)
+        if max(map(abs, (x, y, w, h))) > FAR:
+            where = f"{text.relative_to(folder)}, line {number}"
+            raise InputError(
+                f"{where}: {' '.join(shares)}: fractions of the photo's sides are 0 to 1; are these pixels?"
+            )
         labels.boxes.append(_corners((x * width, y * height, w * width, h * height)))
         labels.rows.append(number)
         classes.add(f"class {kind}")

@@ -11,11 +11,10 @@ from wheatear.explain.colours import IGNORED, INK
 from wheatear.explain.drawing import bare, caption, sheet
 from wheatear.explain.look import TrainedRun
 from wheatear.train.checkpoint import HISTORY
-from wheatear.train.plots import metric_names, plot_metric
+from wheatear.train.plots import COLUMNS, metric_names, plot_metric
 
 LINES = (("train", IGNORED, "--"), ("val", INK, "-"))
 
-COLUMNS = 4  # the joint stage has eight metrics: two rows
 SECONDS_SHOWN = 180  # below this a training time is given in seconds, from here on in minutes
 
 
@@ -61,4 +60,5 @@ def summary(stage: str, rows: list[dict[str, float]]) -> str:
     ]
     seconds = last["seconds"]
     took = f"{seconds:.0f} s" if seconds < SECONDS_SHOWN else f"{seconds / 60:.0f} min"
-    return f"{stage}: {len(rows)} epochs in {took}, at the end on val {', '.join(figures)}."
+    epochs = "1 epoch" if len(rows) == 1 else f"{len(rows)} epochs"
+    return f"{stage}: {epochs} in {took}, at the end on val {', '.join(figures)}."

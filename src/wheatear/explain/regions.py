@@ -183,7 +183,7 @@ def _describe_moves(before: Tensor, after: Tensor, gt_boxes: Tensor, shown: int)
         f"The {shown} best regions that do not overlap: the region (vermillion, dashed), displaced by its deltas "
         + "(sky blue)"
         + (", and the head (blue)" if len(gt_boxes) else "")
-        + f". All {len(before)} regions move, by a median of {moved.median():.1f} px and at most {moved.max():.0f} px."
+        + f". All {len(before)} regions move, by a median of {moved.median():.1f} px and at most {moved.max():.1f} px."
     )
     if len(gt_boxes):
         old, new = box_iou(before, gt_boxes).amax(1), box_iou(after, gt_boxes).amax(1)

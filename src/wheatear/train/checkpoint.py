@@ -34,7 +34,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ValueError("not an object of JSON")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); is this a run folder?") from None
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read ({why}); is this a run folder?") from None
     return content
 
 

@@ -8,16 +8,18 @@ import logging
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from wheatear.csv_files import write_table
@@ -160,11 +162,19 @@ class StageProgress(Callback):
         self.progress.stop()
 
 
-class AveragedWeights(EMAWeightAveraging):
-    """Lightning's, but until the average includes a step, the weights themselves are evaluated and kept.
+class AveragedWeights(WeightAveraging):
+    """The exponential moving average of the weights and buffers, which is evaluated and kept in their place.
 
-    The average is on the training device: Lightning would take the network's, before it is moved there.
+    Until it includes a step, the weights themselves are. decay: per step, from step `start` on. The average is on the
+    training device: Lightning would take the network's, before it is moved there.
     """
+
+    def __init__(self, decay: float, start: int = 0) -> None:
+        super().__init__(avg_fn=partial(_averaged, share=1 - decay))
+        self.start = start
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and step_idx >= self.start
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._device = trainer.strategy.root_device
@@ -188,6 +198,11 @@ class AveragedWeights(EMAWeightAveraging):
         """Copy the average, if there is one yet, into the module that it averages."""
         if self.is_begun():
             self._copy_average_to_current(module)
+
+
+def _averaged(average: Tensor, current: Tensor, number: Tensor | int, share: float) -> Tensor:
+    """The average moved by a share of the way; of equal tensors exactly these, so that constants stay as they are."""
+    return average.lerp(current, share) if average.is_floating_point() else current
 
 
 class StopOnNonFinite(Callback):
@@ -245,7 +260,7 @@ def fit(
         save_on_train_epoch_end=True,
     )
     callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
-    averaged = AveragedWeights(decay=care.ema, update_starting_at_step=care.ema_from) if care.ema else None
+    averaged = AveragedWeights(care.ema, care.ema_from) if care.ema else None
     if averaged:
         callbacks.insert(0, averaged)
     logger = TensorBoardLogger(folder, name="tensorboard", version="")

@@ -106,7 +106,13 @@ def open_run(
     left_out = heads_of(*divided.values()) - heads_of(*by_split.values())
     by_split["train"], again = labellings(by_split["train"], other_labels)
     if not heads_of(by_split["train"]):
-        raise InputError("no head is labelled in the train photos; there is nothing to learn")
+        lost = heads_of(divided["train"])
+        why = (
+            f"none of the {lost:,} boxes labelled there can be a head; see `wheatear data check`"
+            if lost
+            else ""
+        )
+        raise InputError(f"no head to learn in the train photos: {why or 'none is labelled there'}")
     if first_process():
         # Find a damaged photo before hours of training, not after them.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -185,7 +191,7 @@ def refuse_short(recipe: Recipe, photos: int, devices: int, only: str | None = N
             if steps <= stage.warmup_steps:
                 raise InputError(
                     f"stage {stage.stage}: {steps} steps in all for {photos:,} photos, {stage.warmup_steps} to warm "
-                    "up; raise its epochs or lower its warmup_steps"
+                    "up; start from a shipped detector (--recipe adapt --weights small), or raise its epochs"
                 )
 
 

@@ -11,14 +11,20 @@ from wheatear.palette import BLUE, VERMILLION
 
 Lines = tuple[tuple[str, str, str], ...]  # part of the data, colour, line style
 
+COLUMNS = 4  # the joint stage has eight metrics: two rows
 LINES: Lines = (("train", BLUE, "-"), ("val", VERMILLION, "-"))
 
 
 def plot_history(rows: list[dict[str, float]], path: Path, title: str) -> None:
     """Plot each metric over the epochs in a panel of its own, training and validation together, as a PNG."""
     names = metric_names(rows)
-    figure = Figure(figsize=(4.5 * len(names), 3.5), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.5 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels, names, strict=False):
         plot_metric(axes, rows, name, LINES)
         axes.set_title(name.replace("_", " "))
     figure.suptitle(title, parse_math=False)

@@ -74,6 +74,8 @@ def test_what_spreadsheets_and_people_write(photos, tmp_path, mark):
         ["sep=,", "image, heads", "a.png,3", "b.png,2", ",", ""],
         ["sep=;", "image;heads", "a.png;3,0", "b.png;2,00"],
         ["image,heads", "a.png,3.0", "p\\b.png,2"],
+        ["image,heads", " a.png , 3", "b.png,2", "east/c.png,", "no photo,"],
+        ["image;heads;seen by, on", "a.png;3;me, today", "b.png;2;"],
     ],
 )
 def test_what_else_spreadsheets_write(photos, tmp_path, lines):
@@ -104,7 +106,7 @@ def test_photos_that_were_not_checked_in_the_page_are_left_out(photos, tmp_path)
     header = "image,heads,checked"
     file = by_hand(tmp_path, "a.png,5,yes", "b.png,7,no", header=header)
     assert {photo.name: heads for photo, heads in read_by_hand(file, photos).items()} == {"a.png": 5}
-    with pytest.raises(InputError, match="no photo is checked in it"):
+    with pytest.raises(InputError, match="no photo is checked and has heads in it"):
         read_by_hand(by_hand(tmp_path, "b.png,7,no", header=header), photos)
 
 
@@ -125,7 +127,7 @@ def test_two_columns_of_heads_are_refused(photos, tmp_path):
         (["x/a.png,3"], "line 2: 'x/a.png': is no photo of those given"),
         (["a.png,99999999999999999999999"], "is no number of heads"),
         (["a.png,three"], "line 2: 'three' is no number of heads"),
-        (["a.png,"], "line 2: '' is no number of heads"),
+        (["a.png,"], "no photo is checked and has heads in it"),
         (["a.png,-3"], "line 2: '-3' is no number of heads"),
         (["a.png,3.5"], "line 2: '3.5' is no number of heads"),
         (["a.png,1.000"], "line 2: '1.000' is no number of heads"),  # of a thousand, or of one
@@ -179,9 +181,7 @@ def test_the_command(model, photos, tmp_path):
     file = by_hand(tmp_path, "a.png,3", *(f"{photo.name},2" for photo in photos[1:]))
     result = count(model, tmp_path / "out", tmp_path / "p", "--by-hand", file)
     assert result.exit_code == 0
-    assert lines_of(result) == [
-        f"wheatear: {file}: 9 heads in 4 photos; 8 are found at 0.5, 8 at 0.5, which is taken"
-    ]
+    assert lines_of(result) == [f"wheatear: {file}: 9 heads in 4 photos; 8 are found at 0.5, which stays"]
     assert json.loads((tmp_path / "out" / "settings.json").read_text())["threshold"] == 0.5
     assert counted(tmp_path / "out") == {photo.name: 2 for photo in photos} | {"d.png": 1}
     ends = {row[0]: row[2:4] for row in table(tmp_path / "out" / "counts.csv")}

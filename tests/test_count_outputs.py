@@ -142,7 +142,7 @@ def test_odd_names_in_all_formats_and_the_page(model, tmp_path):
         assert len((out / "yolo" / name).with_suffix(".txt").read_text().splitlines()) == 1
         assert (out / "voc" / name).with_suffix(".xml").exists()
     ids = {row[0] for row in table(out / "submission.csv")[1:]}
-    assert ids == {"[1] #2, 50 %", os.fsdecode(b"f\xfcr"), "my field ä", "noch einmal/my field ä.png"}
+    assert ids == set(NAMES)  # whole, as two are alike without folder and extension
     page = check_page(out / "report.html")
     assert page.count("<img src=") == len(NAMES)
     assert 'data-file="annotated/%5B1%5D%20%232%2C%2050%20%25.jpg"' in page

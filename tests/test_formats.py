@@ -204,7 +204,7 @@ def test_a_bad_table_is_named(kaggle: Path, file: str, text: str, message: str) 
 
 def test_a_file_that_is_no_csv_is_named(kaggle: Path) -> None:
     (kaggle / "train.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"train.csv: not in UTF-8; save it as a csv in UTF-8"):
+    with pytest.raises(InputError, match=r"train.csv: not in UTF-8; save it as 'CSV UTF-8'"):
         read_dataset(kaggle)
 
 

@@ -7,7 +7,7 @@ the field. A few counts show which; boxes are not needed.
 import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -52,8 +52,8 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
 
     image: a photo's name in the tables of a count, or the end of its path, from the file name alone up, if
     only one photo has it; if none does, the same in any case, with or without its extension, and with
-    Windows' \\ for /. Rows with "no" in a column "checked", as the browser page writes it, are skipped; other
-    columns are ignored.
+    Windows' \\ for /. Rows without heads, and those with "no" in a column "checked", as the browser page writes
+    it, are skipped; other columns are ignored.
     InputError, with the line, for a row whose image matches none of the photos, several or one that already
     has a row, or whose heads are not a whole number; and if no row is left.
     """
@@ -69,9 +69,9 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         loosely[_loose(photo.path.name)].append(photo)
     counted: dict[Photo, int] = {}
     for line, row in rows:
-        if row.get("checked") == "no":
+        if row.get("checked") == "no" or not row["heads"].strip():
             continue
-        place, image = f"{file}, line {line}", row["image"]
+        place, image = f"{file}, line {line}", row["image"].strip()
         known = [names[image]] if image in names else _ending_in(image, files, composed)
         known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:
@@ -91,7 +91,7 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
             )
         counted[photo] = heads
     if not counted:
-        what = "no photo is checked in it" if rows else "has no rows"
+        what = "no photo is checked and has heads in it" if rows else "has no rows"
         raise InputError(f"{file}: {what}; count the heads of some of the photos, best of five or more")
     return counted
 
@@ -118,13 +118,19 @@ def _count(text: str) -> int | None:
     return int(whole) if whole.isdecimal() and len(whole) <= DIGITS and rest in ("", "0", "00") else None
 
 
-def fit_threshold(detector: Detector, counted: dict[Photo, int], head_px: HeadPx = None) -> ByHand:
+def fit_threshold(
+    detector: Detector,
+    counted: Mapping[Photo, int],
+    head_px: HeadPx = None,
+    watched: Callable[[list[Photo]], Iterable[Photo]] = iter,
+) -> ByHand:
     """threshold_for the photos of a field that were counted by hand, once the detector has run on them.
 
-    head_px: as in detect_sized. InputError for a photo that cannot be read or on which the model fails.
+    head_px: as in detect_sized. watched: goes through the photos, and may show how far it is. InputError for a
+    photo that cannot be read or on which the model fails.
     """
     own, floor = detector.card.threshold_to_count(), detector.card.score_floor
-    looks = [detect_in_file(detector, photo.path, floor, head_px).heads for photo in counted]
+    looks = [detect_in_file(detector, photo.path, floor, head_px).heads for photo in watched(list(counted))]
     scores = np.concatenate([look.scores for look in looks])
     heads, photos = sum(counted.values()), len(counted)
     threshold = threshold_for(scores, heads, photos, own, floor)

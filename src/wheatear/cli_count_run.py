@@ -12,6 +12,7 @@ import typer
 
 from wheatear import words
 from wheatear.by_hand import fit_threshold, read_by_hand
+from wheatear.cli_detecting import detecting
 from wheatear.cli_tta import say_unchosen
 from wheatear.count import DETECTIONS, PLOTS, Options, count_photos, counted_before, counting_error_of
 from wheatear.count_outputs import (
@@ -101,8 +102,10 @@ def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Opt
     the counts of these photos are still far off, it is unknown.
     """
     own = detector.card.threshold_to_count()
-    fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px)
-    found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
+    fit = fit_threshold(detector, read_by_hand(by_hand, photos), options.head_px, detecting)
+    found = f"{fit.found:,} are found at {own:g}, which stays"
+    if fit.threshold != own:
+        found = f"{fit.found:,} are found at {own:g}, {fit.found_now:,} at {fit.threshold:g}, which is taken"
     typer.echo(f"wheatear: {by_hand}: {fit.heads:,} heads in {words.photos(fit.photos)}; {found}", err=True)
     error = counting_error_of(detector, own)
     off = fit.found_now - fit.heads

@@ -35,6 +35,7 @@ from wheatear.photo_names import (
     PLOTS_MAP,
     Photo,
     are_results,
+    common_folder,
     is_of_page,
 )
 from wheatear.tables import rows_so_far, table
@@ -198,11 +199,15 @@ def write_page(
     pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
     shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
     shown |= {name: value for name, value in settings.items() if value is not None}
+    if not (out / MAPS).exists():
+        del shown["cell_m"]
+    folder = Path(common_folder(os.path.dirname(os.path.abspath(photo.path)) for photo in photos)).name
+    title = f"Wheat heads in {folder}" if folder else "Wheat heads"
     # A table of plots left by an earlier run into OUT is no result of a run that was not given plots.
     plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
     folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
-    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, remarks)
+    write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, remarks, title)
 
 
 def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str]:

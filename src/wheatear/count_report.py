@@ -58,6 +58,7 @@ def write_report(
     folders: Sequence[Row] = (),
     plots: Sequence[Row] = (),
     remarks: Sequence[str] = (),
+    title: str = "Wheat heads counted",
 ) -> None:
     """Write one self-contained HTML page.
 
@@ -69,7 +70,7 @@ def write_report(
     folders, plots: rows for tables of their own, with the columns of folders.csv and plots.csv. Empty columns
     are left out. No rows give a page that says so. OSError if the page cannot be written.
     """
-    with open_page(Path(path), "Wheat heads counted") as write:
+    with open_page(Path(path), title) as write:
         write(_summary(rows))
         write(_not_counted(errors))
         # A line begins with "left", a number, or a path.

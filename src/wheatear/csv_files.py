@@ -21,8 +21,8 @@ Table = list[tuple[int, dict[str, str]]]
 def open_table(file: Path, lower: bool = False) -> Iterator[tuple[list[str], Iterator[Row]]]:
     """Open a csv -> its column names, without spaces around them, and an iterator over (line number, values).
 
-    Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, if the first line has
-    no comma. Accents are composed (`composed`). Rows with only empty values, and Excel's line sep=; before the
+    Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, whichever the first line
+    has most of. Accents are composed (`composed`). Rows with only empty values, and Excel's line sep=; before the
     header, are left out. A row may have more or fewer values than columns. lower: the column names in lower
     case. InputError, also while the rows are read, if the file cannot be read, is not in UTF-8 or
     not a csv.
@@ -32,8 +32,8 @@ def open_table(file: Path, lower: bool = False) -> Iterator[tuple[list[str], Ite
             first, skipped = text.readline(), 0
             if first.startswith("sep="):
                 first, skipped = text.readline(), 1
-            other = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
-            reader = csv.reader(map(composed, chain([first], text)), delimiter=other)
+            mark = max(",;\t", key=first.count)
+            reader = csv.reader(map(composed, chain([first], text)), delimiter=mark)
             header = [name.strip() for name in next(reader, [])]
             rows = ((reader.line_num + skipped, values) for values in reader if any(values))
             yield [name.lower() for name in header] if lower else header, rows
@@ -42,7 +42,7 @@ def open_table(file: Path, lower: bool = False) -> Iterator[tuple[list[str], Ite
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give a csv") from None
     except UnicodeDecodeError:
-        raise InputError(f"{file.name}: not in UTF-8; save it as a csv in UTF-8") from None
+        raise InputError(f"{file.name}: not in UTF-8; save it as 'CSV UTF-8', as Excel calls it") from None
     except csv.Error as error:
         raise InputError(f"{file.name}: not a csv ({error})") from None
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, count
 from pathlib import Path, PurePath
+from tempfile import TemporaryFile
 
 from wheatear.data import coco, voc, yolo
 from wheatear.data.labels import decimal
@@ -83,25 +84,25 @@ def open_voc(folder: str | Path) -> Iterator[Add]:
 def open_submission(path: str | Path) -> Iterator[Add]:
     """Kaggle's submission.csv: image_id, PredictionString "score xmin ymin width height …", empty without heads.
 
-    An image_id is the name of the file without folder and extension; if another photo already has that, the
-    whole name.
+    An image_id is the name of the file without folder and extension, or the whole name of every photo if two
+    would have the same.
     """
-    taken: set[str] = set()
-    with (
-        whole(Path(path)) as part,
-        part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("image_id", "PredictionString"))
+    names: list[str] = []
+    with whole(Path(path)) as part, TemporaryFile("w+", dir=part.parent, encoding="utf-8") as found:
 
         def add(name: str, detections: Detections) -> None:
             heads = [
                 [f"{one['score']:.4f}", *map(decimal, one["bbox"])] for one in detections.to_coco()
             ]  # COCO's xywh is Kaggle's too
-            image_id = _take(PurePath(name).stem, name, taken)
-            writer.writerow((image_id, " ".join(word for head in heads for word in head)))
+            names.append(name)
+            found.write(" ".join(word for head in heads for word in head) + "\n")
 
         yield add
+        found.seek(0)
+        with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("image_id", "PredictionString"))
+            writer.writerows(zip(_image_ids(names), map(str.strip, found), strict=True))
 
 
 # The formats by name, and the file or folder of each in the folder of a run.
@@ -152,6 +153,12 @@ def _heads(detections: Detections) -> Iterator[tuple[list[float], float]]:
 def _require_size(name: str, detections: Detections) -> None:
     if not detections.width or not detections.height:
         raise InputError(f"{name}: the photo's size is not known; give Detections with height and width")
+
+
+def _image_ids(names: list[str]) -> Iterator[str]:
+    stems, taken = [PurePath(name).stem for name in names], set[str]()
+    for name in stems if len(set(stems)) == len(stems) else names:
+        yield _take(name, name, taken)
 
 
 def _places(folder: Path, suffix: str) -> Callable[[str], Path]:

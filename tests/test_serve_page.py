@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 expect.set_options(timeout=30_000)  # other work may have the processor
 # 1.5 ± √((12.706 · 0.5)² + (0.6 · 0.98)²), as in test_folders
-THREE_HEADS = "3 heads in 2 of 3 photos, 1.5 per photo (likely 0.0 to 7.9), by the detector tiny"
+THREE_HEADS = "3 heads in 2 of 3 photos, 1.5 per photo (likely 0.0 to 7.9), detector tiny"
 WIDTH, HEIGHT, CELL = 120, 80, (30, 20)  # pixels; a photo's cells are the heads of the tiny model
 
 
@@ -160,7 +160,7 @@ def test_a_photo_is_left_out(page, photos, tmp_path):
     lines(page).nth(2).click()
     page.click("#leave")
     lines(page).nth(0).click()
-    expect(page.locator("#total")).to_have_text("1 head in 1 of 2 photos, by the detector tiny")
+    expect(page.locator("#total")).to_have_text("1 head in 1 of 2 photos, detector tiny")
     expect(page.locator("#said")).to_have_text(re.compile("^b, of June.png"))
     page.click("#leave")
     page.click("#leave")

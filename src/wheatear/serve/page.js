@@ -245,7 +245,7 @@ function list() {
   const parts = [`${heads(sum(counted.map(count)))} in ${counted.length}${of} ${plural(photos.length, "photo")}`];
   if (counted.length > 1) parts.push(meanOf(counted));
   $("total").setAttribute("aria-live", counting ? "off" : "polite");
-  say("total", photos.length ? [...parts, `by the detector ${model.name}`].join(", ") : "");
+  say("total", photos.length ? [...parts, `detector ${model.name}`].join(", ") : "");
   $("again").hidden = counting || !isWaiting;
   for (const id of ["counts", "heads", "labels"]) $(id).disabled = !counted.length;
 }

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 from count_runs import count, counted, draw, lines_of, table
 from tiny_model import red_cells
 from wheatear.cli_count_run import in_common
+from wheatear.count import COUNTS_HEADER
 from wheatear.detections import HEADER
 from wheatear.detector import Detector
 from wheatear.head_size import HeadSize
@@ -63,16 +64,22 @@ def test_a_sum_of_photos_that_have_no_ground_in_part_has_no_density(model, tmp_p
     assert re.search(r"Total of 2 photos +2 *$", shown, re.MULTILINE)
 
 
-def test_warnings_that_differ_in_numbers_are_summed_up(model, tmp_path, monkeypatch):
-    sizes = iter((300.0, 310.5, 320.0))
+def test_photos_that_were_resized_are_said_together(model, tmp_path, monkeypatch):
+    sizes = iter((300.0, 310.5, None))
     monkeypatch.setattr(Detector, "measure_heads", lambda self, _: HeadSize(next(sizes), self.card.head_px))
     for name in "abc":
         draw(tmp_path / "photos" / f"{name}.png", [(0, 0)])
     result = count(model, tmp_path / "out", tmp_path / "photos", "--head-px", "auto", "--no-pictures")
-    assert lines_of(result) == [
-        "wheatear: a.png: resized, as its heads seem to be 300 px",
-        "wheatear: 2 more photos, named in counts.csv: resized, as its heads seem to be … px",
+    assert lines_of(result)[1:] == [
+        "wheatear: resized, as their heads seem to call for it: 2 photos",
     ]
+    resized = [row[COUNTS_HEADER.index("resized_by")] for row in table(tmp_path / "out" / "counts.csv")[1:]]
+    assert resized == ["300.0", "310.5", ""]
+
+
+def test_lines_that_differ_in_numbers_are_one():
+    assert in_common(["is 3 of 5 px", "is 4.5 of 5 px"]) == "is … of 5 px"
+    assert in_common(["alike 7"]) == "alike 7"
 
 
 def test_a_warning_that_many_photos_have_is_said_twice(model, tmp_path):

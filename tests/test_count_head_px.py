@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from count_runs import table
 from tiny_model import write_tiny_model
-from wheatear.count import Options, count_photos
+from wheatear.count import COUNTS_HEADER, Options, count_photos
 from wheatear.count_settings import settings_of
 from wheatear.detector import Detector, load
 from wheatear.head_size import HeadSize
@@ -50,7 +51,10 @@ def test_small_and_large_photos_are_measured_unless_the_size_is_given(
     detector = load(write_tiny_model(tmp_path), 1)
     [count] = count_photos(detector, name_photos([photo]), tmp_path, options)
     assert measured == [size] * is_measured
-    assert list(count.warnings) == ["resized, as its heads seem to be 38 px"] * is_measured
+    assert (count.is_resized, count.warnings) == (is_measured, ())
+    [row] = table(tmp_path / "counts.csv")[1:]
+    resized_by = row[COUNTS_HEADER.index("resized_by")]
+    assert resized_by == str(37.5 if is_measured else asked or "")
     assert settings_of(detector, options)["head_px"] == asked
 
 

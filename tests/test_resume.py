@@ -215,7 +215,7 @@ def test_what_a_stopped_run_counted_is_not_thrown_away(model, photos, tmp_path, 
     with monkeypatch.context() as stopping:
         stopping.setattr(Detector, "detect", Failing(1, KeyboardInterrupt()).detect)
         count(model, out, photos)
-    (out / "counts.csv.part").write_text(",".join(COUNTS_HEADER) + "\na.png,2,,,,,,,120,80,\n")
+    (out / "counts.csv.part").write_text(",".join(COUNTS_HEADER) + "\na.png,2,,,,,,,120,80,,\n")
     result = count(model, out, photos)
     assert result.exit_code == 1
     assert lines_of(result) == [

@@ -466,8 +466,9 @@ def test_the_counts_are_a_table(page, photos):
     assert tuple(first) == (*COUNTS_HEADER, *PAGE_COLUMNS)
     assert first == {
         "image": "a.png", "heads": "1", "heads_low": "", "heads_high": "", "area_m2": "0.2400", "heads_per_m2": "4.17",
-        "heads_per_m2_low": "", "heads_per_m2_high": "", "width": "120", "height": "80", "warnings": "",
-        "removed": "1", "added": "0", "checked": "no", "threshold": "0.5", "model": "tiny", "resized_by": "",
+        "heads_per_m2_low": "", "heads_per_m2_high": "", "width": "120", "height": "80", "resized_by": "",
+        "warnings": "",
+        "removed": "1", "added": "0", "checked": "no", "threshold": "0.5", "model": "tiny",
     }  # fmt: skip
     assert (second["image"], second["heads_low"], second["heads_high"]) == ("b, of June.png", "0.0", "2.0")
     assert (second["heads_per_m2_low"], second["heads_per_m2_high"]) == ("0.08", "8.25")

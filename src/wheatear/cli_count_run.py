@@ -181,6 +181,9 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
                 if not alike:
                     say(f"wheatear: {count.name}: {what}")
                 alike.append(what)
+    if summary.resized:
+        whose = words.photos(summary.resized)
+        typer.echo(f"wheatear: resized, as their heads seem to call for it: {whose}", err=True)
     for alike in said.values():
         if more := len(alike) - 1:
             whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"

@@ -18,10 +18,10 @@ import numpy as np
 
 from wheatear.ahead import ahead
 from wheatear.area import Scale
-from wheatear.detections import HEADER, Detections, rows
+from wheatear.detections import HEADER, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
-from wheatear.ground import ground_of, odd_scale, size_warnings
+from wheatear.ground import ground_of, odd_scale, odd_size
 from wheatear.interval import FIGURES, CountingError, counting_error, figures
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
@@ -31,7 +31,7 @@ from wheatear.sized import HeadPx, Sized, detect_sized
 from wheatear.tables import Row, keep_rows, rows_so_far, table
 
 DETECTIONS, PLOTS = "detections.csv", "plots.csv"
-COUNTS_HEADER = ("image", *FIGURES, "width", "height", "warnings")
+COUNTS_HEADER = ("image", *FIGURES, "width", "height", "resized_by", "warnings")
 PLOTS_HEADER = ("image", "plot", *FIGURES, "warnings")
 
 Write = Callable[[Iterable[Row]], None]
@@ -63,13 +63,17 @@ class Options:
 
 @dataclass(frozen=True)
 class Count:
-    """The result for one photo: its heads and ground area, or the line that says why there is no count."""
+    """The result for one photo: its heads and ground area, or the line that says why there is no count.
+
+    is_resized: whether it was resized for the size of its heads as the detector measured it.
+    """
 
     name: str
     heads: int | None
     error: str = ""
     area_m2: float | None = None
     warnings: tuple[str, ...] = ()
+    is_resized: bool = False
 
 
 def count_photos(
@@ -92,7 +96,8 @@ def count_photos(
         for result in results:
             if isinstance(result, _Done):
                 _add_rows(write, result, error)
-                yield Count(result.photo.name, len(result.heads), "", result.area_m2, result.warnings)
+                photo, (heads, resized_by, measured), area_m2, warnings, _ = result
+                yield Count(photo.name, len(heads), "", area_m2, warnings, bool(measured and resized_by))
             else:
                 yield Count(result.photo.name, None, result.error)
 
@@ -125,7 +130,7 @@ class _Found(NamedTuple):
 
 class _Done(NamedTuple):
     photo: Photo
-    heads: Detections
+    sized: Sized
     area_m2: float | None
     warnings: tuple[str, ...]
     plots: list[PlotRow]
@@ -220,10 +225,9 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
             if error.errno != errno.ENAMETOOLONG:
                 raise
             return _Failed(photo, f"{photo.path}: its name is too long for the files made of it; shorten it")
-    warnings += size_warnings(sized, trained_px)
-    if off := odd_scale(heads, ground.pixel_m2):
-        warnings.append(off)
-    return _Done(photo, heads, ground.area_m2, tuple(warnings), plots)
+    size = odd_size(heads, sized.resized_by or trained_px, sized.measured)
+    warnings += filter(None, (size, odd_scale(heads, ground.pixel_m2)))
+    return _Done(photo, sized, ground.area_m2, tuple(warnings), plots)
 
 
 @contextmanager
@@ -243,12 +247,12 @@ def _tables(out: Path, options: Options, done: set[str]) -> Iterator[dict[str, W
 
 def _add_rows(write: dict[str, Write], done: _Done, error: CountingError | None) -> None:
     """Write the counts last: a photo listed there is complete in the other tables too."""
-    name = done.photo.name
+    name, heads = done.photo.name, done.sized.heads
     if PLOTS in write:
         write[PLOTS](
             [name, row.plot, *figures(row.heads, row.area_m2, error), row.warning] for row in done.plots
         )
-    write[DETECTIONS](rows(name, done.heads))
-    size = done.heads.width, done.heads.height
-    warnings = "; ".join(done.warnings)
-    write[COUNTS]([[name, *figures(len(done.heads), done.area_m2, error), *size, warnings]])
+    write[DETECTIONS](rows(name, heads))
+    resized_by = "" if done.sized.resized_by is None else round(done.sized.resized_by, 1)
+    photo = heads.width, heads.height, resized_by, "; ".join(done.warnings)
+    write[COUNTS]([[name, *figures(len(heads), done.area_m2, error), *photo]])

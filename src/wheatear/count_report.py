@@ -36,6 +36,7 @@ NAMES = ("image", "folder", "plot")  # shown as text even if they are numbers
 TITLES = {
     "area_m2": "area, m²",
     "heads_per_m2": "heads per m²",
+    "resized_by": "size of heads, px",
     "threshold": "score threshold",
     "head_px": "size of heads, pixels",
     "gsd_mm": "ground, mm a pixel",

@@ -29,6 +29,7 @@ class Summary:
     counted: int = 0
     errors: list[str] = field(default_factory=list)  # a line for each photo that was not counted
     heads: int = 0
+    resized: int = 0  # photos, as their heads seemed to call for it
     measured: int = 0  # photos counted whose ground area is known
     area_m2: float = 0.0
 
@@ -38,6 +39,7 @@ class Summary:
         self.errors += [count.error] if count.error else []
         self.counted += count.heads is not None
         self.heads += count.heads or 0
+        self.resized += count.is_resized
         if count.area_m2:
             self.measured += 1
             self.area_m2 += count.area_m2

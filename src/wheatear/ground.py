@@ -13,7 +13,6 @@ from wheatear.errors import InputError
 from wheatear.head_size import HeadSize
 from wheatear.pixels import InMemory, Pixels, Window, valid_pixels
 from wheatear.raster import INSTALL, Raster, is_placed, lacks_geo
-from wheatear.sized import Sized
 from wheatear.words import figures
 
 ENOUGH_HEADS = 10  # for their median size to be meaningful
@@ -100,14 +99,6 @@ def odd_scale(heads: Detections, pixel_m2: float | None) -> str | None:
         return None
     long = f"heads would be {figures(1000 * side)} mm long"
     return f"{long}; is the scale right? --gsd is in millimetres, --frame and --height in metres"
-
-
-def size_warnings(sized: Sized, trained_px: float) -> list[str]:
-    """Warnings about the size of a photo's heads, one line each; trained_px: that of training, in pixels."""
-    heads, resized_by, measured = sized
-    lines = [f"resized, as its heads seem to be {resized_by:.0f} px"] if measured and resized_by else []
-    off = odd_size(heads, resized_by or trained_px, measured)
-    return [*lines, off] if off else lines
 
 
 def odd_size(heads: Detections, sought_px: float, measured: HeadSize | None) -> str | None:

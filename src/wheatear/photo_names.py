@@ -19,7 +19,7 @@ HEADS_MAP, BOXES_MAP, DENSITY_MAP, PLOTS_MAP = "_heads", "_boxes", "_density", "
 MOST = 1000  # characters from the start of a file, which include a table's header and the settings' model
 HEADER_START = "image,heads,"  # of COUNTS
 # Further columns of a COUNTS that the browser page saved; the first three identify such a table.
-PAGE_COLUMNS = ("removed", "added", "checked", "threshold", "model", "resized_by")
+PAGE_COLUMNS = ("removed", "added", "checked", "threshold", "model")
 MODEL_KEY = "model_sha256"  # of SETTINGS
 
 

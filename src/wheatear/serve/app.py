@@ -27,7 +27,7 @@ from wheatear.detections import HEADER
 from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.folders import SHARED, student_95
-from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, size_warnings
+from wheatear.ground import ENOUGH_HEADS, LONGEST_HEAD, SHORTEST_HEAD, ground_of, odd_size
 from wheatear.head_size import usual_px
 from wheatear.images import OTHER_SUFFIXES, PHOTO_SUFFIXES, is_turned_otherwise
 from wheatear.photo_names import PAGE_COLUMNS
@@ -128,6 +128,7 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
         sized = detect_sized(detector, pixels, card.score_floor, head_px)
         ground = ground_of(photo, pixels, Scale())
     heads, counted = sized.heads, sized.heads.above(card.threshold_to_count())
+    sought = sized.resized_by or card.head_px
     return {
         "width": heads.width,
         "height": heads.height,
@@ -137,7 +138,7 @@ def found_in(detector: Detector, photo: Path, head_px: HeadPx = None) -> dict[st
         "turned": is_turned_otherwise(photo),
         "pixels": ground.pixels,
         "area_m2": ground.area_m2,
-        "warnings": [*ground.warnings, *size_warnings(sized._replace(heads=counted), card.head_px)],
+        "warnings": [*ground.warnings, *filter(None, [odd_size(counted, sought, sized.measured)])],
     }
 
 

@@ -551,13 +551,13 @@ function countsTable() {
       ...[count(photo), ...ends].map(perArea),
       photo.width,
       photo.height,
+      fixed(photo.resized_by, 1),
       warningsOf(photo).join("; "),
       photo.scores.filter((score) => isSure(score, limitOf(photo))).length - kept(photo).length,
       photo.added.length,
       isChecked(photo) ? "yes" : "no",
       limitOf(photo),
       model.run,
-      photo.resized_by === null ? "" : photo.resized_by.toFixed(1),
     ];
   });
   return csv([model.counts_header, ...rows]);

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from test_tiles import as_set, colour_of, draw, find_colours
 from tiny_model import red_cells, write_judged_model, write_tiny_model
-from wheatear.cli_tta import TTA
+from wheatear.cli_options import TTA
 from wheatear.count import counting_error_of
 from wheatear.detections import Detections
 from wheatear.detector import Card, Detector, load

@@ -10,8 +10,15 @@ import typer
 
 from wheatear import words
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, number, parse_head_px
-from wheatear.cli_tta import TTAOption
+from wheatear.cli_options import (
+    HeadPxOption,
+    ModelOption,
+    PhotosArgument,
+    TTAOption,
+    named_path,
+    number,
+    parse_head_px,
+)
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count

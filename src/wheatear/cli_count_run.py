@@ -13,7 +13,7 @@ import typer
 from wheatear import words
 from wheatear.by_hand import fit_threshold, read_by_hand
 from wheatear.cli_detecting import detecting
-from wheatear.cli_tta import say_unchosen
+from wheatear.cli_options import say_unchosen
 from wheatear.count import DETECTIONS, PLOTS, Options, count_photos, counted_before, counting_error_of
 from wheatear.count_outputs import (
     REPORT,

@@ -8,8 +8,14 @@ import typer
 from wheatear import words
 from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import DatasetArgument, HeadPxOption, ImagesOption, ModelOption, parse_head_px
-from wheatear.cli_tta import TTAOption
+from wheatear.cli_options import (
+    DatasetArgument,
+    HeadPxOption,
+    ImagesOption,
+    ModelOption,
+    TTAOption,
+    parse_head_px,
+)
 
 
 @friendly_errors()

@@ -11,10 +11,10 @@ from wheatear.cli_options import (
     HeadPxOption,
     ImagesOption,
     ModelOption,
+    TTAOption,
     named_path,
     parse_head_px,
 )
-from wheatear.cli_tta import TTAOption
 from wheatear.errors import InputError
 
 

@@ -17,8 +17,7 @@ from wheatear.cli_evaluate_input import (
     run_model,
     second_labelling,
 )
-from wheatear.cli_options import parse_head_px
-from wheatear.cli_tta import say_unchosen
+from wheatear.cli_options import parse_head_px, say_unchosen
 from wheatear.data.sample import Sample
 from wheatear.data.splits import usual_split
 from wheatear.detections import Detections, write_csv

@@ -1,7 +1,8 @@
-"""Arguments, options and checks that several commands share; `--tta` is in cli_tta."""
+"""Arguments, options and checks that several commands share."""
 
 from collections.abc import Iterable
 from contextlib import suppress
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from wheatear.errors import InputError
 
 if TYPE_CHECKING:
     from wheatear.data.sample import Sample
+    from wheatear.detector import Detector
     from wheatear.sized import HeadPx
 
 
@@ -72,6 +74,28 @@ HeadPxOption = Annotated[
 ]
 
 
+class TTA(StrEnum):
+    """ONCE and the names of tta.VIEWS, which `--help` shall list without loading them."""
+
+    once = "once"
+    mix = "mix"
+    flips = "flips"
+    turns = "turns"
+    scales = "scales"
+
+
+TTAOption = Annotated[
+    TTA | None,
+    typer.Option(
+        "--tta",
+        help="Views of each photo to run and fuse. once: the photo as it is; mix: the photo and an enlarged mirror "
+        "image (2 runs); flips: mirrored both ways (4); turns: flips plus quarter turns (8); scales: the photo and its "
+        "mirror image at three sizes (6).",
+        show_default="the model's own: mix for medium, once for the other shipped ones",
+    ),
+]
+
+
 def parse_head_px(text: str | None) -> "HeadPx":
     """What `--head-px` says. InputError where it is no size."""
     if text is None or text == "auto":
@@ -85,6 +109,19 @@ def parse_head_px(text: str | None) -> "HeadPx":
     raise InputError(
         f"--head-px {text}: not a size; give the pixels across a typical head, {limits}, or auto"
     )
+
+
+def say_unchosen(detector: "Detector", option: str = "--threshold") -> None:
+    """Tell the user where the thresholds in use were chosen for other scores: fused ones are lower.
+
+    option: the command's own for giving one.
+    """
+    if detector.tta is not None and detector.tta not in detector.card.tta:
+        typer.echo(
+            f"wheatear: {detector.card.name} has no thresholds for --tta {detector.tta}, so too few heads may be "
+            f"found; choose them by `wheatear evaluate --choose-threshold`, or give {option}",
+            err=True,
+        )
 
 
 def need_torch() -> None:

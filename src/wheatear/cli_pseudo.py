@@ -13,8 +13,15 @@ import typer
 from wheatear import words
 from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, PhotosArgument, named_path, parse_head_px
-from wheatear.cli_tta import TTAOption, say_unchosen
+from wheatear.cli_options import (
+    HeadPxOption,
+    ModelOption,
+    PhotosArgument,
+    TTAOption,
+    named_path,
+    parse_head_px,
+    say_unchosen,
+)
 from wheatear.errors import InputError, refuse_name
 
 

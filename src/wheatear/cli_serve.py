@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wheatear.cli_errors import friendly_errors
-from wheatear.cli_options import HeadPxOption, ModelOption, parse_head_px
-from wheatear.cli_tta import TTAOption, say_unchosen
+from wheatear.cli_options import HeadPxOption, ModelOption, TTAOption, parse_head_px, say_unchosen
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:

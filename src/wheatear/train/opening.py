@@ -106,13 +106,11 @@ def open_run(
     left_out = heads_of(*divided.values()) - heads_of(*by_split.values())
     by_split["train"], again = labellings(by_split["train"], other_labels)
     if not heads_of(by_split["train"]):
-        lost = heads_of(divided["train"])
-        why = (
-            f"none of the {lost:,} boxes labelled there can be a head; see `wheatear data check`"
-            if lost
-            else ""
-        )
-        raise InputError(f"no head to learn in the train photos: {why or 'none is labelled there'}")
+        if lost := heads_of(divided["train"]):
+            raise InputError(
+                f"none of the {lost:,} boxes in the train photos can be a head; see `wheatear data check`"
+            )
+        raise InputError("no head is labelled in the train photos; there is nothing to learn")
     if first_process():
         # Find a damaged photo before hours of training, not after them.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -191,7 +189,8 @@ def refuse_short(recipe: Recipe, photos: int, devices: int, only: str | None = N
             if steps <= stage.warmup_steps:
                 raise InputError(
                     f"stage {stage.stage}: {steps} steps in all for {photos:,} photos, {stage.warmup_steps} to warm "
-                    "up; start from a shipped detector (--recipe adapt --weights small), or raise its epochs"
+                    "up; raise its epochs or lower its warmup_steps, or else start from a shipped detector, as the "
+                    "recipe adapt does"
                 )
 
 

@@ -23,6 +23,7 @@ from count_runs import count, lines_of, table  # noqa: E402
 from test_geo import EAST, NORTH, UTM, geotiff, plots_file  # noqa: E402
 from tiny_model import red_cells  # noqa: E402
 from wheatear.errors import InputError  # noqa: E402
+from wheatear.images import open_photo  # noqa: E402
 from wheatear.plots import read_plots  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("as_they_are")
@@ -59,6 +60,20 @@ def test_a_geotiff_gives_maps(model, tmp_path):
         heads = file.read(1)
     assert heads.shape == (4, 6)
     assert np.argwhere(heads).tolist() == [[0, 0], [3, 5]]
+
+
+def test_plots_are_drawn(model, tmp_path):
+    """Those of the image: A1 is its left half, and of A2 a part lies beyond its edge."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", A1=(0, 0, 3, 4), A2=(3, 0, 7, 4), B1=(100, 0, 110, 4))
+    count(model, tmp_path / "out", image, "--plots", plots)
+    count(model, tmp_path / "without", image)
+    with_plots, without = (
+        open_photo(tmp_path / out / "annotated" / "a.jpg").astype(int) for out in ("out", "without")
+    )
+    changed = np.abs(with_plots - without).max(axis=2) > 60
+    assert changed[100:300, 298:303].any(axis=1).all()  # the line between the two
+    assert not changed[80:150, 350:590].any()  # and nothing inside, above its name
 
 
 def test_plots_are_counted(model, tmp_path):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.detections import Detections
-from wheatear.picture import BOX_COLOUR, RIM_COLOUR, annotate
+from wheatear.picture import BOX_COLOUR, PLOT_COLOUR, RIM_COLOUR, Outline, annotate
 
 GREEN = (40, 120, 40)
 
@@ -70,6 +70,19 @@ def test_the_banner_tells_the_number():
     }
     assert (banners[0] != banners[1]).any()
     assert (banners[1] != banners[2]).any()
+
+
+def test_a_plot_has_its_outline_and_its_name_where_that_fits():
+    ring = np.array([(20, 60), (180, 60), (180, 160), (20, 160), (20, 60)])
+    photo = field(200, 200)
+    named, unnamed = (
+        np.asarray(annotate(photo, found(), [Outline(name, [ring])])) for name in ("A1", "a long name" * 9)
+    )
+    for picture in (named, unnamed):
+        assert (picture[60, 30:170] == PLOT_COLOUR).all()
+        assert (picture[70:150, 180] == PLOT_COLOUR).all()
+    assert (named[80:140, 60:140] != GREEN).any()
+    assert (unnamed[80:140, 60:140] == GREEN).all()
 
 
 @given(

@@ -83,18 +83,18 @@ def evaluate_command(
 
     run_evaluation(
         folder,
-        split,
-        model,
-        head_px,
-        tta,
-        detections,
-        other_labels,
-        labels,
-        images,
-        threshold,
-        choose_threshold,
-        report,
-        out,
+        split=split,
+        model=model,
+        head_px=head_px,
+        tta=tta,
+        detections=detections,
+        other_labels=other_labels,
+        labels=labels,
+        images=images,
+        threshold=threshold,
+        choose_threshold=choose_threshold,
+        report=report,
+        out=out,
     )
 
 

@@ -37,6 +37,7 @@ TABLE_WIDTH = 132  # characters of the table's 14 columns
 
 def run_evaluation(
     folder: Path,
+    *,
     split: str | None,
     model: str | None,
     head_px: str | None,

@@ -210,7 +210,7 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
         try:
             ground = ground_of(photo.path, pixels, options.scale)
             if options.pictures:
-                draw_picture(pixels, heads, out / PICTURES / photo.picture)
+                draw_picture(pixels, heads, out / PICTURES / photo.picture, options.maps.plots)
             plots: list[PlotRow] = []
             warnings = list(ground.warnings)
             if isinstance(pixels, Raster) and pixels.crs:

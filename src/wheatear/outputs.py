@@ -10,7 +10,7 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.files import whole
 from wheatear.ground import Ground
-from wheatear.picture import annotate
+from wheatear.picture import Outline, annotate
 from wheatear.pixels import InMemory, Pixels
 from wheatear.raster import Raster
 
@@ -41,9 +41,10 @@ class PlotRow(NamedTuple):
     warning: str
 
 
-def draw_picture(pixels: Pixels, heads: Detections, path: Path) -> None:
+def draw_picture(pixels: Pixels, heads: Detections, path: Path, plots: "Plots | None" = None) -> None:
     """Save the photo with its boxes as a JPEG; for a raster, an overview of at most OVERVIEW pixels per side.
 
+    plots: drawn too, on a raster with a CRS.
     InputError, without the photo's name, for one that is too long for JPEG.
     """
     if isinstance(pixels, InMemory):
@@ -53,10 +54,27 @@ def draw_picture(pixels: Pixels, heads: Detections, path: Path) -> None:
     if max(image.shape) > JPEG_LIMIT:
         raise InputError("too long for an annotated JPEG; count it with --no-pictures")
     shrink = np.array([image.shape[1] / pixels.width, image.shape[0] / pixels.height] * 2, np.float32)
-    picture = annotate(image, Detections(heads.boxes * shrink, heads.scores, *image.shape[:2]))
+    outlines = [
+        Outline(name, [ring * shrink[:2] for ring in rings])
+        for name, rings in (_outlines(plots, pixels) if plots and isinstance(pixels, Raster) else ())
+    ]
+    picture = annotate(image, Detections(heads.boxes * shrink, heads.scores, *image.shape[:2]), outlines)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as part:
         picture.save(part, "JPEG", quality=90)
+
+
+def _outlines(plots: "Plots", raster: Raster) -> list[Outline]:
+    if raster.crs is None:
+        return []
+    from wheatear.geo import refuse_nowhere
+    from wheatear.plots import outlines
+
+    try:
+        refuse_nowhere(raster)
+        return outlines(plots, raster)
+    except InputError:  # of which write_maps warns
+        return []
 
 
 def write_maps(

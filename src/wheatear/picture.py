@@ -1,24 +1,35 @@
 """Pictures of the results: boxes and a count drawn over the photo."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from wheatear.detections import Detections
-from wheatear.palette import SKY_BLUE
+from wheatear.palette import SKY_BLUE, YELLOW
 
 # No plant or soil has this colour. The dark rim keeps it visible on bleached straw and sky.
 BOX_COLOUR = ImageColor.getrgb(SKY_BLUE)
 RIM_COLOUR = (10, 18, 28)
+PLOT_COLOUR = ImageColor.getrgb(YELLOW)
 TEXT_COLOUR = (255, 255, 255)
 
 
-def annotate(image: np.ndarray, detections: Detections) -> Image.Image:
-    """Draw the boxes and a banner with their number.
+class Outline(NamedTuple):
+    """A plot in a picture: its name, and its rings (K, 2), xy pixels."""
 
-    image: (H, W, 3) uint8 RGB, not modified. detections: in pixels of that image.
-    Returns an RGB picture of the same size. Without detections it has only the banner "0 heads".
+    name: str
+    rings: Sequence[np.ndarray]
+
+
+def annotate(image: np.ndarray, detections: Detections, outlines: Sequence[Outline] = ()) -> Image.Image:
+    """Draw the boxes, the outlines and names of plots, and a banner with the number of boxes.
+
+    image: (H, W, 3) uint8 RGB, not modified. detections, outlines: in pixels of that image. A name that is
+    wider than its plot is left out.
+    Returns an RGB picture of the same size. Without detections and plots it has only the banner "0 heads".
     """
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
@@ -26,6 +37,8 @@ def annotate(image: np.ndarray, detections: Detections) -> Image.Image:
     # The best last, so that where heads overlap, the box with the highest score is on top.
     for box in detections.boxes[::-1]:
         _draw_box(draw, box, width)
+    for outline in outlines:
+        _draw_outline(draw, outline, 2 * width, _text_size(picture))
     _draw_banner(picture, _heads(len(detections)))
     return picture
 
@@ -50,9 +63,26 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: np.ndarray, width: int) -> None:
     draw.rectangle((xmin, ymin, xmax, ymax), outline=BOX_COLOUR, width=width)
 
 
+def _draw_outline(draw: ImageDraw.ImageDraw, outline: Outline, width: int, size: int) -> None:
+    rings = [[(float(x), float(y)) for x, y in ring] for ring in outline.rings]
+    for ring in rings:
+        for colour, thick in ((RIM_COLOUR, 2 * width), (PLOT_COLOUR, width)):
+            draw.line(ring, colour, thick, joint="curve")
+    xs, ys = zip(*(corner for ring in rings for corner in ring), strict=True)
+    font = ImageFont.load_default(size)
+    if font.getlength(outline.name) < max(xs) - min(xs):
+        middle = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+        draw.text(middle, outline.name, PLOT_COLOUR, font, "mm", stroke_width=width, stroke_fill=RIM_COLOUR)
+
+
+def _text_size(picture: Image.Image) -> int:
+    """Large enough to read when the picture fills a screen."""
+    return max(8, round(min(picture.size) / 28))
+
+
 def _draw_banner(picture: Image.Image, text: str) -> None:
     """White text on a dark, semi-transparent background in the upper left corner."""
-    size = max(8, round(min(picture.size) / 28))  # large enough to read when the picture fills a screen
+    size = _text_size(picture)
     font = ImageFont.load_default(size)
     left, _, right, _ = font.getbbox(text)
     width, height = round(right - left) + size, round(1.5 * size)

@@ -24,6 +24,7 @@ from rasterio.features import rasterize
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line, is_utf_8
 from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
+from wheatear.picture import Outline
 from wheatear.pixels import Pixels, bands
 from wheatear.raster import Raster
 
@@ -117,6 +118,23 @@ def count_plots(plots: Plots, heads: Detections, raster: Raster) -> list[PlotCou
         for i, name in enumerate(plots.names)
         if pixels[i]
     ]
+
+
+def outlines(plots: Plots, raster: Raster) -> list[Outline]:
+    """The outlines of the plots of which the raster shows any part, in its pixels, cut off just beyond its edges."""
+    polygons = in_pixels(plots, raster)
+    width, height = raster.width, raster.height
+    seen = shapely.intersects(polygons, shapely.box(0, 0, width, height))
+    edge = 0.01 * max(width, height)
+    near = shapely.intersection(polygons, shapely.box(-edge, -edge, width + edge, height + edge))
+    shapes = zip(plots.names, map(_rings, near), seen, strict=True)
+    return [Outline(name, rings) for name, rings, shown in shapes if shown and rings]
+
+
+def _rings(shape: shapely.Geometry) -> list[np.ndarray]:
+    """The rings of a shape's polygons, (K, 2) each."""
+    polygons = [part for part in shapely.get_parts(shape) if isinstance(part, shapely.Polygon)]
+    return [np.asarray(ring.coords) for part in polygons for ring in (part.exterior, *part.interiors)]
 
 
 def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def test_plots_are_counted(model, tmp_path):
     result = count(model, tmp_path / "out", image, "--plots", plots, "--cell", "2")
     assert result.exit_code == 0
     assert lines_of(result) == [f"wheatear: {plots}: 1 of 3 plots lie on no image: B1"]
+    assert re.search(r"Plot A1 in a.tif +1 +0", result.stdout)
+    assert re.search(r"Plot A2 in a.tif +1 +0", result.stdout)
     first, second = rows_of(tmp_path / "out" / "plots.csv")
     assert [first[name] for name in ("image", "plot", "heads", "warnings")] == ["a.tif", "A1", "1", ""]
     assert float(first["area_m2"]) == pytest.approx(12, rel=1e-2)

@@ -19,6 +19,7 @@ from wheatear.count_outputs import (
     REPORT,
     older_files,
     older_pictures,
+    plots_counted,
     refuse_foreign_count,
     refuse_older,
     remarks,
@@ -68,7 +69,7 @@ def run_count(
                 summary = _count(detector, photos, out, options)
             folders = write_folders(out, photos)
             write_formats(out, formats)
-            summary.show(folders)
+            summary.show(folders, plots_counted(out) if options.maps.plots else [])
             said = remarks(out, options.maps.plots, options.scale.frame_m)
             for line in said:
                 typer.echo(f"wheatear: {line}", err=True)

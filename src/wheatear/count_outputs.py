@@ -204,10 +204,15 @@ def write_page(
     folder = Path(common_folder(os.path.dirname(os.path.abspath(photo.path)) for photo in photos)).name
     title = f"Wheat heads in {folder}" if folder else "Wheat heads"
     # A table of plots left by an earlier run into OUT is no result of a run that was not given plots.
-    plots = list(_rows(out / PLOTS, PLOTS_HEADER)) if settings["plots"] else []
+    plots = plots_counted(out) if settings["plots"] else []
     counts = list(_rows(out / COUNTS, COUNTS_HEADER))
     folders = list(_rows(out / FOLDERS, FOLDERS_HEADER))
     write_report(out / REPORT, counts, pictures, card, shown, errors, folders, plots, remarks, title)
+
+
+def plots_counted(out: Path) -> list[dict[str, str]]:
+    """The rows of OUT/plots.csv, by column."""
+    return list(_rows(out / PLOTS, PLOTS_HEADER))
 
 
 def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str]:

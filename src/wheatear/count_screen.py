@@ -1,7 +1,7 @@
 """What `wheatear count` shows in the terminal: a progress bar while it works, a table at the end."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,8 +44,11 @@ class Summary:
             self.measured += 1
             self.area_m2 += count.area_m2
 
-    def show(self, folders: Mapping[str, Folder]) -> None:
-        """Print the photos, their total, and the mean of each folder, which includes an earlier run's photos."""
+    def show(self, folders: Mapping[str, Folder], plots: Sequence[Mapping[str, str]] = ()) -> None:
+        """Print the photos, their total, the mean of each folder, and the plots.
+
+        folders, plots: include an earlier run's photos. plots: rows of plots.csv, by column.
+        """
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
@@ -70,6 +73,13 @@ class Summary:
             table.add_row(title, _mean(folder.per_photo, 1), _mean(folder.measured, 0))
         if (more := len(folders) - SHOWN) > 0:
             table.add_row(f"… {more:,} more folders in folders.csv", "…", "")
+        table.add_section()
+        for row in plots[:SHOWN]:
+            area_m2 = float(row["area_m2"] or 0)
+            title = _printable(f"Plot {row['plot']} in {row['image']}")
+            table.add_row(title, f"{int(row['heads']):,}", _density(int(row["heads"]), area_m2))
+        if (more := len(plots) - SHOWN) > 0:
+            table.add_row(f"… {more:,} more plots in plots.csv", "…", "")
         Console().print(table)
 
 

@@ -39,7 +39,7 @@ def test_good_labels_have_no_problems(tmp_path: Path) -> None:
         ([95, 0, 101, 10], ["outside the photo"]),
         ([0, 75, 10, 80.5], ["outside the photo"]),
         ([-1, 0, 10, 10], ["outside the photo"]),
-        ([100, 10, 110, 20], ["outside the photo"]),
+        ([100, 10, 110, 20], ["outside the photo", "no area"]),
         ([7, 7, 7, 9], ["no area"]),
         ([9, 9, 8, 8], ["no area"]),
         ([0, 0, 2, 2], ["speck"]),

@@ -178,11 +178,15 @@ def test_the_best_threshold_is_chosen_and_kept_in_the_card(folder, model, tmp_pa
 
 
 def test_thresholds_chosen_for_a_shipped_detector_are_not_kept(folder, tmp_path):
-    result = evaluate(folder, "--model", "tiny", "--choose-threshold", "--out", tmp_path / "out")
-    threshold = figures(tmp_path / "out")["score_threshold"]
+    result = evaluate(
+        folder, "--model", "tiny", "--choose-threshold", "--tta", "flips", "--out", tmp_path / "out"
+    )
+    threshold = list(json.loads((tmp_path / "out" / "evaluation.json").read_text()).values())[-1][
+        "score_threshold"
+    ]
     assert result.stderr == (
-        "wheatear: tiny is a shipped detector, whose card stays as it is; give --threshold "
-        f"{threshold:g} to `wheatear count`\n"
+        "wheatear: tiny is a shipped detector, whose card stays as it is; "
+        f"give `wheatear count` --model tiny --threshold {threshold:g} --tta flips\n"
     )
 
 

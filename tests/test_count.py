@@ -99,7 +99,7 @@ def test_a_frame_over_photos_that_lie_either_way_is_said(model, tmp_path, asked)
     options = ["--frame", "1.2"] if asked else []
     said = lines_of(count(model, tmp_path / "out", tmp_path / "photos", *options))
     line = (
-        "wheatear: 2 photos of 80 × 120 px are upright and 1 lie on their side; "
+        "wheatear: photos of 80 × 120 px: 2 upright, 1 on their side; "
         "--frame is the width of each as it lies: use --gsd, or count them separately"
     )
     assert said == [line] * asked

@@ -83,6 +83,13 @@ def test_bad_numbers_are_one_line(model, photos, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_comma_of_thousands_is_no_number(model, photos, tmp_path):
+    """It would be one of a fraction."""
+    result = count(model, tmp_path / "out", photos, "--gsd", "1,000")
+    assert result.exit_code == 2
+    assert "'1,000' is not a number, such as 1.2" in result.stderr
+
+
 def test_a_photo_without_exif_has_no_area(model, photos, tmp_path):
     result = count(model, tmp_path / "out", photos / "a.png", "--height", "2")
     warning = "its EXIF does not tell focal length and sensor, so no area; give --gsd or --frame"

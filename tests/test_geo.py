@@ -496,6 +496,8 @@ def test_plots_without_names_are_numbered(tmp_path):
     ("field", "names", "note"),
     [
         ("Plot_No", ["a", "b"], ""),
+        ("PLOT ID", ["a", "b"], ""),
+        ("plot2", ["1", "2"], "plots are numbered, as no field holds their names (plot2); call it plot"),
         (
             "Parzelle",
             ["1", "2"],
@@ -508,6 +510,12 @@ def test_the_field_that_names_the_plots(tmp_path, field, names, note):
     path.write_text(path.read_text().replace('"plot":', f'"{field}":'))
     plots = read_plots(path)
     assert (plots.names, plots.note) == (names, note)
+
+
+def test_of_two_fields_that_are_called_alike_the_one_with_names_is_taken(tmp_path):
+    path = plots_file(tmp_path / "p.geojson", a=(0, 0, 1, 1), b=(1, 0, 2, 1))
+    path.write_text(path.read_text().replace('"plot":', '"PLOT": "x", "Plot":'))
+    assert read_plots(path).names == ["a", "b"]
 
 
 def test_without_the_extra_a_geotiff_is_a_photo_and_a_large_one_is_said(tmp_path, monkeypatch):

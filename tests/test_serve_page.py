@@ -292,7 +292,7 @@ def test_an_image_with_coordinates_keeps_its_own_area(page, tmp_path):
 
 def test_metres_may_have_a_comma(page, photos):
     add(page, photos[:1])
-    for metres, area in (("1,2", "0.9600"), (" 1.2", "0.9600"), ("1.2.", ""), ("0,0", "")):
+    for metres, area in (("1,2", "0.9600"), (" 1.2", "0.9600"), (",5", "0.1667"), ("1.2.", ""), ("0,0", "")):
         page.fill("#metres", metres)
         assert rows(saved(page, "#counts")[1])[0]["area_m2"] == area
 
@@ -382,6 +382,19 @@ def test_the_wheel_enlarges_the_photo_at_the_mouse(page, tmp_path):
     assert (at[1] - after["y"]) / after["height"] == pytest.approx(0.5, abs=0.01)
     page.check("#whole")
     assert [shown.bounding_box()[side] for side in ("width", "height")] == [before["width"], before["height"]]
+
+
+def test_the_next_photo_is_enlarged_no_further_than_it_may_be(page, photos, tmp_path):
+    Image.fromarray(np.full((900, 1600, 3), 200, np.uint8)).save(tmp_path / "wide.png")
+    add(page, [photos[0], tmp_path / "wide.png"])
+    shown = page.locator("#canvas")
+    shown.hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -2000)
+    page.keyboard.up("Control")
+    expect(shown).to_have_css("width", "3000px")  # 25 times as large
+    lines(page).nth(1).click()
+    expect(shown).to_have_css("width", "3000px")
 
 
 def test_a_box_drawn_over_the_detectors_takes_its_place(page, photos):

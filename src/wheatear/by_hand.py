@@ -71,7 +71,9 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     for line, row in rows:
         if row.get("checked") == "no" or not row["heads"].strip():
             continue
-        place, image = f"{file}, line {line}", row["image"].strip()
+        place, image = f"{file}, line {line}", row["image"]
+        if image not in names and not _ending_in(image, files, composed):
+            image = image.strip()
         known = [names[image]] if image in names else _ending_in(image, files, composed)
         known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:

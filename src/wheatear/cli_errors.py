@@ -4,7 +4,6 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
 import typer
 
 from wheatear.errors import InputError
@@ -17,9 +16,10 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, 
 
 
 @contextmanager
-def friendly_errors() -> Iterator[None]:
+def friendly_errors(smaller: str = "") -> Iterator[None]:
     """Print InputError, OSError (no permission, disk full, …) and a lack of memory as one line on stderr; exit code 1.
 
+    smaller: what else a user can do about a lack of memory.
     To be used as `with friendly_errors():` or as the decorator `@friendly_errors()`. A pipe that was
     closed, as by `| head`, is nobody's mistake and passes through to typer, which exits without a word.
     """
@@ -33,9 +33,6 @@ def friendly_errors() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(said in str(error) for said in OUT_OF_MEMORY):
             raise
-        command = click.get_current_context(silent=True)
-        is_training = command is not None and command.info_name == "train"
-        smaller = ", or take a smaller batch (--set stages.0.batch_size=4)" if is_training else ""
         typer.echo(f"wheatear: there is not enough memory; close other programs{smaller}", err=True)
         raise typer.Exit(1) from None
     except ImportError as error:  # onnxruntime makes one of Ctrl-C while it is being loaded

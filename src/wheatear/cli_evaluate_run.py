@@ -93,15 +93,17 @@ def run_evaluation(
     if card:
         keep(card, chosen, found, figures, split or usual_split(known), views)
     elif choose_threshold and not (detections or other_labels):
+        name = model or DEFAULT_MODEL
+        options = f"--model {name} --threshold {thresholds.count:g}" + (f" --tta {tta}" if tta else "")
+        options += f" --head-px {head_px}" if head_px else ""
         typer.echo(
-            f"wheatear: {model or DEFAULT_MODEL} is a shipped detector, whose card stays as it is; give --threshold "
-            f"{thresholds.count:g} to `wheatear count`",
+            f"wheatear: {name} is a shipped detector, whose card stays as it is; give `wheatear count` {options}",
             err=True,
         )
 
 
 def named(judged: str | Path) -> str:
-    """What is judged, in a title: a file's name, with its folder where all files of its kind have the same name."""
+    """What is judged, in a title: a file's name, with its folder if it is one of many a model.onnx."""
     path = Path(judged)
     return f"{path.resolve().parent.name}/{path.name}" if is_file_name(judged) else path.name
 

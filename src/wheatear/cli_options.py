@@ -1,5 +1,6 @@
 """Arguments, options and checks that several commands share."""
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from enum import StrEnum
@@ -27,6 +28,8 @@ def named_path(text: str) -> Path:
 def number(text: str | float) -> float:
     """A number of the command line, with a point or a comma, or an option's own."""
     try:
+        if re.fullmatch(r"\d{1,3}(,\d{3})+", str(text)):
+            raise ValueError("of a thousand, or of one")
         return float(str(text).replace(",", "."))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number, such as 1.2") from None

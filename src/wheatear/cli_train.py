@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wheatear.train.recipe import Recipe
 
 
-@friendly_errors()
+@friendly_errors(", or take a smaller batch (--set stages.0.batch_size=4)")
 def train_command(
     folder: DatasetArgument,
     recipe: Annotated[

@@ -232,9 +232,9 @@ def remarks(out: Path, plots: "Plots | None", frame_m: float | None) -> list[str
         sizes = Counter((row["width"], row["height"]) for row in _rows(out / COUNTS, COUNTS_HEADER))
         for (width, height), upright in sizes.items():
             if int(width) < int(height) and (flat := sizes[height, width]):
-                sides = f"{width} × {height} px are upright and {flat:,} lie on their side"
+                sides = f"{width} × {height} px: {upright:,} upright, {flat:,} on their side"
                 doubt = "--frame is the width of each as it lies: use --gsd, or count them separately"
-                lines.append(f"{upright:,} photos of {sides}; {doubt}")
+                lines.append(f"photos of {sides}; {doubt}")
     return lines
 
 

@@ -18,14 +18,16 @@ Table = list[tuple[int, dict[str, str]]]
 
 
 @contextmanager
-def open_table(file: Path, lower: bool = False) -> Iterator[tuple[list[str], Iterator[Row]]]:
+def open_table(
+    file: Path, lower: bool = False, compose: bool = True
+) -> Iterator[tuple[list[str], Iterator[Row]]]:
     """Open a csv -> its column names, without spaces around them, and an iterator over (line number, values).
 
-    Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, whichever the first line
-    has most of. Accents are composed (`composed`). Rows with only empty values, and Excel's line sep=; before the
-    header, are left out. A row may have more or fewer values than columns. lower: the column names in lower
-    case. InputError, also while the rows are read, if the file cannot be read, is not in UTF-8 or
-    not a csv.
+    Values are separated by commas, or by semicolons or tabs, as some spreadsheets do, whichever the first
+    line has most of. Accents are composed (`composed`), unless compose is False. Rows with only empty values,
+    and Excel's line sep=; before the header, are left out. A row may have more or fewer values than columns.
+    lower: the column names in lower case. InputError, also while the rows are read, if the file cannot be
+    read, is not in UTF-8 or not a csv.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
@@ -33,7 +35,7 @@ def open_table(file: Path, lower: bool = False) -> Iterator[tuple[list[str], Ite
             if first.startswith("sep="):
                 first, skipped = text.readline(), 1
             mark = max(",;\t", key=first.count)
-            reader = csv.reader(map(composed, chain([first], text)), delimiter=mark)
+            reader = csv.reader(map(composed if compose else str, chain([first], text)), delimiter=mark)
             header = [name.strip() for name in next(reader, [])]
             rows = ((reader.line_num + skipped, values) for values in reader if any(values))
             yield [name.lower() for name in header] if lower else header, rows

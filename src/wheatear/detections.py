@@ -137,7 +137,7 @@ def read_csv(path: Path | str) -> dict[str, Detections]:
     path = Path(path)
     members: dict[str, list[int]] = {}
     numbers, lines = array("d"), array("q")  # a million rows as lists would need half a gigabyte
-    with open_table(path, lower=True) as (header, table):
+    with open_table(path, lower=True, compose=False) as (header, table):
         require(path, header, *HEADER)
         name_column, *number_columns = map(header.index, HEADER)
         for line, fields in table:

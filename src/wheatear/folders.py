@@ -118,8 +118,9 @@ def student_95(freedom: int) -> float:
 def by_folder(rows: Iterable[Mapping[str, str]], places: Mapping[str, Path]) -> dict[str, Folder]:
     """Rows of counts.csv by folder, in the order of the rows. places: the photos' files by image name.
 
-    A folder is named by its path relative to the folder that contains all of them, a single one by its own
-    name; for a row without a place, the folder in its image name is used.
+    A folder is named by its path relative to the folder that contains all of them; that one, if it has photos
+    of its own, and a single one by its own name (by "." if another has that name); for a row without a place,
+    the folder in its image name is used.
     """
     holders = {name: Path(os.path.abspath(path)).parent for name, path in places.items()}
     names = _short_names(set(holders.values()))

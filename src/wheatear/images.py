@@ -152,7 +152,7 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
 
 def _natural(path: Path) -> tuple[list[list[str | int]], Path]:
     """A key to sort paths by their parts, with the numbers in them as numbers."""
-    parts = [re.split(r"(\d+)", part) for part in path.parts]
+    parts = [re.split(r"(\d+)", part) for part in map(os.path.normcase, path.parts)]
     return [[int(text) if i % 2 else text for i, text in enumerate(part)] for part in parts], path
 
 

@@ -64,7 +64,7 @@ def _is_searched(path: Path, folders: Container[str]) -> bool:
 
 
 def name_photos(inputs: Sequence[Path]) -> list[Photo]:
-    """The photos at these files and folders with their names, sorted by path, except those drawn by a count."""
+    """The photos at these files and folders with their names, in find_photos' order, except those drawn by a count."""
     return named(undrawn(inputs)[0], inputs)
 
 

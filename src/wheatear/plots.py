@@ -7,6 +7,7 @@ ground. Letters: N heads, P plots.
 """
 
 import math
+import re
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from wheatear.picture import Outline
 from wheatear.pixels import Pixels, bands
 from wheatear.raster import Raster
 
-# The first of these fields with unique values names the plots; only letters count, so Plot_ID is plotid.
+# The first of these fields with unique values names the plots; Plot_ID and plot id are plotid, too.
 NAME_FIELDS = ("plot", "plotid", "plotname", "plotno", "plotnr", "plotnumber", "name", "id")
 LAYER = "plots"  # the layer to use in a file with several
 
@@ -233,21 +234,30 @@ def _refuse_hidden(path: Path, names: list[str], polygons: np.ndarray) -> None:
 
 def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[list[str], str]:
     """Unique names from the first of NAME_FIELDS that has them, else 1, 2, …; and a line if names are lost."""
-    letters, lost = ["".join(filter(str.isalpha, field.lower())) for field in fields], ""
+    lost = ""
     for wanted in NAME_FIELDS:
-        if wanted not in letters:
-            continue
-        field = letters.index(wanted)
-        names = [_name(value) for value in values[field]]
-        if len(set(names)) == number and "" not in names:
-            return names, ""
-        if any(names) and not lost:
-            twice = [name for name, times in Counter(names).items() if name and times > 1]
-            lost = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
-            lost = f"plots are numbered, as their names in the field {fields[field]!r} do not tell them apart: {lost}"
-    if fields and not lost:
-        lost = f"plots are numbered, as no field holds their names ({', '.join(fields)}); call it plot"
+        for field, column in zip(fields, values, strict=True):
+            if _plain(field) != wanted:
+                continue
+            names = [_name(value) for value in column]
+            if len(set(names)) == number and "" not in names:
+                return names, ""
+            if not lost:
+                twice = [name for name, times in Counter(names).items() if name and times > 1]
+                why = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
+                lost = (
+                    f"plots are numbered, as their names in the field {field!r} do not tell them apart: {why}"
+                )
+    lost = (
+        lost
+        or f"plots are numbered, as no field holds their names ({', '.join(fields) or 'there is none'}); call it plot"
+    )
     return [str(place) for place in range(1, number + 1)], lost
+
+
+def _plain(field: str) -> str:
+    """A field's name in lower case, without what may stand between its words."""
+    return re.sub(r"[\s_.-]", "", field.lower())
 
 
 def _name(value: object) -> str:

@@ -135,9 +135,7 @@ def _middle(areas: np.ndarray) -> float:
 
 
 def _box_problems(sample: Sample) -> Iterator[Problem]:
-    faults = _find_faults(sample)
-    faults["no area"] &= ~faults["outside the photo"]  # it may have some there
-    for kind, mask in faults.items():
+    for kind, mask in _find_faults(sample).items():
         for box in np.flatnonzero(mask):
             xmin, ymin, xmax, ymax = sample.boxes[box]
             detail = f"{xmax - xmin:g} × {ymax - ymin:g} px at ({xmin:g}, {ymin:g})"

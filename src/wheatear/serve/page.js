@@ -110,12 +110,12 @@ function meanOf(counted) {
 
 const middle = (numbers) => [...numbers].sort((one, other) => one - other)[numbers.length >> 1];
 
-const isUpright = (photo) => photo.height > photo.width;
-
 function warningsOf(photo) {
   const warnings = [...photo.warnings];
   const isWide = metres() && photo.area_m2 === null;
-  if (isWide && done().some((other) => isUpright(other) !== isUpright(photo)))
+  const isTurned = (other) =>
+    other.area_m2 === null && other.width === photo.height && other.height === photo.width && photo.width !== photo.height;
+  if (isWide && done().some(isTurned))
     warnings.push("some photos are upright and some lie on their side: is each as many metres wide?");
   if (!area(photo) || count(photo) < model.enough_heads) return warnings;
   const surfaces = boxesOf(photo).map(({ box }) => surface(box));
@@ -310,8 +310,9 @@ function draw() {
   $("help").hidden = !isDone || !$("boxes").checked;
   const canvas = $("canvas");
   const stage = $("stage");
+  zoom = clamp(wholeScale(), zoom, largestScale()); // another photo may have been shown before
   const scale = $("whole").checked ? wholeScale() : zoom;
-  const dots = $("whole").checked ? Math.min(devicePixelRatio, 1 / scale) : 1;
+  const dots = Math.max(1, Math.min(devicePixelRatio, 1 / scale));
   canvas.style.width = `${bitmap.width * scale}px`;
   canvas.style.height = `${bitmap.height * scale}px`;
   canvas.width = Math.round(bitmap.width * scale * dots);

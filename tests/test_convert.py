@@ -155,6 +155,14 @@ def test_voc_counts_pixels_from_1_and_includes_the_last(samples: list[Sample], t
     assert (tmp_path / "ImageSets" / "Main" / "val.txt").read_text() == "b b\n"
 
 
+def test_voc_is_read_again_whatever_the_names(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "a\x0c.png").symlink_to(photos / "a.png")
+    box = np.array([[1, 2, 30, 40]], np.float32)
+    sample = Sample(tmp_path / "a\x0c.png", box, WIDTH, HEIGHT, source="field\x0b1")
+    write_dataset([sample], tmp_path / "voc", "voc")
+    same(read_dataset(tmp_path / "voc"), [sample])
+
+
 def test_coco_is_read_by_faster_coco_eval(samples: list[Sample], tmp_path: Path) -> None:
     write_dataset(samples, tmp_path, "coco")
     coco = COCO(str(tmp_path / "annotations" / "instances_train.json"))

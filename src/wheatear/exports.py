@@ -10,7 +10,6 @@ a size raise InputError.
 import csv
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import chain, count
@@ -23,7 +22,6 @@ from wheatear.detections import Detections
 from wheatear.errors import InputError
 from wheatear.files import whole, whole_folder
 
-NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that XML 1.0 does not allow
 Add = Callable[[str, Detections], None]
 Found = Iterable[tuple[str, Detections]]
 
@@ -73,7 +71,6 @@ def open_voc(folder: str | Path) -> Iterator[Add]:
             _require_size(name, detections)
             size = detections.width, detections.height
             text = os.fsencode(PurePath(name).name).decode(errors="replace")  # XML cannot contain other bytes
-            text = NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
             content = voc.document(text, detections.boxes.tolist(), size, scores=detections.scores.tolist())
             place(name).write_bytes(content)
 

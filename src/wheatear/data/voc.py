@@ -8,6 +8,7 @@ its (1, 1, 10, 10); Detectron2 and supervision read it the same way. A photo wit
 unlabelled.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
@@ -34,6 +35,7 @@ from wheatear.words import composed
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # characters that XML 1.0 does not allow
 PAM_WITHIN = 1000  # bytes from the start, within which such a file has its root element
 
 
@@ -78,7 +80,10 @@ def document(
     source: str = "",
     scores: Sequence[float] = (),
 ) -> bytes:
-    """The XML of one photo of (width, height); boxes in xyxy pixels. Scores, if given, are added as <score>."""
+    """The XML of one photo of (width, height); boxes in xyxy pixels. Scores, if given, are added as <score>.
+
+    Characters that XML cannot contain become U+FFFD.
+    """
     root = ElementTree.Element("annotation")
     _add(root, "filename", file_name)
     _add(_add(root, "source"), "database", source)
@@ -99,7 +104,7 @@ def document(
 
 def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.Element:
     child = ElementTree.SubElement(parent, tag)
-    child.text = text
+    child.text = NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text)
     return child
 
 

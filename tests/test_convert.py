@@ -163,6 +163,16 @@ def test_voc_is_read_again_whatever_the_names(photos: Path, tmp_path: Path) -> N
     same(read_dataset(tmp_path / "voc"), [sample])
 
 
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_what_a_mac_hides_beside_every_file_is_no_label(
+    samples: list[Sample], tmp_path: Path, to: str
+) -> None:
+    write_dataset(samples, tmp_path / ".data", to)
+    for file in [each for each in (tmp_path / ".data").rglob("*") if each.is_file()]:
+        file.with_name(f"._{file.name}").write_bytes(b"\0\x05\x16\x07")
+    same(read_dataset(tmp_path / ".data"), samples)
+
+
 def test_coco_is_read_by_faster_coco_eval(samples: list[Sample], tmp_path: Path) -> None:
     write_dataset(samples, tmp_path, "coco")
     coco = COCO(str(tmp_path / "annotations" / "instances_train.json"))

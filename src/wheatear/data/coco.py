@@ -25,6 +25,7 @@ from wheatear.data.labels import (
     parse_size,
     refuse_classes,
     refuse_missing,
+    shown,
     without_counts,
 )
 from wheatear.data.sample import Sample
@@ -128,7 +129,8 @@ def annotation(number: int, image_number: int, box: Sequence[float]) -> dict[str
 
 def _label_files(folder: Path) -> list[Path]:
     patterns = ("annotations/*.json", "*.coco.json", "*/*.coco.json")
-    return sorted(without_counts({file for pattern in patterns for file in folder.glob(pattern)}, folder))
+    found = shown({file for pattern in patterns for file in folder.glob(pattern)}, folder)
+    return sorted(without_counts(found, folder))
 
 
 def _parse(file: Path) -> _File:

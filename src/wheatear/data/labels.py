@@ -69,6 +69,13 @@ def by_name(paths: Iterable[Path], labelled: Container[str] | None = None) -> di
     return files
 
 
+def shown(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """The files found in a data set's folder without the hidden ones, as Macs leave them beside every file."""
+    return [
+        path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
     """The files found in a data set's folder, except those that `wheatear count` wrote into it or anywhere below.
 

@@ -25,6 +25,7 @@ from wheatear.data.labels import (
     parse_size,
     refuse_classes,
     refuse_missing,
+    shown,
     without_counts,
 )
 from wheatear.data.sample import Sample
@@ -109,8 +110,9 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 
 def _xml_files(folder: Path) -> list[Path]:
-    """All XML files except those that GIS programs write beside a photo, and those of a count."""
-    return sorted(without_counts((file for file in folder.rglob("*.xml") if not _is_of_gdal(file)), folder))
+    """All XML files except hidden ones, those that GIS programs write beside a photo, and those of a count."""
+    found = (file for file in shown(folder.rglob("*.xml"), folder) if not _is_of_gdal(file))
+    return sorted(without_counts(found, folder))
 
 
 def _is_of_gdal(file: Path) -> bool:

@@ -20,6 +20,7 @@ from wheatear.data.labels import (
     parse_box,
     refuse_classes,
     refuse_missing,
+    shown,
     without_counts,
 )
 from wheatear.data.sample import Sample
@@ -89,7 +90,8 @@ def _text_path(photo: Path, folder: Path) -> Path:
 def _texts(folder: Path) -> list[Path]:
     """The text files that have labels."""
     places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
-    return [text for place in places for text in place.rglob("*.txt") if text.name not in NOT_LABELS]
+    found = shown((text for place in places for text in place.rglob("*.txt")), folder)
+    return [text for text in found if text.name not in NOT_LABELS]
 
 
 def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:

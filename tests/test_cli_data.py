@@ -223,6 +223,30 @@ def test_split_says_where_edges_are_too_short(folder: Path, tmp_path: Path) -> N
     assert runner.invoke(app, ["split", str(folder), "--out", str(tmp_path / "a.csv")]).stderr == ""
 
 
+@pytest.mark.parametrize("held", [[], ["--hold-out", "drawn"]])
+def test_split_says_which_photos_it_could_not_compare(folder: Path, held: list[str]) -> None:
+    """And its advice is of use: the mended photo joins the one that it was cut from."""
+    twin = (folder / "train" / "field_00000.jpg").read_bytes()
+    (folder / "train" / "twin.jpg").write_bytes(twin[: len(twin) // 2])
+    rows = [
+        "image_id,session",
+        *(f"field_0000{k},s{k}" for k in range(1, 8)),
+        "field_00000,drawn",
+        "twin,drawn",
+    ]
+    (folder / "images.csv").write_text("\n".join(rows) + "\n")
+    result = runner.invoke(app, ["split", str(folder), *held])
+    assert result.exit_code == 0
+    assert "photos that cannot be read, so taken for field photos of their own: 1; see" in result.stderr
+    (folder / "train" / "twin.jpg").write_bytes(twin)
+    rows = (folder / "images.csv").read_text().splitlines()
+    (folder / "images.csv").write_text("\n".join(row for row in rows if not row.startswith("twin,")) + "\n")
+    assert "cannot be read" not in runner.invoke(app, ["split", str(folder), *held]).stderr
+    by_name = {sample.name: sample for sample in read_dataset(folder)}
+    assert by_name["twin"].photo == by_name["field_00000"].photo == "field_00000"
+    assert by_name["twin"].split == by_name["field_00000"].split
+
+
 def test_names_in_brackets_are_shown_as_they_are(folder: Path) -> None:
     (folder / "images.csv").write_text("image_id,session\nfield_00000,plot [/north]\nfield_00001,[red]x\n")
     result = runner.invoke(app, ["check", str(folder)])

@@ -69,7 +69,7 @@ def test_photos_of_no_known_field_photo_are_grouped_once(samples, tmp_path, monk
     """Pairs of them are tiles of one; snips beside heads keep to that, too."""
     groups = [str(i // 2) for i in range(len(samples))]
     calls = []
-    monkeypatch.setattr(field_photos, "group_tiles", lambda given: calls.append(given) or groups)
+    monkeypatch.setattr(field_photos, "group_tiles", lambda given, _: calls.append(given) or groups)
     stage = STAGE.model_copy(update={"hard_negatives": 0.5})
     write_snips([replace(sample, photo="") for sample in samples], tmp_path, stage, 1024, seed=1)
     val, photos = np.load(tmp_path / "val.npy"), np.load(tmp_path / "photos.npy")

@@ -112,8 +112,10 @@ def split(
     is_own = out.resolve() == (folder / IMAGES_CSV).resolve()
     if out.exists() and not is_own and not {"image_id", "split"} <= set(read_table(out)[0]):
         raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
+    unread: list[Path] = []
     with _busy("Comparing the edges of the photos"):
-        samples = hold_out(known, held) if held else split(known, val, seed)
+        samples = hold_out(known, held, unread) if held else split(known, val, seed, unread)
+    _tell_unread(unread, out)
     if warning := too_short(known):
         typer.echo(f"wheatear: {warning}", err=True)
     if not any(sample.split == "val" for sample in samples):
@@ -183,6 +185,15 @@ def draw(
 
 def _busy(text: str) -> "Status":
     return Console(stderr=True).status(text)
+
+
+def _tell_unread(photos: Sequence[Path], out: Path) -> None:
+    if photos:
+        typer.echo(
+            f"wheatear: photos that cannot be read, so taken for field photos of their own: {len(photos):,}; see "
+            f"`wheatear data check`, mend them, take their rows out of {out} and split again",
+            err=True,
+        )
 
 
 def _line(problem: "Problem") -> str:

@@ -54,29 +54,31 @@ class Seam(NamedTuple):
     below: bool
 
 
-def with_field_photos(samples: Sequence[Sample]) -> list[Sample]:
+def with_field_photos(samples: Sequence[Sample], unread: list[Path] | None = None) -> list[Sample]:
     """The samples, each naming its field photo: its own if every sample has one, else by the edges (`group_tiles`).
 
-    The names do not depend on the order of the samples.
+    The names do not depend on the order of the samples. unread: as in `group_tiles`.
     """
     if all(sample.photo for sample in samples):
         return list(samples)
     order = sorted(range(len(samples)), key=lambda place: samples[place].name)
-    names = dict(zip(order, group_tiles([samples[place] for place in order]), strict=True))
+    names = dict(zip(order, group_tiles([samples[place] for place in order], unread), strict=True))
     return [replace(sample, photo=names[place]) for place, sample in enumerate(samples)]
 
 
-def group_tiles(samples: Sequence[Sample]) -> list[str]:
+def group_tiles(samples: Sequence[Sample], unread: list[Path] | None = None) -> list[str]:
     """Name the field photo of each sample, in their order: as given for one of its tiles, else after one of them.
 
     Two tiles belong together if two of their edges match well enough and each is the other's best match; so
     do tiles with the same four edges (one photo stored twice), and tiles that already share a `photo`. Tiles
     of different sessions are never grouped, nor of different sources if no session is known. Only edges of
     equal length are compared, and those shorter than SHORTEST are too ambiguous: such tiles need a `photo`. A
-    photo that cannot be read is a group of its own, unless it shares a `photo`. Of several names, the
-    alphabetically first is used.
+    photo that cannot be read is a group of its own, unless it shares a `photo`; it is added to `unread`. Of
+    several names, the alphabetically first is used.
     """
     edges = read_edges([sample.path for sample in samples])
+    if unread is not None:
+        unread += [sample.path for sample, its in zip(samples, edges, strict=True) if its is None]
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
     joins += [(seam.first, seam.second) for seam in sorted(find_seams(edges), reverse=True)]
     groups = _join(joins, _places(samples))

@@ -16,34 +16,40 @@ Groups = dict[str, list[Sample]]
 COLUMNS = ("image_id", "source", "session", "photo", "split")  # of images.csv
 
 
-def split(samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0) -> list[Sample]:
+def split(
+    samples: Sequence[Sample], val_fraction: float = 0.13, seed: int = 0, unread: list[Path] | None = None
+) -> list[Sample]:
     """The samples, in their order, with `photo` and `split` filled in.
 
     Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
     each number of tiles go to val; at least one overall, but never all (a single one goes to train). Existing
     splits are kept, and the other tiles of the same photo follow them. Tiles are grouped by their edges,
     unless every sample already names its photo. The order of the samples does not matter; no samples give [].
+    unread: gets the photos that could not be read for that, each of which counts as a field photo of its own.
 
     Raises InputError unless 0 < val_fraction < 1.
     """
     if not 0 < val_fraction < 1:
         raise InputError(f"a val fraction of {val_fraction} leaves one side empty; give one between 0 and 1")
-    samples = with_field_photos(samples)
+    samples = with_field_photos(samples, unread)
     side = _divide(_by_photo(samples), val_fraction, np.random.default_rng(seed))
     return [replace(sample, split=sample.split or side[sample.photo]) for sample in samples]
 
 
-def hold_out(samples: Sequence[Sample], sessions: Collection[str]) -> list[Sample]:
+def hold_out(
+    samples: Sequence[Sample], sessions: Collection[str], unread: list[Path] | None = None
+) -> list[Sample]:
     """The samples, in their order, with the field photos of these sessions in val and all others in train.
 
     A session is given by its name, or by its source where it has none; existing splits are ignored. A field
-    photo with even one tile from these sessions is held out whole. Tiles are grouped as in `split`.
+    photo with even one tile from these sessions is held out whole. Tiles are grouped as in `split`, and
+    unread is as there.
     Raises InputError for a session that does not exist, and if nothing is left to train on.
     """
     there = {sample.session_or_source for sample in samples}
     if unknown := sorted(set(sessions) - there):
         raise InputError(f"--hold-out {unknown[0]}: no such session; there are {', '.join(sorted(there))}")
-    samples = with_field_photos(samples)
+    samples = with_field_photos(samples, unread)
     held = {sample.photo for sample in samples if sample.session_or_source in sessions}
     if all(sample.photo in held for sample in samples):
         raise InputError("--hold-out: no photo is left to train on; hold out fewer sessions")

@@ -333,6 +333,7 @@ def coco_text(*boxes: list[object], images: list[dict[str, object]] = IMAGES, im
             r"a.xml: not an XML file",
         ),
         ("Annotations/z.xml", "<annotation/>", "no photo for z;"),
+        ("Annotations/a.xml", "<metadata/>", "a.xml: begins with <metadata>, not with VOC's <annotation>"),
     ],
 )
 def test_what_breaks_a_format_is_named(

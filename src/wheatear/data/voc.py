@@ -134,6 +134,8 @@ def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
         labels.boxes.append(_box(one, f"{file.name}, object {number}"))
         labels.rows.append(number)
         classes.add(one.findtext("name", "without a name"))
+    if root.tag != "annotation" and not labels.boxes:  # a camera's or a map's; it says nothing about heads
+        raise InputError(f"{file.name}: begins with <{root.tag}>, not with VOC's <annotation>; take it out")
     return labels
 
 

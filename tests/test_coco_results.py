@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from one_line import complaint_of
 from wheatear.cli import app
-from wheatear.data.coco_results import names_of_ids, read_results
+from wheatear.data.coco_results import names_of_ids, names_of_numbers, read_results
 from wheatear.data.formats import read_dataset, write_dataset
 from wheatear.data.splits import write_images_csv
 from wheatear.detections import Detections
@@ -89,6 +89,32 @@ def test_perfect_results_are_perfect(field_dir: Path, coco_dir: Path, tmp_path: 
     assert done.exit_code == 0, done.output
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert figures["at_score_threshold"]["overall"]["kaggle"] == 1
+
+
+@pytest.mark.parametrize("name", ["007", "70"])
+def test_a_name_that_is_a_number_is_found_without_its_zeros(
+    field_dir: Path, tmp_path: Path, name: str
+) -> None:
+    """As Ultralytics writes it."""
+    photo = read_dataset(field_dir)[0]
+    place = tmp_path / "field" / f"{name}{photo.path.suffix}"
+    place.parent.mkdir()
+    place.symlink_to(photo.path)
+    write_dataset([replace(photo, path=place)], tmp_path / "kaggle", "kaggle")
+    path = written(tmp_path / "r.json", [result(int(name), [0, 0, 9, 9], 1)])
+    command = ["evaluate", tmp_path / "kaggle", "--detections", path, "--out", tmp_path / "out"]
+    done = runner.invoke(app, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    assert (
+        json.loads((tmp_path / "out" / "evaluation.json").read_text())["at_score_threshold"]["overall"][
+            "found"
+        ]
+        == 1
+    )
+
+
+def test_numbers_of_several_names_are_nobodys() -> None:
+    assert names_of_numbers(["07", "007", "8", "9a", "½"]) == {"8": "8"}
 
 
 def test_results_of_other_splits_are_left_out(coco_dir: Path, tmp_path: Path) -> None:

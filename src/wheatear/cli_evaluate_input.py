@@ -10,7 +10,7 @@ from wheatear.boxes import area
 from wheatear.cli_detecting import Looking, detect_in_each
 from wheatear.cli_options import tell_other_sizes
 from wheatear.data.check import in_photo
-from wheatear.data.coco_results import names_of_ids, read_results
+from wheatear.data.coco_results import names_of_ids, names_of_numbers, read_results
 from wheatear.data.formats import IMAGES_CSV, names_empty_photos, read_dataset, read_labels
 from wheatear.data.labels import Labels
 from wheatear.data.sample import Sample
@@ -116,7 +116,8 @@ def read_detections(
 ) -> dict[str, Detections]:
     """The detections of the chosen photos from a CSV or COCO's JSON that may have those of all that are known."""
     if file.suffix.lower() == ".json":
-        found = read_results(file, names_of_ids(folder, {sample.name for sample in chosen}))
+        numbers = names_of_numbers(sample.name for sample in known)
+        found = read_results(file, numbers | names_of_ids(folder, {sample.name for sample in chosen}))
     else:
         found = read_csv(file)
     try:

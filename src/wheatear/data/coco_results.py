@@ -5,8 +5,8 @@ COCO's instances format with scores, as `wheatear count --format coco` writes it
 """
 
 from codecs import BOM_UTF8
-from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated
 
@@ -40,8 +40,9 @@ _FILE: TypeAdapter[list[_Result] | _Instances] = TypeAdapter(list[_Result] | _In
 def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
     """Detections by photo name. Photo sizes are unknown, so height and width are 0.
 
-    names: the names of photos by their ids, from `names_of_ids`; any other id is taken as a name itself. A
-    file in the instances format has its own names, the file_name of its images, which are used instead.
+    names: the names of photos by their ids, from `names_of_numbers` and `names_of_ids`; any other id is taken
+    as a name itself. A file in the instances format has its own names, the file_name of its images, which are
+    used instead.
     Raises InputError, naming the file, if it cannot be read, is in neither format (naming the entry, too), or
     has several classes.
     """
@@ -59,6 +60,16 @@ def read_results(path: Path, names: Mapping[str, str]) -> dict[str, Detections]:
     for one in content:
         found[names.get(str(one.image_id), str(one.image_id))].append(one)
     return {name: _detections(some) for name, some in found.items()}
+
+
+def names_of_numbers(names: Iterable[str]) -> dict[str, str]:
+    """The names that are numbers by these without leading zeros, unless several have one.
+
+    Ultralytics writes the image_id of 007.jpg as 7.
+    """
+    numbers = [(str(int(name)), name) for name in names if name.isdecimal()]
+    times = Counter(number for number, _ in numbers)
+    return {number: name for number, name in numbers if times[number] == 1}
 
 
 def names_of_ids(folder: Path, chosen: Container[str]) -> dict[str, str]:

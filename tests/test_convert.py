@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,6 +251,10 @@ def test_what_cannot_be_written_is_refused_before_anything_is(samples: list[Samp
     twin = Sample(tmp_path / "a.jpg", np.zeros((0, 4), np.float32), 9, 9)
     with pytest.raises(InputError, match=r"a.jpg: shares its name with .*a.png"):
         write_dataset([*samples, twin], tmp_path / "new", "coco")
+    with pytest.raises(ValueError, match="to must be one of kaggle, gwhd, coco, yolo, voc, got 'YOLO'"):
+        write_dataset(samples, tmp_path / "new", "YOLO")
+    with pytest.raises(ValueError, match="split must be train, val, test or '', got 'valid'"):
+        write_dataset([replace(samples[0], split="valid")], tmp_path / "new", "yolo")
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="is there already; name a new or an empty folder"):
         write_dataset(samples, tmp_path, "coco")

@@ -99,9 +99,11 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
     copies.
 
     InputError if the folder is not empty, a photo cannot be read, two share a name or copies do not fit on
-    the disk.
+    the disk; ValueError for a format or a split that does not exist.
     """
     folder = Path(folder)
+    if to not in FORMATS:
+        raise ValueError(f"to must be one of {', '.join(FORMATS)}, got {to!r}")
     refuse_filled(folder)
     _refuse_unwritable(samples)
     if not link:
@@ -188,6 +190,8 @@ def _to_sample(path: Path, labels: Labels, described: Mapping[str, str]) -> Samp
 def _refuse_unwritable(samples: Sequence[Sample]) -> None:
     names: dict[str, Path] = {}
     for sample in samples:
+        if sample.split not in SPLITS:
+            raise ValueError(f"{sample.path}: split must be train, val, test or '', got {sample.split!r}")
         if not sample.width:
             photo_size(sample.path)  # raises, and reports what is wrong with the file
         if names.setdefault(sample.name, sample.path) != sample.path:

@@ -164,6 +164,20 @@ def test_voc_is_read_again_whatever_the_names(photos: Path, tmp_path: Path) -> N
     same(read_dataset(tmp_path / "voc"), [sample])
 
 
+@pytest.mark.parametrize("depth", ["*", "*/*"])
+@pytest.mark.parametrize("to", sorted(FORMATS))
+def test_folders_of_photos_and_labels_may_be_links(
+    samples: list[Sample], tmp_path: Path, to: str, depth: str
+) -> None:
+    """As to another disk; in YOLO those of a split, too."""
+    write_dataset(samples, tmp_path / "field", to)
+    for number, folder in enumerate(sorted((tmp_path / "field").glob(depth))):
+        if folder.is_dir():
+            folder.rename(tmp_path / str(number))
+            folder.symlink_to(tmp_path / str(number))
+    same(read_dataset(tmp_path / "field"), samples)
+
+
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_what_a_mac_hides_beside_every_file_is_no_label(
     samples: list[Sample], tmp_path: Path, to: str

@@ -23,6 +23,7 @@ from wheatear.data.labels import (
     Labels,
     by_name,
     parse_size,
+    photos_below,
     refuse_classes,
     refuse_missing,
     shown,
@@ -31,7 +32,6 @@ from wheatear.data.labels import (
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError, first_problem
 from wheatear.files import whole
-from wheatear.images import find_photos
 from wheatear.words import composed
 
 PHOTOS = "images"
@@ -79,7 +79,7 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path) -> Labelled:
     contents = {file: _parse(file) for file in _label_files(folder)}
     named = {composed(PurePath(image.file_name).stem) for each in contents.values() for image in each.images}
-    found = Labelled(by_name(without_counts(find_photos([folder]), folder), named), {})
+    found = Labelled(by_name(photos_below(folder), named), {})
     classes: set[str] = set()
     for file, content in contents.items():
         labels = _labels(file, content)

@@ -1,13 +1,13 @@
 """The labels of a photo as read from files, and what the readers of all formats share."""
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from wheatear.errors import InputError
-from wheatear.images import is_found
+from wheatear.images import find_photos, is_found
 from wheatear.photo_names import MAPS, PICTURES, are_results
 from wheatear.words import composed
 
@@ -19,6 +19,8 @@ UNKNOWN: Size = (0, 0)
 HEAD = "wheat head"  # the name of the only class, in formats that name classes
 SPLITS = ("train", "val", "test", "")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+# Folders of DIR in which COCO, YOLO and VOC have their photos, or folders of these.
+PHOTO_FOLDERS = ("images", "JPEGImages", *SPLIT_NAMES)
 
 # Output of a count that could be mistaken for photos or labels; see exports.EXPORTS, which imports the formats.
 FOLDERS_OF_A_COUNT, COCO_OF_A_COUNT = (PICTURES, MAPS, "yolo", "voc"), "detections.coco.json"
@@ -52,6 +54,21 @@ def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the photos that {needed_by} names belong there")
     return by_name(path for path in sorted(folder.iterdir()) if is_found(path.name))
+
+
+def photos_below(folder: Path) -> list[Path]:
+    """The photos in a folder and all below it, except those that `wheatear count` drew there.
+
+    Links to folders are followed if they are PHOTO_FOLDERS or lie in one; any other may lead anywhere.
+    """
+    links = linked([folder / name for name in PHOTO_FOLDERS])
+    return without_counts(find_photos([*links, folder]), folder)
+
+
+def linked(folders: Sequence[Path]) -> list[Path]:
+    """Which of these folders, and of the folders in them, are links."""
+    inner = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return [path for path in (*folders, *inner) if path.is_symlink() and path.is_dir()]
 
 
 def by_name(paths: Iterable[Path], labelled: Container[str] | None = None) -> dict[str, Path]:

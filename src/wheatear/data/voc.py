@@ -21,8 +21,10 @@ from wheatear.data.labels import (
     Labels,
     by_name,
     decimal,
+    linked,
     parse_box,
     parse_size,
+    photos_below,
     refuse_classes,
     refuse_missing,
     shown,
@@ -31,7 +33,6 @@ from wheatear.data.labels import (
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
-from wheatear.images import find_photos
 from wheatear.words import composed
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
@@ -46,7 +47,7 @@ def is_here(folder: Path) -> bool:
 
 def read(folder: Path) -> Labelled:
     files = by_name(_xml_files(folder))
-    photos = by_name(without_counts(find_photos([folder]), folder), files)
+    photos = by_name(photos_below(folder), files)
     refuse_missing(str(folder), dict.fromkeys(files, 0), photos)
     splits = _read_splits(folder)
     classes: set[str] = set()
@@ -111,8 +112,9 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 def _xml_files(folder: Path) -> list[Path]:
     """All XML files except hidden ones, those that GIS programs write beside a photo, and those of a count."""
-    found = (file for file in shown(folder.rglob("*.xml"), folder) if not _is_of_gdal(file))
-    return sorted(without_counts(found, folder))
+    places = [folder, *linked([folder / XMLS])]
+    found = {file for place in places for file in place.rglob("*.xml")}
+    return sorted(without_counts((file for file in shown(found, folder) if not _is_of_gdal(file)), folder))
 
 
 def _is_of_gdal(file: Path) -> bool:

@@ -17,16 +17,17 @@ from wheatear.data.labels import (
     Labelled,
     Labels,
     by_name,
+    linked,
     parse_box,
+    photos_below,
     refuse_classes,
     refuse_missing,
     shown,
-    without_counts,
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
-from wheatear.images import find_photos, photo_size
+from wheatear.images import photo_size
 from wheatear.words import composed
 
 PHOTOS, TEXTS = "images", "labels"
@@ -41,8 +42,9 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Labelled:
-    there = without_counts(find_photos([folder]), folder)
-    photos = by_name(photo for photo in there if PHOTOS in photo.relative_to(folder).parts[:-1])
+    photos = by_name(
+        photo for photo in photos_below(folder) if PHOTOS in photo.relative_to(folder).parts[:-1]
+    )
     found = {composed(str(text)): text for text in _texts(folder)}
     texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
     texts = {name: found.get(composed(str(text)), text) for name, text in texts.items()}
@@ -90,7 +92,7 @@ def _text_path(photo: Path, folder: Path) -> Path:
 def _texts(folder: Path) -> list[Path]:
     """The text files that have labels."""
     places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
-    found = shown((text for place in places for text in place.rglob("*.txt")), folder)
+    found = shown((text for place in [*places, *linked(places)] for text in place.rglob("*.txt")), folder)
     return [text for text in found if text.name not in NOT_LABELS]
 
 

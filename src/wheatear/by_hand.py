@@ -59,9 +59,6 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     """
     header, rows = read_table(file, lower=True)
     require(file, header, *COLUMNS)
-    for name in COLUMNS:
-        if header.count(name) > 1:
-            raise InputError(f"{file}: has several columns '{name}'; keep one")
     names = {composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:

@@ -63,10 +63,12 @@ def read_table(file: Path, lower: bool = False) -> tuple[list[str], Table]:
 
 
 def require(file: Path, header: Sequence[str], *columns: str) -> None:
-    """InputError if a column is missing."""
+    """InputError if a column is missing, or there several times, as it is unclear which one is meant."""
     if missing := [column for column in columns if column not in header]:
         there = ", ".join(header) or "none"
         raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}")
+    if twice := [column for column in columns if header.count(column) > 1]:
+        raise InputError(f"{file.name}, line 1: several columns '{twice[0]}'; keep one")
 
 
 def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -61,7 +61,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
 
 def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
     """The same from a submission, without its scores; InputError for a photo on two lines."""
-    require(file, header, "image_id")
+    require(file, header, "image_id", PREDICTIONS)
     labels: dict[str, Labels] = {}
     for line, row in table:
         mine = labels.setdefault(row["image_id"], Labels(line))

@@ -178,6 +178,14 @@ def test_folders_of_photos_and_labels_may_be_links(
     same(read_dataset(tmp_path / "field"), samples)
 
 
+@pytest.mark.parametrize("to", ["yolo", "voc"])
+def test_labels_may_end_in_capitals_as_photos_may(samples: list[Sample], tmp_path: Path, to: str) -> None:
+    write_dataset(samples, tmp_path, to)
+    (file,) = (*tmp_path.rglob("a.txt"), *tmp_path.rglob("a.xml"))
+    file.rename(file.with_suffix(file.suffix.upper()))
+    same(read_dataset(tmp_path), samples)
+
+
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_what_a_mac_hides_beside_every_file_is_no_label(
     samples: list[Sample], tmp_path: Path, to: str

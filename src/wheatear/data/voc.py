@@ -113,13 +113,13 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 def _xml_files(folder: Path) -> list[Path]:
     """All XML files except hidden ones, those that GIS programs write beside a photo, and those of a count."""
     places = [folder, *linked([folder / XMLS])]
-    found = {file for place in places for file in place.rglob("*.xml")}
+    found = {file for place in places for file in place.rglob("*.[xX][mM][lL]")}
     return sorted(without_counts((file for file in shown(found, folder) if not _is_of_gdal(file)), folder))
 
 
 def _is_of_gdal(file: Path) -> bool:
     """Whether it holds a photo's statistics or coordinates (GDAL's PAM), not the labels of a photo x.aux.jpg."""
-    if not file.name.endswith(".aux.xml"):
+    if not file.name.lower().endswith(".aux.xml"):
         return False
     with file.open("rb") as opened:
         return b"<PAMDataset" in opened.read(PAM_WITHIN)

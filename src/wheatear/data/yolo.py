@@ -45,7 +45,7 @@ def read(folder: Path) -> Labelled:
     photos = by_name(
         photo for photo in photos_below(folder) if PHOTOS in photo.relative_to(folder).parts[:-1]
     )
-    found = {composed(str(text)): text for text in _texts(folder)}
+    found = {composed(str(text.with_suffix(".txt"))): text for text in _texts(folder)}
     texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
     texts = {name: found.get(composed(str(text)), text) for name, text in texts.items()}
     orphans = sorted(str(text.relative_to(folder)) for text in {*found.values()} - {*texts.values()})
@@ -92,8 +92,8 @@ def _text_path(photo: Path, folder: Path) -> Path:
 def _texts(folder: Path) -> list[Path]:
     """The text files that have labels."""
     places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
-    found = shown((text for place in [*places, *linked(places)] for text in place.rglob("*.txt")), folder)
-    return [text for text in found if text.name not in NOT_LABELS]
+    texts = (text for place in [*places, *linked(places)] for text in place.rglob("*.[tT][xX][tT]"))
+    return [text for text in shown(texts, folder) if text.name not in NOT_LABELS]
 
 
 def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:

@@ -1,6 +1,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -465,3 +467,19 @@ def test_photos_of_other_kinds_and_linked_folders_are_named(tmp_path):
     (tmp_path / "photos" / "b.HEIC").write_bytes(b"ftypheic")
     with pytest.raises(InputError, match=r"b.HEIC: is of a kind that is not read \(.HEIC\); save it as JPEG"):
         open_photo(tmp_path / "photos" / "b.HEIC")
+
+
+def test_a_damaged_tiff_is_told_in_our_own_line_alone(tmp_path: Path) -> None:
+    """In a process of its own, as pytest has log handlers, without which Python prints what is logged."""
+    Image.new("RGB", (20, 10)).save(tmp_path / "bad.tif")
+    content = (tmp_path / "bad.tif").read_bytes()
+    samples_a_pixel = struct.pack("<HHIHH", 277, 3, 1, 3, 0)
+    assert samples_a_pixel in content
+    (tmp_path / "bad.tif").write_bytes(
+        content.replace(samples_a_pixel, struct.pack("<HHIHH", 277, 3, 1, 9999, 0))
+    )
+    command = "import sys; from wheatear.images import is_too_large; is_too_large(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", command, str(tmp_path / "bad.tif")], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""

@@ -1,5 +1,6 @@
 """Open photos safely: one array of 8-bit RGB whatever the file contains, or one clear line about what is wrong."""
 
+import logging
 import os
 import re
 import threading
@@ -31,6 +32,9 @@ _TURNED, _TURNED_SIDEWAYS = (
     (5, 6, 7, 8),
 )  # Exif's orientations; some cameras write 0 for 1
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+# Without any handler, Python would print what Pillow logs about a damaged file, beside our own line.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 # Python keeps its warning filters per process, so only one thread at a time may swap them.
 _filters_in_use = threading.Lock()

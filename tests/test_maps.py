@@ -256,6 +256,24 @@ def test_an_image_whose_pixels_lie_on_a_line_or_nowhere(model, tmp_path, transfo
     assert not (tmp_path / "out" / "maps").exists()
 
 
+@pytest.mark.filterwarnings("ignore:The given matrix is equal to Affine.identity")
+def test_an_image_with_a_crs_and_no_coordinates(model, tmp_path):
+    """GDAL then has a pixel a metre, from the origin of the CRS on."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD, transform=Affine.identity())
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert result.exit_code == 0
+    [said] = lines_of(result)
+    assert said.startswith("wheatear: a.tif: has a CRS but no coordinates, so no maps; give it some")
+    [row] = rows_of(tmp_path / "out" / "counts.csv")
+    assert (row["heads"], row["area_m2"]) == ("2", "")
+    assert not (tmp_path / "out" / "maps").exists()
+    count(model, tmp_path / "scaled", image, "--gsd", "10")
+    [row] = rows_of(tmp_path / "scaled" / "counts.csv")
+    assert row["area_m2"] == "24.0"
+    assert "as was given" not in row["warnings"]
+
+
 def test_an_image_over_the_pole_in_two_corners(model, tmp_path):
     transform = Affine(
         1e-7, 1e-7, 3, 1e-7, -1e-7, 90 - 300e-7

@@ -110,11 +110,15 @@ def tiff_tags(path: Path) -> set[int]:
 
 
 def is_turned_otherwise(path: Path) -> bool:
-    """Whether open_photo rotates or mirrors a photo by what browsers ignore: the EXIF of a WebP, or XMP alone."""
+    """Whether open_photo rotates or mirrors a photo by what browsers ignore.
+
+    That is the EXIF of a WebP, that after the pixels of a PNG, or XMP alone.
+    """
     with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:
+        before_pixels = image.info.get("exif") or b""  # asking for the orientation of a PNG reads on
         if _orientation(image) in _TURNED:
             exif = Image.Exif()
-            exif.load(image.info.get("exif") or b"")
+            exif.load(before_pixels)
             return image.format == "WEBP" or ExifTags.Base.Orientation not in exif
     return False
 

@@ -17,7 +17,10 @@ from wheatear.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp")
 # Formats that phones and cameras also write, but that are not read here.
-RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
+RAW_SUFFIXES = (
+    ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".orf", ".raf", ".rw2", ".rwl", ".pef", ".srw", ".gpr",
+    ".iiq", ".3fr",
+)  # fmt: skip
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
 
 # More than the 150 megapixels of the largest camera backs, and the limit at which Pillow itself refuses to continue.
@@ -45,9 +48,9 @@ def open_photo(path: str | Path) -> np.ndarray:
     not blended: a transparent pixel keeps the colour stored under it. 16-bit values keep their upper 8 bits,
     grey becomes three equal channels, palettes and CMYK become RGB, and of several frames the first is read.
 
-    InputError, naming the file and what to do, if it is missing, empty, not such an image, cut short,
-    damaged, has more than MAX_PIXELS pixels (refused before a pixel is decoded), or has pixels whose range is
-    unknown (float, 32 bits, LAB).
+    InputError, naming the file and what to do, if it is missing, empty, not such an image, a camera's raw
+    photo, cut short, damaged, has more than MAX_PIXELS pixels (refused before a pixel is decoded), or has
+    pixels whose range is unknown (float, 32 bits, LAB).
     """
     path = Path(path)
     with opened(path) as image:
@@ -130,6 +133,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with quiet_libraries(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(_too_large(path))
+            if image.format == "TIFF" and path.suffix.lower() in RAW_SUFFIXES:  # Pillow reads its thumbnail
+                raise InputError(f"{path}: {_unread_kind(path)}")
             yield image
     except InputError:
         raise
@@ -225,6 +230,10 @@ def _too_large(path: Path) -> str:
     return f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into smaller photos"
 
 
+def _unread_kind(path: Path) -> str:
+    return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
+
+
 def _what_is_wrong(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file; check the name"
@@ -239,7 +248,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes); copy it again"
     if path.suffix.lower() in OTHER_SUFFIXES:
-        return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
+        return _unread_kind(path)
     if isinstance(error, UnidentifiedImageError) and _is_heif(path):
         return "is HEIC or AVIF, whatever its name says, which is not read; save it as JPEG"
     if isinstance(error, UnidentifiedImageError):

@@ -388,6 +388,18 @@ def test_marks_that_gdal_takes_for_archives(model, tmp_path, monkeypatch, mark):
     assert [path.name for path in tmp_path.glob("*.gpkg")] == ["read.gpkg"]
 
 
+@pytest.mark.parametrize("name", ["field! of June/p.shp", "p;1.SHP"])
+def test_a_shapefile_whose_path_gdal_takes_for_an_archive(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shapes = shapely.to_wkb(np.array([shapely.box(0, 0, 3, 4)]))
+    fields = [np.array(["Süd"], object)], ["plot"]
+    pyogrio.raw.write(tmp_path / "q.shp", shapes, *fields, geometry_type="Polygon", crs=UTM.to_wkt())
+    for part in tmp_path.glob("q.*"):
+        suffix = part.suffix.upper() if name.endswith(".SHP") else part.suffix
+        part.rename((tmp_path / name).with_suffix(suffix))
+    assert read_plots(tmp_path / name).names == ["Süd"]
+
+
 def layers_file(path: Path, *layers: str, kind: str = "Polygon") -> Path:
     shape = shapely.Point(0, 0) if kind == "Point" else shapely.box(0, 0, 3, 4)
     for layer in layers:

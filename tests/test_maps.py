@@ -335,6 +335,19 @@ def test_a_shapefile_whose_names_were_edited_is_not_resumed_with(model, tmp_path
     assert "settings.json: plots_sha256 was" in lines_of(result)[0]
 
 
+def test_what_else_lies_beside_a_shapefile_does_not_change_it(model, tmp_path):
+    """Such as what a program that showed the image of the same name left there."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    outline = shapely.to_wkb(np.array([shapely.box(EAST, NORTH - 4, EAST + 3, NORTH)]))
+    write = {"geometry_type": "Polygon", "crs": "EPSG:32631", "fields": ["plot"]}
+    pyogrio.raw.write(tmp_path / "a.shp", outline, [np.array(["A"], object)], **write)
+    given = image, "--plots", tmp_path / "a.shp"
+    count(model, tmp_path / "out", *given)
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset/>")
+    (tmp_path / "a.qmd").write_text("<qgis/>")
+    assert count(model, tmp_path / "out", *given, "--resume").exit_code == 0
+
+
 def test_a_tile_without_data_is_no_ground_and_no_photo_in_the_dark(model, tmp_path):
     """The others' heads to a square metre stay known."""
     (tmp_path / "p").mkdir()

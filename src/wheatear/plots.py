@@ -28,6 +28,7 @@ from rasterio.features import rasterize
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line, is_utf_8
+from wheatear.files import parts_of_plots
 from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
 from wheatear.picture import Outline
 from wheatear.pixels import Pixels, bands
@@ -36,7 +37,6 @@ from wheatear.raster import Raster
 # The first of these fields with unique values names the plots; Plot_ID and plot id are plotid, too.
 NAME_FIELDS = ("plot", "plotid", "plotname", "plotno", "plotnr", "plotnumber", "name", "id")
 LAYER = "plots"  # the layer to use in a file with several
-SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")  # the files of one
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,15 +111,8 @@ def _readable(path: Path) -> Iterator[Path]:
     if not is_misread(path):
         yield path
         return
-    parts = [path]
-    if path.suffix.lower() == ".shp":
-        parts = [
-            file
-            for file in path.parent.iterdir()
-            if file.stem == path.stem and file.suffix.lower() in SHAPEFILE
-        ]
     with TemporaryDirectory() as folder:
-        for part in parts:
+        for part in parts_of_plots(path):
             shutil.copy(part, Path(folder, f"{LAYER}{part.suffix}"))
         yield Path(folder, f"{LAYER}{path.suffix}")
 

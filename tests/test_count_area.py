@@ -29,6 +29,13 @@ def test_heads_per_square_metre(model, photos, tmp_path, option, number, area):
     assert "Heads/m²" in result.stdout
 
 
+def test_densities_of_photos_counted_before_have_a_heading(model, photos, tmp_path):
+    count(model, tmp_path / "out", photos, "--gsd", "10")
+    again = count(model, tmp_path / "out", photos, "--gsd", "10", "--resume")
+    assert "mean of 2 photos" in again.stdout
+    assert "Heads/m²" in again.stdout
+
+
 def test_the_interval_is_that_of_the_card(photos, tmp_path):
     overall = {"photos": 10, "heads": 20, "count": {"rmse": 0.5}}
     measured = {"score_threshold": 0.4, "overall": overall}

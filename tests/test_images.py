@@ -270,6 +270,14 @@ def test_a_phones_photo_that_was_renamed(tmp_path):
     assert complaint(path) == "is HEIC or AVIF, whatever its name says, which is not read; save it as JPEG"
 
 
+@pytest.mark.parametrize("name", ["a.DNG", "b.nef", "c.pef"])
+def test_a_raw_photo_is_not_its_thumbnail(tmp_path, name):
+    """A camera's raw photo is a TIFF, whose first image is small."""
+    Image.new("RGB", (160, 120)).save(tmp_path / name, "TIFF")
+    with pytest.raises(InputError, match=rf"{name}: is of a kind that is not read \(.*\); save it as JPEG"):
+        open_photo(tmp_path / name)
+
+
 def test_an_empty_file(tmp_path):
     assert complaint(written(tmp_path / "photo.jpg", b"")) == "is empty (0 bytes); copy it again"
 

@@ -256,6 +256,24 @@ def test_an_image_whose_pixels_lie_on_a_line_or_nowhere(model, tmp_path, transfo
     assert not (tmp_path / "out" / "maps").exists()
 
 
+@pytest.mark.filterwarnings("ignore:The given matrix is equal to Affine.identity")
+def test_an_image_with_a_crs_and_no_coordinates(model, tmp_path):
+    """GDAL then has a pixel a metre, from the origin of the CRS on."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD, transform=Affine.identity())
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert result.exit_code == 0
+    [said] = lines_of(result)
+    assert said.startswith("wheatear: a.tif: has a CRS but no coordinates, so no maps; give it some")
+    [row] = rows_of(tmp_path / "out" / "counts.csv")
+    assert (row["heads"], row["area_m2"]) == ("2", "")
+    assert not (tmp_path / "out" / "maps").exists()
+    count(model, tmp_path / "scaled", image, "--gsd", "10")
+    [row] = rows_of(tmp_path / "scaled" / "counts.csv")
+    assert row["area_m2"] == "24.0"
+    assert "as was given" not in row["warnings"]
+
+
 def test_an_image_over_the_pole_in_two_corners(model, tmp_path):
     transform = Affine(
         1e-7, 1e-7, 3, 1e-7, -1e-7, 90 - 300e-7
@@ -317,6 +335,19 @@ def test_a_shapefile_whose_names_were_edited_is_not_resumed_with(model, tmp_path
     assert "settings.json: plots_sha256 was" in lines_of(result)[0]
 
 
+def test_what_else_lies_beside_a_shapefile_does_not_change_it(model, tmp_path):
+    """Such as what a program that showed the image of the same name left there."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    outline = shapely.to_wkb(np.array([shapely.box(EAST, NORTH - 4, EAST + 3, NORTH)]))
+    write = {"geometry_type": "Polygon", "crs": "EPSG:32631", "fields": ["plot"]}
+    pyogrio.raw.write(tmp_path / "a.shp", outline, [np.array(["A"], object)], **write)
+    given = image, "--plots", tmp_path / "a.shp"
+    count(model, tmp_path / "out", *given)
+    (tmp_path / "a.tif.aux.xml").write_text("<PAMDataset/>")
+    (tmp_path / "a.qmd").write_text("<qgis/>")
+    assert count(model, tmp_path / "out", *given, "--resume").exit_code == 0
+
+
 def test_a_tile_without_data_is_no_ground_and_no_photo_in_the_dark(model, tmp_path):
     """The others' heads to a square metre stay known."""
     (tmp_path / "p").mkdir()
@@ -368,6 +399,18 @@ def test_marks_that_gdal_takes_for_archives(model, tmp_path, monkeypatch, mark):
     )
     assert len(heads[2]) == 2
     assert [path.name for path in tmp_path.glob("*.gpkg")] == ["read.gpkg"]
+
+
+@pytest.mark.parametrize("name", ["field! of June/p.shp", "p;1.SHP"])
+def test_a_shapefile_whose_path_gdal_takes_for_an_archive(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    shapes = shapely.to_wkb(np.array([shapely.box(0, 0, 3, 4)]))
+    fields = [np.array(["Süd"], object)], ["plot"]
+    pyogrio.raw.write(tmp_path / "q.shp", shapes, *fields, geometry_type="Polygon", crs=UTM.to_wkt())
+    for part in tmp_path.glob("q.*"):
+        suffix = part.suffix.upper() if name.endswith(".SHP") else part.suffix
+        part.rename((tmp_path / name).with_suffix(suffix))
+    assert read_plots(tmp_path / name).names == ["Süd"]
 
 
 def layers_file(path: Path, *layers: str, kind: str = "Polygon") -> Path:

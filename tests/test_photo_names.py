@@ -145,6 +145,13 @@ def test_what_earlier_runs_made_is_no_photo(tmp_path):
     assert [photo.name for photo in name_photos([tmp_path])] == ["a.png", "maps/b.png"]
 
 
+def test_an_orthomosaic_in_a_folder_called_maps_stays_a_photo(tmp_path):
+    """Beside the results of a run into the folder above it."""
+    touch(tmp_path, "maps/field.tif", "maps/maps/field_density.tif", "annotated/maps/field.jpg")
+    (tmp_path / "counts.csv").write_text("image,heads,heads_low,heads_high\n")
+    assert [photo.name for photo in name_photos([tmp_path])] == ["maps/field.tif"]
+
+
 def test_a_photo_whose_map_would_be_anothers_map_of_plots_has_another(tmp_path):
     touch(tmp_path, "a.tif", "a_Plots.tif", "b.jpg")
     assert named([tmp_path]) == {

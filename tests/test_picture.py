@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,6 +84,15 @@ def test_a_plot_has_its_outline_and_its_name_where_that_fits():
         assert (picture[70:150, 180] == PLOT_COLOUR).all()
     assert (named[80:140, 60:140] != GREEN).any()
     assert (unnamed[80:140, 60:140] == GREEN).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("Süd 1", "Sud 1"), ("Su\u0308d 1", "Sud 1"), ("Groß 1", "Gro? 1")]
+)
+def test_letters_that_the_font_lacks_are_no_boxes(name, shown):
+    ring = np.array([(20, 60), (180, 60), (180, 160), (20, 160), (20, 60)])
+    pictures = [annotate(field(200, 200), found(), [Outline(text, [ring])]) for text in (name, shown)]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
 
 
 @given(

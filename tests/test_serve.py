@@ -157,6 +157,21 @@ def test_a_turn_that_browsers_do_not_obey_is_told(detector, tmp_path, name, orie
     assert serve.found_in(detector, tmp_path / name)["turned"] is turned
 
 
+def test_a_turn_after_the_pixels_of_a_png_is_told(detector, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "a.png", exif=exif)
+    content = (tmp_path / "a.png").read_bytes()
+    at = content.index(b"eXIf") - 4
+    length = 12 + int.from_bytes(content[at : at + 4])
+    end = content.index(b"IEND") - 4
+    parts = content[:at], content[at + length : end], content[at : at + length], content[end:]
+    (tmp_path / "a.png").write_bytes(b"".join(parts))
+    said = serve.found_in(detector, tmp_path / "a.png")
+    assert said["boxes"] == [[90, 60, 120, 80]]  # turned it is
+    assert said["turned"] is True
+
+
 def test_a_turn_in_xmp_alone_is_told(detector, tmp_path):
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
     Image.fromarray(red_cells([(0, 0)])).save(tmp_path / "a.jpg", xmp=xmp)

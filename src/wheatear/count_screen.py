@@ -49,10 +49,12 @@ class Summary:
 
         folders, plots: include an earlier run's photos. plots: rows of plots.csv, by column.
         """
+        # When a run is resumed, those counted before may be the only ones with an area.
+        has_area = self.area_m2 or plots or any(folder.measured.of for folder in folders.values())
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("Photo", overflow="fold")
         table.add_column("Heads", justify="right")
-        table.add_column("Heads/m²" if self.area_m2 else "", justify="right")
+        table.add_column("Heads/m²" if has_area else "", justify="right")
         for count in self.first:
             table.add_row(_printable(count.name), _heads(count), _density(count.heads, count.area_m2))
         not_shown = self.counted + len(self.errors) - len(self.first)

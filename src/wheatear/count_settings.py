@@ -1,6 +1,5 @@
 """settings.json of a count: what its numbers depend on, so that a run is resumed with the settings it began with."""
 
-import glob
 import hashlib
 import json
 import os
@@ -13,7 +12,7 @@ from wheatear import __version__
 from wheatear.count import Options, counted_before
 from wheatear.detector import Detector
 from wheatear.errors import InputError
-from wheatear.files import part_of, sha256, write_json
+from wheatear.files import part_of, parts_of_plots, sha256, write_json
 from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
@@ -97,10 +96,8 @@ def places_of(out: Path) -> dict[str, Path]:
 
 def _digest(plots: Path) -> str:
     """The digest of a file of plots; for a Shapefile, of all the files that it consists of."""
-    if plots.suffix.lower() != ".shp":
-        return sha256(plots)[:DIGITS]
-    parts = sorted(plots.parent.glob(f"{glob.escape(plots.stem)}.*"))
-    return hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()[:DIGITS]
+    first, *others = map(sha256, parts_of_plots(plots))
+    return (hashlib.sha256("".join([first, *others]).encode()).hexdigest() if others else first)[:DIGITS]
 
 
 def _were_moved(out: Path, done: Mapping[str, str], now: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from wheatear.errors import InputError
 
+SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")  # the files of one
 LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # names that no file of the user will have
 
 
@@ -137,6 +138,14 @@ def _bring(part: Path, path: Path) -> None:
         place = path / file.relative_to(part)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, place)
+
+
+def parts_of_plots(path: Path) -> list[Path]:
+    """The files that a file of plots consists of, sorted: itself, or all of a Shapefile."""
+    if path.suffix.lower() != ".shp":
+        return [path]
+    beside = (file for file in path.parent.iterdir() if file.stem == path.stem)
+    return sorted(file for file in beside if file.suffix.lower() in SHAPEFILE)
 
 
 def sha256(path: Path) -> str:

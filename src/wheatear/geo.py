@@ -46,12 +46,12 @@ class Density(NamedTuple):
 
 
 def pixel_area(raster: Raster) -> float | None:
-    """Square metres of ground that a pixel in the middle of the raster covers; None if its CRS does not allow that.
+    """Square metres of ground that a pixel in the middle of the raster covers; None if its coordinates do not tell it.
 
     The area is that on the WGS 84 ellipsoid, whatever the CRS: so degrees are fine, and the stretch of Web
     Mercator (2.4 times the area at 50° north) is removed.
     """
-    if raster.crs is None:
+    if not raster.has_place:
         return None
     column, row = raster.width / 2, raster.height / 2
     points = [(column - PROBE, row), (column + PROBE, row), (column, row - PROBE), (column, row + PROBE)]

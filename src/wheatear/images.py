@@ -18,7 +18,10 @@ from wheatear.errors import InputError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp")
 # Formats that phones and cameras also write, but that are not read here.
-RAW_SUFFIXES = (".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".raf", ".rw2")
+RAW_SUFFIXES = (
+    ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".orf", ".raf", ".rw2", ".rwl", ".pef", ".srw", ".gpr",
+    ".iiq", ".3fr",
+)  # fmt: skip
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
 
 # More than the 150 megapixels of the largest camera backs, and the limit at which Pillow itself refuses to continue.
@@ -49,9 +52,9 @@ def open_photo(path: str | Path) -> np.ndarray:
     not blended: a transparent pixel keeps the colour stored under it. 16-bit values keep their upper 8 bits,
     grey becomes three equal channels, palettes and CMYK become RGB, and of several frames the first is read.
 
-    InputError, naming the file and what to do, if it is missing, empty, not such an image, cut short,
-    damaged, has more than MAX_PIXELS pixels (refused before a pixel is decoded), or has pixels whose range is
-    unknown (float, 32 bits, LAB).
+    InputError, naming the file and what to do, if it is missing, empty, not such an image, a camera's raw
+    photo, cut short, damaged, has more than MAX_PIXELS pixels (refused before a pixel is decoded), or has
+    pixels whose range is unknown (float, 32 bits, LAB).
     """
     path = Path(path)
     with opened(path) as image:
@@ -114,11 +117,15 @@ def tiff_tags(path: Path) -> set[int]:
 
 
 def is_turned_otherwise(path: Path) -> bool:
-    """Whether open_photo rotates or mirrors a photo by what browsers ignore: the EXIF of a WebP, or XMP alone."""
+    """Whether open_photo rotates or mirrors a photo by what browsers ignore.
+
+    That is the EXIF of a WebP, that after the pixels of a PNG, or XMP alone.
+    """
     with suppress(InputError, *_BROKEN_EXIF), opened(path) as image:
+        before_pixels = image.info.get("exif") or b""  # asking for the orientation of a PNG reads on
         if _orientation(image) in _TURNED:
             exif = Image.Exif()
-            exif.load(image.info.get("exif") or b"")
+            exif.load(before_pixels)
             return image.format == "WEBP" or ExifTags.Base.Orientation not in exif
     return False
 
@@ -130,6 +137,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with quiet_libraries(), path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(_too_large(path))
+            if image.format == "TIFF" and path.suffix.lower() in RAW_SUFFIXES:  # Pillow reads its thumbnail
+                raise InputError(f"{path}: {_unread_kind(path)}")
             yield image
     except InputError:
         raise
@@ -225,6 +234,10 @@ def _too_large(path: Path) -> str:
     return f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into smaller photos"
 
 
+def _unread_kind(path: Path) -> str:
+    return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
+
+
 def _what_is_wrong(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file; check the name"
@@ -239,7 +252,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     if path.stat().st_size == 0:
         return "is empty (0 bytes); copy it again"
     if path.suffix.lower() in OTHER_SUFFIXES:
-        return f"is of a kind that is not read ({path.suffix}); save it as JPEG"
+        return _unread_kind(path)
     if isinstance(error, UnidentifiedImageError) and _is_heif(path):
         return "is HEIC or AVIF, whatever its name says, which is not read; save it as JPEG"
     if isinstance(error, UnidentifiedImageError):

@@ -65,7 +65,7 @@ def draw_picture(pixels: Pixels, heads: Detections, path: Path, plots: "Plots | 
 
 
 def _outlines(plots: "Plots", raster: Raster) -> list[Outline]:
-    if raster.crs is None:
+    if not raster.has_place:
         return []
     from wheatear.geo import refuse_nowhere
     from wheatear.plots import outlines
@@ -83,6 +83,8 @@ def write_maps(
     """Write the maps of a raster with a CRS into a folder -> the plots that it shows, and warnings."""
     from wheatear import geo, geo_files  # they need the extra `geo`, without which there is no Raster
 
+    if not raster.has_place:
+        return [], ["has a CRS but no coordinates, so no maps; give it some, as with gdal_edit -a_ullr"]
     try:
         geo.refuse_nowhere(raster)
         geo_files.write_heads(heads, raster, folder, name)

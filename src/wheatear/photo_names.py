@@ -107,9 +107,13 @@ def way(path: str, folder: str) -> str:
 
 
 def _was_drawn(photo: Path, known: Callable[[Path], bool]) -> bool:
-    """Whether a photo lies in a run's pictures or maps, beside its counts or settings."""
+    """Whether a photo lies in a run's pictures or is one of its maps of density, beside its counts or settings.
+
+    Orthomosaics may lie in a folder of the user's own that is called maps, too.
+    """
+    drawn_in = (PICTURES, MAPS) if photo.stem.endswith(DENSITY_MAP) else (PICTURES,)
     folders = Path(os.path.realpath(photo)).parents
-    return any(folder.name in (PICTURES, MAPS) and known(folder.parent) for folder in folders)
+    return any(folder.name in drawn_in and known(folder.parent) for folder in folders)
 
 
 def are_results(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Pictures of the results: boxes and a count drawn over the photo."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ class Outline(NamedTuple):
 def annotate(image: np.ndarray, detections: Detections, outlines: Sequence[Outline] = ()) -> Image.Image:
     """Draw the boxes, the outlines and names of plots, and a banner with the number of boxes.
 
-    image: (H, W, 3) uint8 RGB, not modified. detections, outlines: in pixels of that image. A name that is
-    wider than its plot is left out.
+    image: (H, W, 3) uint8 RGB, not modified. detections, outlines: in pixels of that image. A name is
+    drawn without accents and with ? for letters beyond ASCII; one that is wider than its plot is left out.
     Returns an RGB picture of the same size. Without detections and plots it has only the banner "0 heads".
     """
     picture = Image.fromarray(image)
@@ -69,10 +70,18 @@ def _draw_outline(draw: ImageDraw.ImageDraw, outline: Outline, width: int, size:
         for colour, thick in ((RIM_COLOUR, 2 * width), (PLOT_COLOUR, width)):
             draw.line(ring, colour, thick, joint="curve")
     xs, ys = zip(*(corner for ring in rings for corner in ring), strict=True)
-    font = ImageFont.load_default(size)
-    if font.getlength(outline.name) < max(xs) - min(xs):
+    font, name = ImageFont.load_default(size), _in_ascii(outline.name)
+    if font.getlength(name) < max(xs) - min(xs):
         middle = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
-        draw.text(middle, outline.name, PLOT_COLOUR, font, "mm", stroke_width=width, stroke_fill=RIM_COLOUR)
+        draw.text(middle, name, PLOT_COLOUR, font, "mm", stroke_width=width, stroke_fill=RIM_COLOUR)
+
+
+def _in_ascii(name: str) -> str:
+    """A name without its accents, and with ? for other letters that Pillow's font would show as boxes."""
+    parts = unicodedata.normalize("NFKD", name)
+    return (
+        "".join(part for part in parts if not unicodedata.combining(part)).encode("ascii", "replace").decode()
+    )
 
 
 def _text_size(picture: Image.Image) -> int:

@@ -8,10 +8,14 @@ ground. Letters: N heads, P plots.
 
 import math
 import re
+import shutil
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyogrio
@@ -24,6 +28,7 @@ from rasterio.features import rasterize
 
 from wheatear.detections import Detections
 from wheatear.errors import InputError, first_line, is_utf_8
+from wheatear.files import parts_of_plots
 from wheatear.geo import WGS84, affine, are_degrees, centres, to_crs
 from wheatear.picture import Outline
 from wheatear.pixels import Pixels, bands
@@ -73,9 +78,9 @@ def read_plots(path: Path) -> Plots:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        with warnings.catch_warnings():  # an outline that is not closed, an unknown CRS: reported below
+        with warnings.catch_warnings(), _readable(path) as place:
+            # An outline that is not closed, an unknown CRS: reported below.
             warnings.simplefilter("ignore", RuntimeWarning)
-            place = path.read_bytes() if is_misread(path) else path
             layer = _layer(path, pyogrio.list_layers(place).tolist())
             meta, _, geometry, values = pyogrio.raw.read(place, layer=layer)
     except (UnicodeDecodeError, UnboundLocalError) as error:  # the second is pyogrio's, of a Shapefile's .prj
@@ -98,6 +103,18 @@ def read_plots(path: Path) -> Plots:
     names, note = _names(list(meta["fields"]), values, len(polygons))
     _refuse_hidden(path, names, polygons)
     return Plots(path, names, polygons, crs, note)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    """The path of a file of plots, or of a copy of it where pyogrio would misread the path."""
+    if not is_misread(path):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        for part in parts_of_plots(path):
+            shutil.copy(part, Path(folder, f"{LAYER}{part.suffix}"))
+        yield Path(folder, f"{LAYER}{path.suffix}")
 
 
 def is_misread(path: Path) -> bool:

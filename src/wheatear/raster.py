@@ -178,6 +178,11 @@ class Raster:
         transform: Affine = self._dataset.transform
         return transform
 
+    @property
+    def has_place(self) -> bool:
+        """Whether the file says where its pixels lie in a CRS; some files have a CRS and no coordinates."""
+        return self.crs is not None and not self.transform.is_identity
+
     def read(self, window: Window) -> np.ndarray:
         """(h, w, 3) uint8 RGB of a window."""
         return self._read(window, (window.bottom - window.top, window.right - window.left))

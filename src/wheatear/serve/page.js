@@ -142,6 +142,9 @@ function describe(photo) {
 // Photos are told apart by file name without its extension, as data sets know them.
 const stem = ({ name }) => name.replace(/\.[^.]*$/, "");
 
+// Whether a photo was refused for the name that another one has.
+const isHeir = ({ file, state }, photo) => state === "refused" && stem(file) === stem(photo.file);
+
 const isSame = (one, other) =>
   one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
 
@@ -187,6 +190,8 @@ async function countAll() {
       break;
     }
     again();
+    const heir = photo.state === "failed" && photos.find((other) => isHeir(other, photo));
+    if (heir) add([heir.file]); // as a camera's JPEG beside its raw photo
   }
   counting = false;
   again();
@@ -253,7 +258,7 @@ function list() {
 function leaveOut() {
   const [photo] = photos.splice(shown, 1);
   photo.button.parentElement.remove();
-  const heir = photos.find(({ file, state }) => state === "refused" && stem(file) === stem(photo.file));
+  const heir = photos.find((other) => isHeir(other, photo));
   if (heir && photo.state !== "refused") heir.state = "waiting";
   if (photos.length) {
     show(Math.min(shown, photos.length - 1));

@@ -301,6 +301,15 @@ def test_a_stage_is_not_trained_under_a_later_one(tmp_path, field_dir):
         train_tiny(tmp_path / "run", field_dir, resume=True)
 
 
+def test_a_stage_is_not_trained_under_a_later_one_that_was_stopped(copy, field_dir):
+    shutil.rmtree(copy / "rpn")
+    (copy / "rcnn" / "metrics.json").unlink()
+    with pytest.raises(
+        InputError, match="rcnn: was trained on another rpn; remove it, to train it anew, too"
+    ):
+        train_tiny(copy, field_dir, resume=True)
+
+
 def test_photos_of_another_size_than_their_labels_say_are_refused(samples, tmp_path):
     half = [replace(sample, labelled_size=(sample.width // 2, sample.height // 2)) for sample in samples]
     with pytest.raises(InputError, match="is of another size than its labels say"):

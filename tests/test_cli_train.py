@@ -413,7 +413,7 @@ def test_one_photo_is_too_few(data, tmp_path):
         "\n".join([lines[0], *(line for line in lines if "field_00000" in line), ""])
     )
     message = complaint("train", data, "--recipe", TINY, "--out", tmp_path / "run")
-    assert message.startswith("no photo is in the split 'val'")
+    assert message.startswith("no photo is in the split 'val'; add another field photo")
 
 
 def test_a_precision_that_does_not_exist(field_dir, tmp_path):

@@ -143,7 +143,8 @@ def test_a_split_without_photos_is_named_and_nothing_is_made(samples, tmp_path, 
     alone = [replace(sample, split=split) for sample in samples]
     missing = {"train": "val", "val": "train"}[split]
     message = refusal(tmp_path / "run", tiny_recipe(), alone)
-    assert message == f"no photo is in the split '{missing}'; check the split column of images.csv"
+    advice = "add another field photo, or check the split column of images.csv"
+    assert message == f"no photo is in the split '{missing}'; {advice}"
     assert not (tmp_path / "run").exists()
 
 

@@ -54,7 +54,7 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     Raises InputError if a stage is not finished, or if the recipe ends before rcnn.
     """
     recipe = validated(read_json(run / RECIPE), run / RECIPE)
-    if recipe.stages[-1].stage in ("cnn", "rpn"):
+    if not recipe.is_whole():
         raise InputError(
             f"{run}: its recipe ends with stage {recipe.stages[-1].stage}; a detector needs rcnn, too"
         )

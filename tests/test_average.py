@@ -53,6 +53,19 @@ def test_it_says_what_it_is_the_mean_of(runs, tmp_path):
     assert card.data == facts
 
 
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"more": [{"folder": "more", "photos": 1, "heads": 1, "sources": ["usask_1"]}]},
+        {"start_card": {"licence": "The photos: CC BY 4.0", "citation": "Somebody, 2020"}},
+    ],
+)
+def test_the_terms_of_any_member_are_those_of_the_mean(runs, tmp_path, fact):
+    write_json(runs[1] / "run.json", read_json(runs[1] / "run.json") | fact)
+    average(runs, tmp_path / "mean")
+    assert "CC BY 4.0" in describe_run(tmp_path / "mean", tiny_recipe()).licence
+
+
 def test_what_has_no_mean(runs, field_dir, tmp_path):
     with pytest.raises(InputError, match="one run alone has no mean"):
         average(runs[:1], tmp_path / "mean")

@@ -89,6 +89,15 @@ def test_a_run_from_photos_to_weights(field_dir, tmp_path):
     assert result.stderr == ""
 
 
+def test_a_run_that_ends_before_a_detector_is_not_to_be_exported(fake, field_dir, trained, tmp_path):
+    first = tmp_path / "first.toml"
+    first.write_text("[[stages]]".join(TINY.read_text().split("[[stages]]")[:2]))
+    write_json(fake / "recipe.json", load_recipe(first).model_dump(mode="json"))
+    split_of = ("--images", fake / "images.csv")
+    result = command("train", field_dir, "--recipe", first, "--out", fake, "--resume", *split_of)
+    assert result.stdout == "Done.\n"
+
+
 def test_a_seed_of_ones_own(field_dir, trained, tmp_path):
     assert (
         command("train", field_dir, "--recipe", TINY, "--out", tmp_path / "run", "--seed", 7).exit_code == 0
@@ -413,7 +422,7 @@ def test_one_photo_is_too_few(data, tmp_path):
         "\n".join([lines[0], *(line for line in lines if "field_00000" in line), ""])
     )
     message = complaint("train", data, "--recipe", TINY, "--out", tmp_path / "run")
-    assert message.startswith("no photo is in the split 'val'")
+    assert message.startswith("no photo is in the split 'val'; add another field photo")
 
 
 def test_a_precision_that_does_not_exist(field_dir, tmp_path):

@@ -19,6 +19,7 @@ from wheatear.detector import Card, Detector, load
 from wheatear.errors import InputError
 from wheatear.files import write_json
 from wheatear.images import open_photo
+from wheatear.tiles import SIZE
 from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, compare, found_by_torch, gap
 from wheatear.train.checkpoint import read_json
 from wheatear.train.export import export_detector, graph_of
@@ -141,6 +142,16 @@ def test_photos_are_compared_as_they_are_opened(run, tmp_path, field_photo):
     result = compare(run, run / "model.onnx", [sample])
     assert result.photos == 1
     assert result.box <= 0.5
+
+
+def test_photos_that_are_counted_in_tiles_are_compared_whole(run, tmp_path, field_photo):
+    image = open_photo(field_photo)
+    large = np.tile(image, (1, SIZE // image.shape[1] + 1, 1))
+    Image.fromarray(large).save(tmp_path / "large.png")
+    sample = Sample(tmp_path / "large.png", np.zeros((0, 4), np.float32), large.shape[1], large.shape[0])
+    result = compare(run, run / "model.onnx", [sample])
+    assert result.detections > 20
+    assert result.holds()
 
 
 @pytest.fixture(scope="module")

@@ -143,7 +143,8 @@ def test_a_split_without_photos_is_named_and_nothing_is_made(samples, tmp_path, 
     alone = [replace(sample, split=split) for sample in samples]
     missing = {"train": "val", "val": "train"}[split]
     message = refusal(tmp_path / "run", tiny_recipe(), alone)
-    assert message == f"no photo is in the split '{missing}'; check the split column of images.csv"
+    advice = "add another field photo, or check the split column of images.csv"
+    assert message == f"no photo is in the split '{missing}'; {advice}"
     assert not (tmp_path / "run").exists()
 
 
@@ -299,6 +300,15 @@ def test_a_stage_is_not_trained_under_a_later_one(tmp_path, field_dir):
         InputError, match="rcnn: was trained on another rpn; remove it, to train it anew, too"
     ):
         train_tiny(tmp_path / "run", field_dir, resume=True)
+
+
+def test_a_stage_is_not_trained_under_a_later_one_that_was_stopped(copy, field_dir):
+    shutil.rmtree(copy / "rpn")
+    (copy / "rcnn" / "metrics.json").unlink()
+    with pytest.raises(
+        InputError, match="rcnn: was trained on another rpn; remove it, to train it anew, too"
+    ):
+        train_tiny(copy, field_dir, resume=True)
 
 
 def test_photos_of_another_size_than_their_labels_say_are_refused(samples, tmp_path):

@@ -126,6 +126,16 @@ def test_a_run_goes_on_from_an_exported_detector(exported: Path, field_dir: Path
     assert (tmp_path / "run" / "joint" / "weights.safetensors").is_file()
 
 
+def test_the_terms_of_a_detector_go_on_to_all_that_come_from_it(
+    exported: Path, field_dir: Path, tmp_path: Path
+):
+    recipe, samples = tiny_recipe(image_size=640, stage={"epochs": 1}), split(read_dataset(field_dir))
+    train_run(open_run(tmp_path / "run", recipe, samples, weights=exported))
+    open_run(tmp_path / "next", recipe, samples, weights=tmp_path / "run" / "joint" / "weights.safetensors")
+    terms = {"licence": "CC BY 4.0", "citation": "Somebody, 2020"}
+    assert read_json(tmp_path / "next" / "run.json")["start_card"] == terms
+
+
 def test_a_finished_first_stage_needs_no_start(exported: Path, field_dir: Path, tmp_path: Path):
     """Even if its checkpoint was deleted to save room."""
     recipe = tiny_recipe(image_size=640, stage={"epochs": 1})

@@ -170,7 +170,8 @@ def train_command(
     if is_divided_here:
         say(f"The photos are divided by {out / IMAGES_CSV}: take it for --images")
     left = [each.stage for each in settings.stages if not finished(out, each.stage)]
-    say(f"Done. Next: wheatear export {out}" if not left else f"Done. Left: {', '.join(left)}")
+    following = f" Next: wheatear export {out}" if settings.is_whole() else ""
+    say(f"Done. Left: {', '.join(left)}" if left else f"Done.{following}")
 
 
 def refuse_unable(machine: "Machine", recipe: "Recipe") -> None:

@@ -54,11 +54,12 @@ def found_by_torch(model: FasterRCNN, image: np.ndarray) -> Detections:
 def found_by_both(
     model: FasterRCNN, onnx_path: Path, samples: Sequence[Sample]
 ) -> Iterator[tuple[Detections, Detections]]:
-    """The detections of torch and of onnxruntime in each photo, in a single view."""
+    """The detections of torch and of onnxruntime in each photo, in a single run and view."""
     detector = load(onnx_path, tta=ONCE)
     for sample in samples:
         image = open_photo(sample.path)
-        yield found_by_torch(model, image), detector.detect(image, score_threshold=0.0)
+        # In one run, as torch does: `detect` would divide a large photo into tiles.
+        yield found_by_torch(model, image), detector.run(image, score_threshold=0.0)
 
 
 def compare(

@@ -101,7 +101,9 @@ def open_run(
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
-            raise InputError(f"no photo is in the split '{split}'; check the split column of images.csv")
+            raise InputError(
+                f"no photo is in the split '{split}'; add another field photo, or check the split column of images.csv"
+            )
     by_split = {split: [clean(s) for s in chosen] for split, chosen in divided.items()}
     left_out = heads_of(*divided.values()) - heads_of(*by_split.values())
     by_split["train"], again = labellings(by_split["train"], other_labels)

@@ -205,6 +205,10 @@ class Recipe(Part):
         """Whether everything is trained at once."""
         return all(isinstance(stage, JointStage) for stage in self.stages)
 
+    def is_whole(self) -> bool:
+        """Whether its stages end with a detector, and not after the first one or two of the notes'."""
+        return self.stages[-1].stage not in ("cnn", "rpn")
+
     def learns_of_both(self) -> bool:
         """Whether any stage trains on both labellings if two are given."""
         return any(isinstance(stage, JointStage) and stage.both for stage in self.stages)

@@ -37,7 +37,7 @@ def train_run(run: Run, only: str | None = None) -> None:
     """Run the unfinished stages, or just the one named `only`, each starting from the weights of those before.
 
     Raises InputError if `only` is not a stage of the recipe, an earlier stage is not finished, or a later one
-    is (`refuse_later`).
+    has begun (`refuse_later`).
     """
     stages = {stage.stage: stage for stage in run.recipe.stages}
     refuse_no_stage(run.recipe, only)
@@ -62,9 +62,9 @@ def train_run(run: Run, only: str | None = None) -> None:
 
 
 def refuse_later(folder: Path, name: str, stages: Sequence[str]) -> None:
-    """Raise InputError if a stage after the one to train is finished: it was trained on other weights."""
+    """Raise InputError if a stage after the one to train has a finished epoch: it was trained on other weights."""
     for later in stages[stages.index(name) + 1 :]:
-        if finished(folder, later):
+        if finished(folder, later) or (folder / later / CHECKPOINT).exists():
             raise InputError(
                 f"{folder / later}: was trained on another {name}; remove it, to train it anew, too"
             )

@@ -54,7 +54,7 @@ def load_run(run: Path, settings: Recipe | None = None) -> FasterRCNN:
     Raises InputError if a stage is not finished, or if the recipe ends before rcnn.
     """
     recipe = validated(read_json(run / RECIPE), run / RECIPE)
-    if recipe.stages[-1].stage in ("cnn", "rpn"):
+    if not recipe.is_whole():
         raise InputError(
             f"{run}: its recipe ends with stage {recipe.stages[-1].stage}; a detector needs rcnn, too"
         )
@@ -122,11 +122,7 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
         raise InputError(
             f"{run / 'run.json'}: has no head_px; add the median head of its train photos, in pixels"
         )
-    added = {name for each in facts.get("more", []) for name in each["sources"]}
-    start = facts.get("start_card", {})  # the terms of a detector's data apply to its descendants, too
-    licence, citation = start.get("licence", ""), start.get("citation", "")
-    if is_gwhd(run / IMAGES_CSV, added):
-        licence, citation = DATA_LICENCE, CITATION
+    its = terms(run)
     return Card(
         format=1,
         name=recipe.name,
@@ -137,9 +133,25 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
         recipe=recipe.model_dump(mode="json"),
         data=facts,
         figures={"stages": figures},
-        licence=licence,
-        citation=citation,
+        licence=its["licence"],
+        citation=its["citation"],
     )
+
+
+def terms(run: Path) -> dict[str, str]:
+    """The licence and the citation that go with a run's weights; both "" where none is known.
+
+    They are those of its photos, or else of the detector that it started from. Raises InputError if run.json or
+    images.csv cannot be read.
+    """
+    facts = read_json(run / "run.json")
+    trained_on = [facts, *facts.get("mean_of", [])]
+    added = {name for some in trained_on for each in some.get("more", []) for name in each["sources"]}
+    if is_gwhd(run / IMAGES_CSV, added):
+        return {"licence": DATA_LICENCE, "citation": CITATION}
+    # The terms of a detector's data apply to its descendants, too.
+    starts = [start for some in trained_on if any((start := some.get("start_card", {})).values())]
+    return {"licence": "", "citation": ""} | (starts[0] if starts else {})
 
 
 def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:

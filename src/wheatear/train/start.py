@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.sample import Sample
 from wheatear.detector import find, is_file_name, read_card
 from wheatear.errors import InputError
@@ -15,6 +16,7 @@ from wheatear.train.from_onnx import exported_network
 from wheatear.train.norms import measure_norms
 from wheatear.train.published import load_backbone
 from wheatear.train.recipe import PretrainedBackboneRecipe, Recipe, validated
+from wheatear.train.run_card import terms
 
 MEASURED = 16  # photos
 # Tables and keys of a recipe that describe its detector and not its training.
@@ -47,13 +49,17 @@ def is_trained(weights: Path) -> bool:
 
 
 def of_card(weights: Path | None) -> dict[str, dict[str, Any]]:
-    """What a run keeps of the card of the exported detector that it starts from; for other files, empty.
+    """What a run keeps of the detector that it starts from: of an exported one's card, or of a run; else empty.
 
-    thresholds: used until a detector trained from it has its own. start_card: the licence and citation.
-    Raises InputError if there is no such detector, or no card.
+    thresholds: an exported one's, used until a detector trained from it has its own. start_card: the licence
+    and citation. Raises InputError if there is no such detector, or no card.
     """
-    if weights is None or not is_file_name(weights):
+    if weights is None:
         return {"thresholds": {}, "start_card": {}}
+    if not is_file_name(weights):
+        run = weights.absolute().parent.parent
+        is_run = all((run / name).exists() for name in ("run.json", IMAGES_CSV))
+        return {"thresholds": {}, "start_card": terms(run) if is_run else {}}
     card = read_card(find(weights)[1])
     return {
         "thresholds": card.model_dump(include=THRESHOLDS | {"tta": {"__all__": THRESHOLDS}}),

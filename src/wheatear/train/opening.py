@@ -191,8 +191,8 @@ def refuse_short(recipe: Recipe, photos: int, devices: int, only: str | None = N
             if steps <= stage.warmup_steps:
                 raise InputError(
                     f"stage {stage.stage}: {steps} steps in all for {photos:,} photos, {stage.warmup_steps} to warm "
-                    "up; raise its epochs or lower its warmup_steps, or else start from a shipped detector, as the "
-                    "recipe adapt does"
+                    "up; raise its epochs or lower its warmup_steps (the recipe adapt, from a shipped detector, "
+                    "needs few)"
                 )
 
 

@@ -159,9 +159,12 @@ def test_voc_counts_pixels_from_1_and_includes_the_last(samples: list[Sample], t
 def test_voc_is_read_again_whatever_the_names(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "a\x0c.png").symlink_to(photos / "a.png")
     box = np.array([[1, 2, 30, 40]], np.float32)
-    sample = Sample(tmp_path / "a\x0c.png", box, WIDTH, HEIGHT, source="field\x0b1")
-    write_dataset([sample], tmp_path / "voc", "voc")
-    same(read_dataset(tmp_path / "voc"), [sample])
+    sample = Sample(tmp_path / "a\x0c.png", box, WIDTH, HEIGHT, source="field\x0b1", split="val")
+    other = Sample(photos / "d.png", box, WIDTH, HEIGHT, split="train")
+    write_dataset([sample, other], tmp_path / "voc", "voc")
+    same(read_dataset(tmp_path / "voc"), [sample, other])
+    (tmp_path / "voc" / "images.csv").unlink()
+    assert [each.split for each in read_dataset(tmp_path / "voc")] == ["val", "train"]
 
 
 @pytest.mark.parametrize("depth", ["*", "*/*"])
@@ -178,9 +181,38 @@ def test_folders_of_photos_and_labels_may_be_links(
     same(read_dataset(tmp_path / "field"), samples)
 
 
+@pytest.mark.parametrize("to", ["coco", "yolo", "voc"])
+def test_what_links_lead_to_is_found_once(samples: list[Sample], tmp_path: Path, to: str) -> None:
+    """As `ln -s` leaves them if it is given twice, or where a folder is one of several versions beside it."""
+    field, other = tmp_path / "field", tmp_path / "other"
+    write_dataset(samples, field, to)
+    other.mkdir()
+    Image.new("RGB", (9, 9)).save(other / "a.png")
+    for folder in [each for each in field.iterdir() if each.is_dir()]:
+        (folder / "again").symlink_to(folder)
+        (folder / ".hidden").symlink_to(other)
+    same(read_dataset(field), samples)
+    for folder in [each for each in field.iterdir() if each.is_dir()]:
+        folder.rename(field / f"{folder.name}_2")
+        folder.symlink_to(f"{folder.name}_2")
+    same(read_dataset(field), samples)
+
+
+def test_voc_beside_the_photos_of_a_linked_folder(samples: list[Sample], tmp_path: Path) -> None:
+    for sample, split in zip(samples, ("train", "valid", "test"), strict=True):
+        write_dataset([sample], tmp_path / split, "voc")
+        (tmp_path / "field").mkdir(exist_ok=True)
+        (tmp_path / "field" / split).symlink_to(tmp_path / split)
+    assert [sample.path.name for sample in read_dataset(tmp_path / "field")] == [
+        sample.path.name for sample in samples
+    ]
+
+
 @pytest.mark.parametrize("to", ["yolo", "voc"])
 def test_labels_may_end_in_capitals_as_photos_may(samples: list[Sample], tmp_path: Path, to: str) -> None:
     write_dataset(samples, tmp_path, to)
+    if to == "yolo":
+        (tmp_path / "labels" / "CLASSES.TXT").write_text("wheat head\n")
     (file,) = (*tmp_path.rglob("a.txt"), *tmp_path.rglob("a.xml"))
     file.rename(file.with_suffix(file.suffix.upper()))
     same(read_dataset(tmp_path), samples)

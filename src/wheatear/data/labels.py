@@ -59,16 +59,26 @@ def photos_in(folder: Path, needed_by: str) -> dict[str, Path]:
 def photos_below(folder: Path) -> list[Path]:
     """The photos in a folder and all below it, except those that `wheatear count` drew there.
 
-    Links to folders are followed if they are PHOTO_FOLDERS or lie in one; any other may lead anywhere.
+    Links to folders are followed if they are PHOTO_FOLDERS or lie in one; others may lead anywhere.
     """
     links = linked([folder / name for name in PHOTO_FOLDERS])
     return without_counts(find_photos([*links, folder]), folder)
 
 
 def linked(folders: Sequence[Path]) -> list[Path]:
-    """Which of these folders, and of the folders in them, are links."""
-    inner = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
-    return [path for path in (*folders, *inner) if path.is_symlink() and path.is_dir()]
+    """Which of these folders are links, and which links in them lead elsewhere (`_leads_away`)."""
+    inner = [path for folder in folders if folder.is_dir() for path in folder.iterdir() if _leads_away(path)]
+    return [*filter(_is_linked, folders), *inner]
+
+
+def _is_linked(folder: Path) -> bool:
+    return folder.is_symlink() and folder.is_dir()
+
+
+def _leads_away(path: Path) -> bool:
+    """Whether it is a link, not a hidden one, to a folder that is not in its own folder, and so not found anyway."""
+    is_seen = not path.name.startswith(".") and _is_linked(path)
+    return is_seen and not path.resolve().is_relative_to(path.parent.resolve())
 
 
 def by_name(paths: Iterable[Path], labelled: Container[str] | None = None) -> dict[str, Path]:

@@ -8,13 +8,16 @@ its (1, 1, 10, 10); Detectron2 and supervision read it the same way. A photo wit
 unlabelled.
 """
 
+import os
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
 from wheatear.data.labels import (
     HEAD,
+    PHOTO_FOLDERS,
     SPLIT_NAMES,
     Box,
     Labelled,
@@ -112,9 +115,11 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 def _xml_files(folder: Path) -> list[Path]:
     """All XML files except hidden ones, those that GIS programs write beside a photo, and those of a count."""
-    places = [folder, *linked([folder / XMLS])]
-    found = {file for place in places for file in place.rglob("*.[xX][mM][lL]")}
-    return sorted(without_counts((file for file in shown(found, folder) if not _is_of_gdal(file)), folder))
+    places = [folder, *linked([folder / name for name in (XMLS, *PHOTO_FOLDERS)])]
+    resolved = cache(os.path.realpath)  # a link may lead to another folder of the data set
+    files = (file for place in places for file in place.rglob("*.[xX][mM][lL]"))
+    found = {(resolved(file.parent), file.name): file for file in shown(files, folder)}.values()
+    return sorted(without_counts((file for file in found if not _is_of_gdal(file)), folder))
 
 
 def _is_of_gdal(file: Path) -> bool:
@@ -153,7 +158,7 @@ def _read_splits(folder: Path) -> dict[str, str]:
     for split in ("train", "val", "test"):
         file = folder / SETS / f"{split}.txt"
         if file.is_file():
-            splits |= dict.fromkeys(
-                composed(file.read_text("utf-8-sig", "replace")).splitlines(), SPLIT_NAMES[split]
-            )
+            # A name may contain what splitlines, too, takes for the end of a line, as a form feed.
+            names = composed(file.read_text("utf-8-sig", "replace")).split("\n")
+            splits |= dict.fromkeys(names, SPLIT_NAMES[split])
     return splits

@@ -93,7 +93,7 @@ def _texts(folder: Path) -> list[Path]:
     """The text files that have labels."""
     places = [folder / TEXTS, *(folder / split / TEXTS for split in SPLIT_NAMES)]
     texts = (text for place in [*places, *linked(places)] for text in place.rglob("*.[tT][xX][tT]"))
-    return [text for text in shown(texts, folder) if text.name not in NOT_LABELS]
+    return [text for text in shown(texts, folder) if text.name.lower() not in NOT_LABELS]
 
 
 def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from wheatear.files import whole, whole_folder
+from wheatear.files import parts_of_plots, whole, whole_folder
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -110,3 +111,15 @@ def test_a_folder_that_fails_is_not_left(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: '.*yolo'"):
         fill_up()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_a_shapefile(tmp_path, monkeypatch):
+    names = ["p.DBF", "p.shp", "p.shx"]
+    for name in (*names, "p.shp.xml", "p.qix", "pp.dbf"):
+        (tmp_path / name).touch()
+    assert [part.name for part in parts_of_plots(tmp_path / "p.shp")] == names
+    # As on macOS and Windows, which know a file by its name in other letters, too.
+    known = [name.lower() for name in names]
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name.lower() in known)
+    found = {part.name.lower() for part in parts_of_plots(tmp_path / "P.shp")}
+    assert found == {"p.dbf", "p.shp", "p.shx"}

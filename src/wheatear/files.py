@@ -11,7 +11,7 @@ from typing import Any
 
 from wheatear.errors import InputError
 
-SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")  # the files of one
+SHAPEFILE = (".shx", ".dbf", ".prj", ".cpg")  # the other files of a Shapefile
 LOCK, TRIAL = ".wheatear.lock", ".wheatear.part"  # names that no file of the user will have
 
 
@@ -144,8 +144,9 @@ def parts_of_plots(path: Path) -> list[Path]:
     """The files that a file of plots consists of, sorted: itself, or all of a Shapefile."""
     if path.suffix.lower() != ".shp":
         return [path]
-    beside = (file for file in path.parent.iterdir() if file.stem == path.stem)
-    return sorted(file for file in beside if file.suffix.lower() in SHAPEFILE)
+    # Not compared with the names in the folder: macOS and Windows know a file by its name in other letters, too.
+    others = (path.with_suffix(form) for suffix in SHAPEFILE for form in (suffix, suffix.upper()))
+    return sorted([path, *(file for file in others if file.is_file())])
 
 
 def sha256(path: Path) -> str:

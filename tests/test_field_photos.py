@@ -99,6 +99,16 @@ def test_sources_stand_in_where_no_session_is_known(tmp_path: Path) -> None:
     assert group_tiles(same_session) == ["a0"] * 3
 
 
+def test_a_photo_that_cannot_be_read_is_told_unless_its_field_photo_is_known(tmp_path: Path) -> None:
+    first, second, third = cut(tmp_path, "a", seed=1)
+    unread: list[Path] = []
+    for tile in (first, third):
+        tile.path.write_bytes(b"no photo")
+    given = [replace(first, photo="x"), replace(second, photo="x"), third]
+    assert group_tiles(given, unread) == ["x", "x", "a2"]
+    assert unread == [third.path]
+
+
 def test_a_photo_stored_twice_is_one_photo(tmp_path: Path) -> None:
     (tile,) = cut(tmp_path, "a", seed=1, tiles=1)
     twin = save(tmp_path, "z", np.asarray(Image.open(tile.path)))

@@ -8,6 +8,7 @@ Letters: N tiles, L pixels along an edge.
 
 import math
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -73,15 +74,20 @@ def group_tiles(samples: Sequence[Sample], unread: list[Path] | None = None) -> 
     do tiles with the same four edges (one photo stored twice), and tiles that already share a `photo`. Tiles
     of different sessions are never grouped, nor of different sources if no session is known. Only edges of
     equal length are compared, and those shorter than SHORTEST are too ambiguous: such tiles need a `photo`. A
-    photo that cannot be read is a group of its own, unless it shares a `photo`; it is added to `unread`. Of
+    photo that cannot be read is a group of its own, and added to `unread`, unless it shares a `photo`. Of
     several names, the alphabetically first is used.
     """
     edges = read_edges([sample.path for sample in samples])
-    if unread is not None:
-        unread += [sample.path for sample, its in zip(samples, edges, strict=True) if its is None]
     joins = [*_repeated([sample.photo for sample in samples]), *_repeated(_fingerprints(edges))]
     joins += [(seam.first, seam.second) for seam in sorted(find_seams(edges), reverse=True)]
     groups = _join(joins, _places(samples))
+    if unread is not None:
+        tiles = Counter(groups)
+        unread += [
+            sample.path
+            for sample, its, group in zip(samples, edges, groups, strict=True)
+            if its is None and tiles[group] == 1
+        ]
     names: dict[int, tuple[bool, str]] = {}
     for sample, group in zip(samples, groups, strict=True):
         name = (not sample.photo, sample.photo or sample.name)  # given ones first

@@ -191,6 +191,12 @@ def test_a_path_out_of_the_folder_names_no_photo(gwhd: Path) -> None:
         ("train.csv", "image_id,source\na,s\n", "train.csv, line 1: no column bbox; it has image_id, source"),
         ("train.csv", "", "line 1: no column image_id, bbox; it has none"),
         ("train.csv", "image_id,bbox,bbox\n", "train.csv, line 1: several columns 'bbox'; keep one"),
+        (
+            "train.csv",
+            "image_id,bbox,source,source\n",
+            "train.csv, line 1: several columns 'source'; keep one",
+        ),
+        ("images.csv", "image_id,split,split\n", "images.csv, line 1: several columns 'split'; keep one"),
         ("images.csv", "photo\n1\n", "images.csv, line 1: no column image_id"),
         ("images.csv", "image_id,split\na,both\n", "images.csv, line 2: no split 'both'"),
         ("images.csv", "image_id\na\na\n", "images.csv, line 3: a is on line 2 already"),

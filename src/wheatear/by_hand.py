@@ -58,7 +58,7 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
     has a row, or whose heads are not a whole number; and if no row is left.
     """
     header, rows = read_table(file, lower=True)
-    require(file, header, *COLUMNS)
+    require(file, header, *COLUMNS, optional=["checked"])
     names = {composed(photo.name): photo for photo in photos}
     files, loosely = defaultdict[str, list[Photo]](list), defaultdict[str, list[Photo]](list)
     for photo in photos:

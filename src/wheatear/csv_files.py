@@ -62,12 +62,15 @@ def read_table(file: Path, lower: bool = False) -> tuple[list[str], Table]:
     return header, [(line, dict(zip(header, values, strict=True))) for line, values in table]
 
 
-def require(file: Path, header: Sequence[str], *columns: str) -> None:
-    """InputError if a column is missing, or there several times, as it is unclear which one is meant."""
+def require(file: Path, header: Sequence[str], *columns: str, optional: Sequence[str] = ()) -> None:
+    """InputError if a column is missing, or there several times, as it is unclear which one is meant.
+
+    optional: further columns that are read where they are there.
+    """
     if missing := [column for column in columns if column not in header]:
         there = ", ".join(header) or "none"
         raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}")
-    if twice := [column for column in columns if header.count(column) > 1]:
+    if twice := [column for column in (*columns, *optional) if header.count(column) > 1]:
         raise InputError(f"{file.name}, line 1: several columns '{twice[0]}'; keep one")
 
 

@@ -131,8 +131,8 @@ def read_csv(path: Path | str) -> dict[str, Detections]:
 
     Accepted are the forms of a CSV that `csv_files.open_table` accepts, as spreadsheets write them; a header
     alone gives an empty dict. Photo sizes are unknown, so height and width are 0.
-    InputError for a file that cannot be read, is not UTF-8 or lacks a column, and, with the line number, for
-    a row that is not a name and a box of some area with a score in 0..1.
+    InputError for a file that cannot be read, is not UTF-8, lacks a column or has it twice, and, with the
+    line number, for a row that is not a name and a box of some area with a score in 0..1.
     """
     path = Path(path)
     members: dict[str, list[int]] = {}

@@ -18,7 +18,7 @@ from wheatear.csv_files import read_table, require
 from wheatear.data import coco, gwhd, kaggle, voc, yolo
 from wheatear.data.labels import SPLITS, Labelled, Labels, refuse_missing, refuse_second
 from wheatear.data.sample import Sample
-from wheatear.data.splits import write_images_csv
+from wheatear.data.splits import COLUMNS, write_images_csv
 from wheatear.errors import InputError, refuse_name
 from wheatear.images import photo_size
 
@@ -54,9 +54,9 @@ def read_dataset(
     boxes are (0, 4). In the other formats a photo that is not named is unlabelled, and left out. Width and
     height are 0 if the photo cannot be read.
 
-    Raises InputError, naming file and line, if the folder is in none of the formats, a column is missing, a
-    box cannot be parsed, a line names a photo that does not exist, a photo is on two lines of a file with one
-    line per photo, or a photo's name is not valid UTF-8.
+    Raises InputError, naming file and line, if the folder is in none of the formats, a column is missing or
+    there twice, a box cannot be parsed, a line names a photo that does not exist, a photo is on two lines of
+    a file with one line per photo, or a photo's name is not valid UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -155,7 +155,7 @@ def _relabel(known: dict[str, Labels], labels: Mapping[str, Labels]) -> None:
 def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[str, dict[str, str]]:
     """The rows of an images.csv, which must have these columns, by photo."""
     header, table = read_table(file)
-    require(file, header, *columns)
+    require(file, header, *columns, optional=COLUMNS)
     lines: dict[str, int] = {}
     for line, row in table:
         name, split = row["image_id"], row.get("split", "")

@@ -45,7 +45,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
     """Labels by image_id, for the photos that have a line."""
     if PREDICTIONS in header:
         return _parse_submission(file, header, table)
-    require(file, header, "image_id", "bbox")
+    require(file, header, "image_id", "bbox", optional=["width", "height", "source"])
     labels: dict[str, Labels] = {}
     for line, row in table:
         name = row["image_id"]

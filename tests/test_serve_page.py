@@ -152,6 +152,17 @@ def test_a_photo_takes_the_place_of_its_namesake_that_cannot_be_read(page, photo
     assert [row["image"] for row in rows(saved(page, "#counts")[1])] == ["b, of June.png"]
 
 
+def test_a_photo_that_was_not_answered_keeps_its_place(page, photos, tmp_path):
+    """It may be added again, and its namesake would be in its way."""
+    shutil.copy(photos[0], tmp_path / "a.webp")
+    page.route("**/detect*", lambda route: route.abort())
+    page.set_input_files("#files", [photos[0], tmp_path / "a.webp"])
+    expect(lines(page)).to_have_text([re.compile("^a.pngwas not answered"), re.compile("shares its name")])
+    page.unroute("**/detect*")
+    page.set_input_files("#files", photos[:1])
+    expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
 def test_a_photo_is_left_out(page, photos, tmp_path):
     add(page, photos)
     (tmp_path / "other").mkdir()

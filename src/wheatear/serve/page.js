@@ -183,14 +183,15 @@ async function countAll() {
   for (let photo; (photo = photos.find(({ state }) => state === "waiting")); ) {
     photo.state = "busy";
     again();
-    Object.assign(photo, await looked(photo.file));
+    const { isUnreadable, ...seen } = await looked(photo.file);
+    Object.assign(photo, seen);
     if (photo.state === "done" && photos.includes(photo)) unsaved.add("counts");
     if (photo.state === "down") {
       photo.state = "waiting";
       break;
     }
     again();
-    const heir = photo.state === "failed" && photos.find((other) => isHeir(other, photo));
+    const heir = isUnreadable && photos.find((other) => isHeir(other, photo));
     if (heir) add([heir.file]); // as a camera's JPEG beside its raw photo
   }
   counting = false;
@@ -204,7 +205,8 @@ async function looked(file) {
     if (JSON.stringify(now) !== JSON.stringify(model)) return { state: "failed", error: "another detector runs now: save, and reload the page" };
     const answer = await fetch(`detect?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     const said = await answer.json();
-    return answer.ok ? { ...said, state: "done" } : { state: "failed", error: said.error };
+    if (answer.ok) return { ...said, state: "done" };
+    return { state: "failed", error: said.error, isUnreadable: answer.status < 500 }; // whenever it is sent
   } catch {
     const isThere = await file.slice(0, 1).arrayBuffer().then(() => true, () => false);
     if (!isThere) return { state: "failed", error: "cannot be read (moved, changed or a folder); add it again" };

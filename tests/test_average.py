@@ -66,6 +66,14 @@ def test_the_terms_of_any_member_are_those_of_the_mean(runs, tmp_path, fact):
     assert "CC BY 4.0" in describe_run(tmp_path / "mean", tiny_recipe()).licence
 
 
+def test_the_terms_of_a_member_of_a_member_are_those_of_the_mean(runs, tmp_path):
+    more = {"more": [{"folder": "more", "photos": 1, "heads": 1, "sources": ["usask_1"]}]}
+    write_json(runs[1] / "run.json", read_json(runs[1] / "run.json") | more)
+    average(runs[:2], tmp_path / "two")
+    average([tmp_path / "two", runs[2]], tmp_path / "mean")
+    assert "CC BY 4.0" in describe_run(tmp_path / "mean", tiny_recipe()).licence
+
+
 def test_what_has_no_mean(runs, field_dir, tmp_path):
     with pytest.raises(InputError, match="one run alone has no mean"):
         average(runs[:1], tmp_path / "mean")

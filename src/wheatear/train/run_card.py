@@ -1,7 +1,8 @@
 """What is exported: the network of a finished run, or of a detector that was exported before, and its card."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from wheatear.csv_files import read_table
 from wheatear.data.formats import IMAGES_CSV
@@ -144,14 +145,20 @@ def terms(run: Path) -> dict[str, str]:
     They are those of its photos, or else of the detector that it started from. Raises InputError if run.json or
     images.csv cannot be read.
     """
-    facts = read_json(run / "run.json")
-    trained_on = [facts, *facts.get("mean_of", [])]
+    trained_on = [*_trained_on(read_json(run / "run.json"))]
     added = {name for some in trained_on for each in some.get("more", []) for name in each["sources"]}
     if is_gwhd(run / IMAGES_CSV, added):
         return {"licence": DATA_LICENCE, "citation": CITATION}
     # The terms of a detector's data apply to its descendants, too.
     starts = [start for some in trained_on if any((start := some.get("start_card", {})).values())]
     return {"licence": "", "citation": ""} | (starts[0] if starts else {})
+
+
+def _trained_on(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The facts of a run and, if it is a mean, of its members, which may be means, too."""
+    yield facts
+    for member in facts.get("mean_of", []):
+        yield from _trained_on(member)
 
 
 def is_gwhd(images: Path, added: Collection[str] = ()) -> bool:

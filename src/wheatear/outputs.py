@@ -44,7 +44,7 @@ class PlotRow(NamedTuple):
 def draw_picture(pixels: Pixels, heads: Detections, path: Path, plots: "Plots | None" = None) -> None:
     """Save the photo with its boxes as a JPEG; for a raster, an overview of at most OVERVIEW pixels per side.
 
-    plots: drawn too, on a raster with a CRS.
+    plots: drawn too, on a raster with coordinates in a CRS.
     InputError, without the photo's name, for one that is too long for JPEG.
     """
     if isinstance(pixels, InMemory):

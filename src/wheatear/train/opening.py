@@ -192,7 +192,7 @@ def refuse_short(recipe: Recipe, photos: int, devices: int, only: str | None = N
                 raise InputError(
                     f"stage {stage.stage}: {steps} steps in all for {photos:,} photos, {stage.warmup_steps} to warm "
                     "up; raise its epochs or lower its warmup_steps (the recipe adapt, from a shipped detector, "
-                    "needs few)"
+                    "needs few photos)"
                 )
 
 

@@ -206,7 +206,7 @@ class Recipe(Part):
         return all(isinstance(stage, JointStage) for stage in self.stages)
 
     def is_whole(self) -> bool:
-        """Whether its stages end with a detector, and not after the first one or two of the notes'."""
+        """Whether its stages end with a detector, not with cnn or rpn, which need rcnn after them."""
         return self.stages[-1].stage not in ("cnn", "rpn")
 
     def learns_of_both(self) -> bool:

@@ -52,7 +52,7 @@ def of_card(weights: Path | None) -> dict[str, dict[str, Any]]:
     """What a run keeps of the detector that it starts from: of an exported one's card, or of a run; else empty.
 
     thresholds: an exported one's, used until a detector trained from it has its own. start_card: the licence
-    and citation. Raises InputError if there is no such detector, or no card.
+    and citation. Raises InputError if there is no such detector, or no card, or a run's files cannot be read.
     """
     if weights is None:
         return {"thresholds": {}, "start_card": {}}

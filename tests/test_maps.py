@@ -401,6 +401,12 @@ def test_marks_that_gdal_takes_for_archives(model, tmp_path, monkeypatch, mark):
     assert [path.name for path in tmp_path.glob("*.gpkg")] == ["read.gpkg"]
 
 
+@pytest.mark.parametrize("name", ["p.geo!json", "day 1.5; plots"])
+def test_plots_whose_extension_gdal_takes_for_an_archive(tmp_path, name):
+    plots_file(tmp_path / "p.geojson", A1=(0, 0, 3, 4)).rename(tmp_path / name)
+    assert read_plots(tmp_path / name).names == ["A1"]
+
+
 @pytest.mark.parametrize("name", ["field! of June/p.shp", "p;1.SHP"])
 def test_a_shapefile_whose_path_gdal_takes_for_an_archive(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)

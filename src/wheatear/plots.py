@@ -106,15 +106,17 @@ def read_plots(path: Path) -> Plots:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[Path]:
-    """The path of a file of plots, or of a copy of it where pyogrio would misread the path."""
+def _readable(path: Path) -> Iterator[Path | bytes]:
+    """The path of a file of plots or, where pyogrio would misread it, the content; of a Shapefile, a copy's path."""
     if not is_misread(path):
         yield path
-        return
-    with TemporaryDirectory() as folder:
-        for part in parts_of_plots(path):
-            shutil.copy(part, Path(folder, f"{LAYER}{part.suffix}"))
-        yield Path(folder, f"{LAYER}{path.suffix}")
+    elif path.suffix.lower() != ".shp":
+        yield path.read_bytes()
+    else:
+        with TemporaryDirectory() as folder:
+            for part in parts_of_plots(path):
+                shutil.copy(part, Path(folder, f"{LAYER}{part.suffix}"))
+            yield Path(folder, f"{LAYER}{path.suffix}")
 
 
 def is_misread(path: Path) -> bool:

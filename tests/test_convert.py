@@ -218,6 +218,14 @@ def test_labels_may_end_in_capitals_as_photos_may(samples: list[Sample], tmp_pat
     same(read_dataset(tmp_path), samples)
 
 
+def test_a_second_text_file_of_a_photo_is_refused(samples: list[Sample], tmp_path: Path) -> None:
+    write_dataset(samples, tmp_path, "yolo")
+    (file,) = tmp_path.rglob("a.txt")
+    file.with_suffix(".TXT").touch()
+    with pytest.raises(InputError, match=r"no photo for .*a\.TXT;"):
+        read_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("to", sorted(FORMATS))
 def test_what_a_mac_hides_beside_every_file_is_no_label(
     samples: list[Sample], tmp_path: Path, to: str

@@ -45,10 +45,11 @@ def read(folder: Path) -> Labelled:
     photos = by_name(
         photo for photo in photos_below(folder) if PHOTOS in photo.relative_to(folder).parts[:-1]
     )
-    found = {composed(str(text.with_suffix(".txt"))): text for text in _texts(folder)}
+    there = sorted(_texts(folder))
+    found = {composed(str(text.with_suffix(".txt"))): text for text in there}
     texts = {name: _text_path(photo, folder) for name, photo in photos.items()}
     texts = {name: found.get(composed(str(text)), text) for name, text in texts.items()}
-    orphans = sorted(str(text.relative_to(folder)) for text in {*found.values()} - {*texts.values()})
+    orphans = sorted(str(text.relative_to(folder)) for text in {*there} - {*texts.values()})
     refuse_missing(str(folder), dict.fromkeys(orphans, 0), ())
     classes: set[str] = set()
     labels = {name: _read_one(photo, texts[name], folder, classes) for name, photo in photos.items()}

@@ -125,6 +125,10 @@ def main() -> None:
     detector = load(given.model)
     threshold = detector.card.threshold_to_count() if given.threshold is None else given.threshold
     counts = [count(detector, *each, threshold) for each in stitched_photos(samples)]
+    if not counts:
+        raise SystemExit(
+            f"{given.folder}: no two photos to be judged are tiles of one field photo, side by side"
+        )
     show(counts)
     if given.out:
         with given.out.open("w", newline="", encoding="utf-8") as file:

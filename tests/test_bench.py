@@ -11,6 +11,7 @@ from PIL import Image
 
 import levers
 import pseudo
+import seams
 import second_labels
 import shared_error
 import unseen
@@ -175,6 +176,12 @@ def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> No
     where_they_are[2, [0, 2]] += 1
     assert np.allclose(sorted(both.boxes.tolist()), where_they_are)
     assert np.allclose(sorted(both.scores), [0.35, 0.8, 0.9])
+
+
+def test_photos_without_neighbours_have_no_seams(field_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["seams.py", str(field_dir), "--split", "all", "--model", "tiny"])
+    with pytest.raises(SystemExit, match="no two photos"):
+        seams.main()
 
 
 def test_the_split_that_is_committed_is_that_of_the_photos() -> None:

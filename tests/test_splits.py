@@ -115,6 +115,17 @@ def test_small_data_sets_have_photos_on_both_sides() -> None:
         }
 
 
+def test_a_photo_added_to_train_alone_goes_to_val() -> None:
+    given = [tile("a", "a", side="train"), tile("b", "b")]
+    assert [sample.split for sample in split(given)] == ["train", "val"]
+    assert [sample.split for sample in split([*given, tile("c", "c", side="val")])] == [
+        "train",
+        "train",
+        "val",
+    ]
+    assert [sample.split for sample in split(given[:1])] == ["train"]
+
+
 def test_a_half_given_photo_is_completed_as_it_was_begun() -> None:
     samples = [
         tile("a", "0", side="val"),

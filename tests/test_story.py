@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_an_exported_model_shows_the_result_and_says_what_it_hides(tmp_path: Pat
     code, output = explain(tmp_path / "photo.png", "--model", model, "--out", tmp_path / "out")
     assert code == 0
     assert "Left out: The network, Snips" in output
-    assert "that needs PyTorch, and a recipe on the model's card" in output
+    assert "that needs the extra `train`, and a recipe on the model's card" in output
     shown = sorted(path.stem[3:] for path in (tmp_path / "out").glob("*.png"))
     assert shown == ["found_heads", "head_sizes", "labelled_photo", "score_threshold"]
 
@@ -158,6 +159,17 @@ def test_mistakes_are_named_in_a_line(run: Path, field_dir: Path, field_photo: P
     code, output = explain(tmp_path / "none.png", "--run", run, "--out", tmp_path)
     assert code == 1
     assert "no such file" in output
+
+
+@pytest.mark.parametrize(
+    ("option", "install"), [("--run", "pip install '.[train]' in"), ("--model", "pip install matplotlib\n")]
+)
+def test_one_line_names_all_that_is_to_be_installed(monkeypatch, field_photo, tmp_path, option, install):
+    for package in ("lightning", "matplotlib"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if they were not installed
+    code, output = explain(field_photo, option, "seed", "--out", tmp_path)
+    assert code == 1
+    assert f"run {install}" in output
 
 
 def test_a_recipe_without_snips_leaves_their_steps_out():

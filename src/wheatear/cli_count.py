@@ -138,7 +138,7 @@ def count_command(
     A photo that cannot be read is reported and left out.
 
     Exit code 0: all photos counted; 1: some were not, or another error; 2: no
-    photos found, or an option that is unknown or out of its range.
+    photos found, or a mistake for which the usage is shown.
     """
     from wheatear.images import left_out
     from wheatear.photo_names import each_once, named, undrawn

@@ -48,6 +48,8 @@ def explain_command(
     Writes a PNG for each step and OUT/index.html, a page with all of them. Steps
     that this photo or model cannot show are left out, and the page says why.
     """
+    if run:
+        need_torch()  # before matplotlib, as its extra brings that too
     need_matplotlib()
     from wheatear.explain.seen import unlabelled
     from wheatear.explain.story import LABELS, left_out, tell
@@ -90,7 +92,6 @@ def labelled(photo: Path, folder: Path) -> "Sample":
 
 def open_run(folder: Path) -> "tuple[Finder, list[str]]":
     """A run, and what its recipe has not."""
-    need_torch()
     from wheatear.explain.look import TrainedRun
     from wheatear.explain.story import CNN, HISTORY
     from wheatear.train.checkpoint import has_history

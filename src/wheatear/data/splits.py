@@ -22,8 +22,9 @@ def split(
     """The samples, in their order, with `photo` and `split` filled in.
 
     Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
-    each number of tiles go to val; at least one overall, but never all (a single one goes to train). Existing
-    splits are kept, and the other tiles of the same photo follow them. Tiles are grouped by their edges,
+    each number of tiles go to val; at least one overall, but never all (a single one goes to train, unless
+    others are there already and none of them is in val). Existing splits are kept, and the other tiles of the
+    same photo follow them. Tiles are grouped by their edges,
     unless every sample already names its photo. The order of the samples does not matter; no samples give [].
     unread: gets the photos that could not be read for that, each of which counts as a field photo of its own.
 
@@ -117,12 +118,15 @@ def _by_photo(samples: Sequence[Sample]) -> Groups:
 def _divide(groups: Groups, val_fraction: float, rng: np.random.Generator) -> dict[str, str]:
     """The side of each field photo."""
     side = {photo: _given_side(tiles) for photo, tiles in groups.items()}
+    given = set(side.values())
     undecided = sorted(photo for photo in groups if not side[photo])
     luck = dict(zip(undecided, rng.random(len(undecided)), strict=True))
     undecided.sort(key=lambda photo: (_stratum(groups[photo]), len(groups[photo]), luck[photo]))
     for photo in undecided:
         side[photo] = "train"
-    for place in _spread(len(undecided), val_fraction, rng.random()):
+    # Where train has photos and val none, even a single new photo goes to val: nothing else would ever fill it.
+    most = len(undecided) - (0 if "train" in given and "val" not in given else 1)
+    for place in _spread(len(undecided), val_fraction, rng.random(), most):
         side[undecided[place]] = "val"
     return side
 
@@ -137,10 +141,10 @@ def _stratum(tiles: Sequence[Sample]) -> str:
     return max(tile.session or tile.source for tile in tiles)
 
 
-def _spread(n: int, fraction: float, start: float) -> list[int]:
-    """About fraction * n indices out of n, evenly spread from `start` in 0..1: at least one, but at most n - 1.
+def _spread(n: int, fraction: float, start: float, most: int) -> list[int]:
+    """About fraction * n indices out of n, evenly spread from `start` in 0..1: at least one, but at most `most`.
 
     Taking photos from a sorted list at even steps gives each stratum its share.
     """
-    chosen = min(max(1, round(fraction * n)), n - 1)
+    chosen = min(max(1, round(fraction * n)), most)
     return [int((k + start) * n / chosen) for k in range(chosen)]

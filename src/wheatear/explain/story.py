@@ -23,7 +23,7 @@ WEBP_QUALITY = 82  # a tenth of a PNG's size, without artefacts around the boxes
 
 NETWORK, HISTORY, CNN, LABELS = "network", "history", "cnn", "labels"
 MISSING = {
-    NETWORK: "the inside of this model cannot be shown: that needs PyTorch, and a recipe on the model's card",
+    NETWORK: "the inside of this model cannot be shown: that needs the extra `train`, and a recipe on the model's card",
     HISTORY: "exported models and means of runs have no record of a training; --run RUN of a single training shows it",
     CNN: "there is no snip classifier here: the joint stage trains without one, and an exported model leaves it out",
     LABELS: "the boxes of the photo are not known; --data DIR finds them",

@@ -24,8 +24,8 @@ def split(
     Field photos are divided, not tiles: about val_fraction of those of each session (or source) and of
     each number of tiles go to val; at least one overall, but never all (a single one goes to train, unless
     others are there already and none of them is in val). Existing splits are kept, and the other tiles of the
-    same photo follow them. Tiles are grouped by their edges,
-    unless every sample already names its photo. The order of the samples does not matter; no samples give [].
+    same photo follow them. Tiles are grouped by their edges, unless every sample already names its photo. The
+    order of the samples does not matter; no samples give [].
     unread: gets the photos that could not be read for that, each of which counts as a field photo of its own.
 
     Raises InputError unless 0 < val_fraction < 1.

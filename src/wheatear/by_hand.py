@@ -69,10 +69,10 @@ def read_by_hand(file: Path, photos: Sequence[Photo]) -> dict[Photo, int]:
         if row.get("checked") == "no" or not row["heads"].strip():
             continue
         place, image = f"{file}, line {line}", row["image"]
-        if image not in names and not _ending_in(image, files, composed):
+        known = _exactly(image, names, files)
+        if not known:
             image = image.strip()
-        known = [names[image]] if image in names else _ending_in(image, files, composed)
-        known = known or _ending_in(image.replace("\\", "/"), loosely, _loose)
+            known = _exactly(image, names, files) or _ending_in(image.replace("\\", "/"), loosely, _loose)
         if len(known) != 1:
             problem = (
                 "several photos have that name; give"
@@ -99,6 +99,11 @@ def _loose(name: str) -> str:
     """A name without the extension of a photo, case-folded."""
     name = composed(name)
     return (PurePosixPath(name).stem if is_found(name) else name).casefold()
+
+
+def _exactly(image: str, names: Mapping[str, Photo], files: Mapping[str, Sequence[Photo]]) -> list[Photo]:
+    """The photo named `image`, or those whose paths end in it; files: as in `_ending_in`."""
+    return [names[image]] if image in names else _ending_in(image, files, composed)
 
 
 def _ending_in(image: str, files: Mapping[str, Sequence[Photo]], like: Callable[[str], str]) -> list[Photo]:

@@ -155,12 +155,18 @@ def find_photos(paths: Iterable[str | Path]) -> list[Path]:
     that end in PHOTO_SUFFIXES (in any case), except hidden ones. A path that does not exist, or a folder that
     may not be read, is kept, so that whoever opens it reports it. No paths, or empty folders: [].
     """
-    photos: dict[tuple[str, str], Path] = {}
-    resolved = cache(os.path.realpath)  # a folder may be given by way of a link, and one in it without
-    for path in map(Path, paths):
-        for photo in _in_folder(path) if path.is_dir() else [path]:
-            photos.setdefault((resolved(photo.parent), photo.name), photo)
-    return sorted(photos.values(), key=_natural)
+    places = map(Path, paths)
+    found = (photo for place in places for photo in (_in_folder(place) if place.is_dir() else [place]))
+    return sorted(each_file_once(found), key=_natural)
+
+
+def each_file_once(paths: Iterable[Path]) -> list[Path]:
+    """The paths without those of files that earlier ones lead to, by way of a link to a folder or without."""
+    files: dict[tuple[str, str], Path] = {}
+    resolved = cache(os.path.realpath)
+    for path in paths:
+        files.setdefault((resolved(path.parent), path.name), path)
+    return list(files.values())
 
 
 def _natural(path: Path) -> tuple[list[list[str | int]], Path]:

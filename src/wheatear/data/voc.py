@@ -8,10 +8,8 @@ its (1, 1, 10, 10); Detectron2 and supervision read it the same way. A photo wit
 unlabelled.
 """
 
-import os
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path, PurePath
 from xml.etree import ElementTree
 
@@ -36,6 +34,7 @@ from wheatear.data.labels import (
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import whole
+from wheatear.images import each_file_once
 from wheatear.words import composed
 
 PHOTOS, XMLS, SETS = "JPEGImages", "Annotations", PurePath("ImageSets", "Main")
@@ -115,10 +114,10 @@ def _add(parent: ElementTree.Element, tag: str, text: str = "") -> ElementTree.E
 
 def _xml_files(folder: Path) -> list[Path]:
     """All XML files except hidden ones, those that GIS programs write beside a photo, and those of a count."""
-    places = [folder, *linked([folder / name for name in (XMLS, *PHOTO_FOLDERS)])]
-    resolved = cache(os.path.realpath)  # a link may lead to another folder of the data set
+    # A link may lead to another folder of the data set.
+    places = [*linked([folder / name for name in (XMLS, *PHOTO_FOLDERS)]), folder]
     files = (file for place in places for file in place.rglob("*.[xX][mM][lL]"))
-    found = {(resolved(file.parent), file.name): file for file in shown(files, folder)}.values()
+    found = each_file_once(shown(files, folder))
     return sorted(without_counts((file for file in found if not _is_of_gdal(file)), folder))
 
 

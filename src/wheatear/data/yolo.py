@@ -110,9 +110,9 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
         return labels
     for number, (kind, *words) in rows:
         shares = words[:4] if len(words) == 5 else words
-        x, y, w, h = parse_box(shares, f"{text.relative_to(folder)}, line {number}", FORM)
+        where = f"{text.relative_to(folder)}, line {number}"
+        x, y, w, h = parse_box(shares, where, FORM)
         if max(map(abs, (x, y, w, h))) > FAR:
-            where = f"{text.relative_to(folder)}, line {number}"
             raise InputError(
                 f"{where}: {' '.join(shares)}: fractions of the photo's sides are 0 to 1; are these pixels?"
             )

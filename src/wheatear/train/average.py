@@ -16,7 +16,7 @@ from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.splits import read_splits
 from wheatear.errors import InputError
 from wheatear.files import make_folder, whole_folder, write_json
-from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, read_json, save_parts
+from wheatear.train.checkpoint import FACTS, METRICS, RECIPE, WEIGHTS, read_json, save_parts
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.opening import refuse_data
 from wheatear.train.run_card import load_run
@@ -46,7 +46,7 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     model = models[0]
     model.load_state_dict(mean_weights)
     stages = [stage.stage for stage in model.recipe.stages]
-    members = [{"run": run.name, **read_json(run / "run.json")} for run in runs]
+    members = [{"run": run.name, **read_json(run / FACTS)} for run in runs]
     make_folder(out.absolute().parent)
     with whole_folder(out) as part:
         for stage in stages:
@@ -55,7 +55,7 @@ def average(runs: Sequence[Path], out: Path) -> Path:
             for name in (WEIGHTS, METRICS):
                 shutil.copyfile(runs[0] / stage / name, part / stage / name)
         save_parts(model, [model], part / stages[-1] / WEIGHTS)
-        write_json(part / "run.json", members[0] | {"run": out.name, "mean_of": members})
+        write_json(part / FACTS, members[0] | {"run": out.name, "mean_of": members})
         shutil.copyfile(runs[0] / IMAGES_CSV, part / IMAGES_CSV)
         write_json(part / stages[-1] / METRICS, {"runs": len(runs)})
         write_json(part / RECIPE, model.recipe.model_dump(mode="json"))

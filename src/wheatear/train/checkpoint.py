@@ -24,7 +24,8 @@ from wheatear.files import whole
 
 # What torch.load raises for a file that torch.save did not write.
 NOT_LOADED = (EOFError, LookupError, OSError, RuntimeError, UnpicklingError, struct.error)
-RECIPE, WEIGHTS, METRICS, HISTORY = "recipe.json", "weights.safetensors", "metrics.json", "metrics.csv"
+RECIPE, FACTS = "recipe.json", "run.json"  # of a run
+WEIGHTS, METRICS, HISTORY = "weights.safetensors", "metrics.json", "metrics.csv"  # of each stage
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wheatear.boxes import area
+from wheatear.boxes import sizes
 from wheatear.data.check import clean
 from wheatear.data.formats import IMAGES_CSV
 from wheatear.data.more import More
@@ -23,14 +23,13 @@ from wheatear.data.splits import read_splits, write_images_csv
 from wheatear.errors import InputError
 from wheatear.files import sha256, write_json
 from wheatear.images import refuse_damaged
-from wheatear.train.checkpoint import RECIPE, read_json
+from wheatear.train.checkpoint import FACTS, RECIPE, read_json
 from wheatear.train.machine import HERE, PRECISIONS, Machine, first_process
 from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_stages import JointStage
 from wheatear.train.relabelled import Relabelled, is_same, labellings, record
 from wheatear.train.start import as_started, is_trained, of_card
 
-FACTS = "run.json"
 LEARNT = ("train", "val")  # the splits used in training
 PACKAGES = ("wheatear", "torch", "torchvision", "lightning", "numpy", "pillow")
 
@@ -246,7 +245,7 @@ def digest(photos: Sequence[Sample]) -> str:
 
 def head_px(samples: Sequence[Sample]) -> float:
     """The median square root of a box's area, in pixels of the photos, rounded to a tenth."""
-    return round(float(np.median(np.sqrt(area(np.concatenate([sample.boxes for sample in samples]))))), 1)
+    return round(float(np.median(sizes(np.concatenate([sample.boxes for sample in samples])))), 1)
 
 
 def describe(by_split: dict[str, list[Sample]], machine: Machine, more: Sequence[More]) -> dict[str, object]:

@@ -9,6 +9,7 @@ from wheatear.data.formats import IMAGES_CSV
 from wheatear.detector import Card, find, is_file_name
 from wheatear.errors import InputError
 from wheatear.train.checkpoint import (
+    FACTS,
     METRICS,
     RECIPE,
     WEIGHTS,
@@ -118,11 +119,9 @@ def describe_run(run: Path, recipe: Recipe) -> Card:
     run.json has no head_px.
     """
     figures = {stage.stage: read_json(run / stage.stage / METRICS) for stage in recipe.stages}
-    facts = read_json(run / "run.json")
+    facts = read_json(run / FACTS)
     if "head_px" not in facts:
-        raise InputError(
-            f"{run / 'run.json'}: has no head_px; add the median head of its train photos, in pixels"
-        )
+        raise InputError(f"{run / FACTS}: has no head_px; add the median head of its train photos, in pixels")
     its = terms(run)
     return Card(
         format=1,
@@ -145,7 +144,7 @@ def terms(run: Path) -> dict[str, str]:
     They are those of its photos, or else of the detector that it started from. Raises InputError if run.json or
     images.csv cannot be read.
     """
-    trained_on = [*_trained_on(read_json(run / "run.json"))]
+    trained_on = [*_trained_on(read_json(run / FACTS))]
     added = {name for some in trained_on for each in some.get("more", []) for name in each["sources"]}
     if is_gwhd(run / IMAGES_CSV, added):
         return {"licence": DATA_LICENCE, "citation": CITATION}

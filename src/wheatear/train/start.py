@@ -9,7 +9,15 @@ from wheatear.data.sample import Sample
 from wheatear.detector import find, is_file_name, read_card
 from wheatear.errors import InputError
 from wheatear.images import open_photo
-from wheatear.train.checkpoint import RECIPE, is_detector, load_parts, put_in, read_json, refuse_untrained
+from wheatear.train.checkpoint import (
+    FACTS,
+    RECIPE,
+    is_detector,
+    load_parts,
+    put_in,
+    read_json,
+    refuse_untrained,
+)
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.from_onnx import exported_network
@@ -58,7 +66,7 @@ def of_card(weights: Path | None) -> dict[str, dict[str, Any]]:
         return {"thresholds": {}, "start_card": {}}
     if not is_file_name(weights):
         run = weights.absolute().parent.parent
-        is_run = all((run / name).exists() for name in ("run.json", IMAGES_CSV))
+        is_run = all((run / name).exists() for name in (FACTS, IMAGES_CSV))
         return {"thresholds": {}, "start_card": terms(run) if is_run else {}}
     card = read_card(find(weights)[1])
     return {

@@ -5,12 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from serving import PATIENCE, ask
+from serving import PATIENCE, ask, write_three_heads
 from wheatear.cli import app
 from wheatear.serve.app import HOST
 
@@ -36,6 +37,43 @@ def test_it_serves_until_ctrl_c(model):
         finally:
             serving.kill()
     assert (out, errors) == ("", "")
+
+
+# Counts a photo until a line is sent to it.
+SLOWLY = """
+import sys, wheatear.serve.app as app
+from wheatear.cli import app as command
+found_in = app.found_in
+def slowly(*photo):
+    print("counting", flush=True)
+    sys.stdin.readline()
+    return found_in(*photo)
+app.found_in = slowly
+command(["serve", "--model", sys.argv[1], "--port", "0"])
+"""
+
+
+def test_ctrl_c_lets_the_photo_be_counted_first_and_says_so(tmp_path, model):
+    photo = write_three_heads(tmp_path / "photo.png").read_bytes()
+    command = [sys.executable, "-u", "-c", SLOWLY, str(model)]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as serving,
+        ThreadPoolExecutor() as other,
+    ):
+        try:
+            assert serving.stdout is not None
+            assert serving.stderr is not None
+            address = serving.stdout.readline().split()[1]
+            answer = other.submit(ask, f"{address}/detect?name=photo.png", photo)
+            assert serving.stdout.readline() == "counting\n"
+            serving.send_signal(signal.SIGINT)
+            line = serving.stderr.readline()
+            assert line == "wheatear: ends once the photo that is being counted is finished\n"
+            assert serving.communicate("go on\n", timeout=PATIENCE) == ("", "")
+        finally:
+            serving.kill()
+        assert len(answer.result().json()["boxes"]) == 3
 
 
 def test_a_port_that_another_program_has(model):

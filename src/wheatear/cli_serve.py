@@ -59,7 +59,7 @@ def run(app: "Starlette", port: int) -> None:
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: "FrameType | None") -> None:
-            if self.server_state.tasks and not self.should_exit:
+            if app.state.one_at_a_time.locked() and not self.should_exit:
                 typer.echo("wheatear: ends once the photo that is being counted is finished", err=True)
             super().handle_exit(sig, frame)
 

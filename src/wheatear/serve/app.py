@@ -48,7 +48,10 @@ HEADERS = {
 
 
 def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
-    """The page and its two requests, for one detector; head_px as in `detect_sized`."""
+    """The page and its two requests, for one detector; head_px as in `detect_sized`.
+
+    `state.one_at_a_time` of what it returns is locked while a photo is being counted.
+    """
     one_at_a_time = anyio.Lock()  # each photo uses all cores
 
     async def model(_: Request) -> Response:
@@ -77,9 +80,11 @@ def create_app(detector: Detector, head_px: HeadPx = None) -> Starlette:
     routes = [Route("/", parts["page.html"]), *(Route(f"/{name}", part) for name, part in parts.items())]
     routes += [Route("/model", model), Route("/detect", detect, methods=["POST"])]
     # Against DNS rebinding: the owner of another host name could point it at this address and read the answers.
-    return Starlette(
+    app = Starlette(
         routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]
     )
+    app.state.one_at_a_time = one_at_a_time
+    return app
 
 
 def facts_of(detector: Detector, head_px: HeadPx = None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".w
 # Formats that phones and cameras also write, but that are not read here.
 RAW_SUFFIXES = (
     ".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".orf", ".raf", ".rw2", ".rwl", ".pef", ".srw", ".gpr",
-    ".iiq", ".3fr",
+    ".iiq", ".3fr", ".fff", ".mos", ".mef", ".erf", ".crw", ".dcr", ".kdc", ".mrw", ".x3f",
 )  # fmt: skip
 OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIXES)
 

@@ -48,13 +48,11 @@ def lay_leaves(rng: np.random.Generator, look: Look, n: int) -> Ribbons:
         points=LEAF_POINTS,
     )
     t = np.linspace(0, 1, LEAF_POINTS)
-    width = (
-        look.head_length * rng.uniform(0.16, 0.4, n) * np.where(dry, 0.65, 1)
-    )  # leaves roll up as they dry
+    rolled = np.where(dry, 0.65, 1)  # leaves roll up as they dry
+    width = look.head_length * rng.uniform(0.16, 0.4, n) * rolled
     twist = np.cos(rng.uniform(-1, 1, (n, 1)) + rng.uniform(-1.6, 1.6, (n, 1)) * t)
-    outline = (
-        1.75 * (t + 0.015) ** 0.5 * (1 - t) ** 0.8
-    )  # narrow at the sheath, at most about 1, with a long tip
+    # Narrow at the sheath, at most about 1, with a long tip.
+    outline = 1.75 * (t + 0.015) ** 0.5 * (1 - t) ** 0.8
     half_width = width[:, None] / 2 * outline * (0.35 + 0.65 * np.abs(twist))
     return _ribbons(rng, look, lines, half_width, colour)
 

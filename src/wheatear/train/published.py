@@ -24,10 +24,8 @@ from wheatear.train.pretrained import PretrainedCNN, classifier, stages
 from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe, PretrainedBackboneRecipe
 
 Weights = Mapping[str, Tensor]
-LAST_LAYERS = (
-    "fc.",
-    "classifier.",
-)  # a detector does not use them, and some files (not EfficientNet-Lite's) omit them
+# A detector does not use them, and some files (not EfficientNet-Lite's) omit them.
+LAST_LAYERS = ("fc.", "classifier.")
 
 
 def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:

@@ -64,9 +64,8 @@ class SteppedModule(StageModule):
         params = [p for part in self.parts for p in part.parameters()]
         groups = decay_groups(params, 2 * self.stage.l2)
         if self.stage.optimizer == "rmsprop":
-            return torch.optim.RMSprop(
-                groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7
-            )  # Keras's defaults
+            # With Keras's defaults.
+            return torch.optim.RMSprop(groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7)
         return torch.optim.Adam(groups, lr=self.stage.lr_at(0))
 
     def on_train_epoch_start(self) -> None:

@@ -160,8 +160,7 @@ def count_command(
             typer.echo(f"wheatear: {wrong}; {mend}", err=True)
             raise typer.Exit(2)
         if again:
-            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
-            typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
+            typer.echo(f"wheatear: {words.first_of(again)}: given twice; counted once", err=True)
         if by_hand and threshold is not None:
             raise InputError("--threshold and --by-hand: give one of the two")
         from wheatear.area import Scale

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wheatear.errors import InputError
 from wheatear.images import find_photos, is_found
 from wheatear.photo_names import MAPS, PICTURES, are_results
-from wheatear.words import composed
+from wheatear.words import composed, first_of
 
 Box = tuple[float, float, float, float]
 
@@ -146,10 +146,7 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
         f"{name} (line {line})" if line else name for name, line in lines.items() if name not in photos
     ]
     if missing:
-        more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
-        raise InputError(
-            f"{file}: no photo for {', '.join(missing[:NAMED_AT_MOST])}{more}; add or unlist them"
-        )
+        raise InputError(f"{file}: no photo for {first_of(missing, NAMED_AT_MOST)}; add or unlist them")
 
 
 def refuse_second(file: str, line: int, name: str, first: int) -> None:

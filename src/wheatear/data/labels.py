@@ -31,7 +31,10 @@ BEYOND = 1e9  # pixels; no photo is as large, and the square of it is still fini
 
 @dataclass
 class Labels:
-    """The labels of one photo; `line` is where the file first names it, `size` its width and height."""
+    """The labels of one photo; `line` is where the file first names it, `size` its width and height.
+
+    boxes: xyxy pixels. rows: of the same length, as in `Sample`.
+    """
 
     line: int = 0
     source: str = ""

@@ -87,7 +87,7 @@ def cut_snips(look: Look, size: int) -> tuple[np.ndarray, np.ndarray]:
 @torch.no_grad()
 def head_probability(model: FasterRCNN, cut: np.ndarray) -> np.ndarray:
     """(N, S, S, 3) -> (N,) in 0..1."""
-    parts = torch.from_numpy(cut).permute(0, 3, 1, 2).split(AT_ONCE)  # type: ignore[no-untyped-call]
+    parts = torch.split(torch.from_numpy(cut).permute(0, 3, 1, 2), AT_ONCE)
     found: np.ndarray = torch.cat(
         [model.classify(part).softmax(1)[:, 1] for part in parts if len(part)] or [torch.zeros(0)]
     ).numpy()

@@ -163,8 +163,7 @@ def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:
     def to_pixels(points: np.ndarray) -> np.ndarray:
         return affine(~raster.transform, to_crs(points, plots.crs, raster.crs))
 
-    polygons: np.ndarray = shapely.transform(plots.polygons, to_pixels)
-    return polygons
+    return shapely.transform(plots.polygons, to_pixels)
 
 
 def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:

@@ -159,17 +159,14 @@ def draw_soil(rng: np.random.Generator, look: Look) -> Image.Image:
 
 def _flat(points: np.ndarray) -> list[list[float]]:
     n, p = points.shape[:2]
-    flat: list[list[float]] = points.reshape(n, 2 * p).tolist()
-    return flat
+    return points.reshape(n, 2 * p).tolist()
 
 
 def _quads(edge: np.ndarray, middle: np.ndarray) -> list[list[list[float]]]:
     corners = np.concatenate([edge[:, :-1], edge[:, 1:], middle[:, 1:], middle[:, :-1]], 2)
-    quads: list[list[list[float]]] = corners.tolist()
-    return quads
+    return corners.tolist()
 
 
 def _bytes(colour: np.ndarray) -> list[Any]:
     """RGB values as nested lists of ints, as deep as the array."""
-    values: list[Any] = colour.clip(0, 255).astype(int).tolist()
-    return values
+    return colour.clip(0, 255).astype(int).tolist()

@@ -134,8 +134,7 @@ def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: 
     sides = cut[:, 2:] - cut[:, :2]
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     left = (sides.prod(1) >= keep_area * whole) & (sides >= min_side).all(1)
-    kept: np.ndarray = cut[left].astype(np.float32)
-    return kept
+    return cut[left].astype(np.float32)
 
 
 def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:

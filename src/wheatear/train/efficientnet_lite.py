@@ -99,8 +99,7 @@ class EfficientNetLite(nn.Module):
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
-        logits: Tensor = self.classifier(self.head(x).mean((2, 3)))
-        return logits
+        return self.classifier(self.head(x).mean((2, 3)))
 
 
 def divisible(channels: float) -> int:

@@ -133,8 +133,8 @@ def _prepare(
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
     refuse_foreign_count(out, photos, options.pictures, files)
+    older = older_files(out, formats, options.maps.plots is not None, report)
     if options.resume:
-        older = older_files(out, formats, options.maps.plots is not None, report)
         if older and {photo.name for photo in photos} - counted_before(out):
             typer.echo(f"wheatear: {out}: {', '.join(older)} will lack the photos counted now", err=True)
         return
@@ -142,7 +142,6 @@ def _prepare(
         stopped = f"holds {words.photos(done)} of a run that was stopped"
         raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
     refuse_older(out, formats)
-    older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):
         typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
 

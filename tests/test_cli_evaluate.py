@@ -254,7 +254,7 @@ def test_what_is_computed_is_saved_before_it_is_shown(
     def closed(_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("wheatear.cli_evaluate_run.show", closed)
+    monkeypatch.setattr("wheatear.cli_evaluate_output.show", closed)
     result = run(field_dir, "--detections", detections, "--report", "--out", tmp_path / "out")
     assert result.exit_code != 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [

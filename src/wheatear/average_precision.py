@@ -50,5 +50,4 @@ def _xywh(boxes: np.ndarray) -> list[list[float]]:
     """Boxes (G, 4) in COCO's form; an inverted box gets sides of 0, as a box without area is still a head."""
     corners = boxes.astype(np.float64)
     corners[:, 2:] = (corners[:, 2:] - corners[:, :2]).clip(min=0)
-    listed: list[list[float]] = corners.tolist()
-    return listed
+    return corners.tolist()

@@ -15,20 +15,17 @@ _LITTLE = np.finfo(np.float32).tiny  # above 0, but negligible beside any area o
 def area(boxes: np.ndarray) -> np.ndarray:
     """Areas in square pixels: (N, 4) -> (N,) float32. An inverted box has area 0."""
     sides = (boxes[..., 2:] - boxes[..., :2]).clip(min=0)
-    areas: np.ndarray = sides[..., 0] * sides[..., 1]
-    return areas
+    return sides[..., 0] * sides[..., 1]
 
 
 def sizes(boxes: np.ndarray) -> np.ndarray:
     """The size of each head, the square root of its box's area, in pixels: (N, 4) -> (N,) float32."""
-    roots: np.ndarray = np.sqrt(area(boxes))
-    return roots
+    return np.sqrt(area(boxes))
 
 
 def centres(boxes: np.ndarray) -> np.ndarray:
     """The centres of the boxes, xy: (N, 4) -> (N, 2)."""
-    middles: np.ndarray = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return middles
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -44,8 +41,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     top_left, bottom_right = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
     intersection = area(np.concatenate([top_left, bottom_right], axis=-1))
     union = area(a) + area(b) - intersection
-    overlaps: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
-    return overlaps
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
 def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -76,8 +72,7 @@ def nms(
     for better, worse in sorted(pairs.tolist()):
         if stays[better]:
             stays[worse] = False
-    kept: np.ndarray = order[stays]
-    return kept
+    return order[stays]
 
 
 def _near_pairs(boxes: np.ndarray) -> Iterator[np.ndarray]:

@@ -22,7 +22,6 @@ from wheatear.cli_options import (
 from wheatear.errors import InputError
 
 if TYPE_CHECKING:  # numpy, Pillow and onnxruntime are loaded once there is something to count
-    from wheatear.count import Options
     from wheatear.outputs import Maps
 
 GROUND, MAPS, SPEED = "Ground (for heads per square metre)", "Maps (for GeoTIFFs)", "Speed"
@@ -161,33 +160,18 @@ def count_command(
             typer.echo(f"wheatear: {wrong}; {mend}", err=True)
             raise typer.Exit(2)
         if again:
-            more = f" and {len(again) - 1:,} more" if len(again) > 1 else ""
-            typer.echo(f"wheatear: {again[0]}{more}: given twice; counted once", err=True)
+            typer.echo(f"wheatear: {words.first_of(again)}: given twice; counted once", err=True)
         if by_hand and threshold is not None:
             raise InputError("--threshold and --by-hand: give one of the two")
-        options = _options(
-            threshold, head_px, (gsd, frame, height), _maps(plots, cell), pictures, jobs, resume
-        )
+        from wheatear.area import Scale
         from wheatear.cli_count_run import run_count
+        from wheatear.count import Options
 
+        maps, size, scale = _maps(plots, cell), parse_head_px(head_px), Scale(gsd, frame, height)
+        options = Options(threshold, size, scale, maps, pictures, jobs, resume)
         failed = run_count(todo, out, model, tta, by_hand, options, formats or [], report, unread)
     if failed:
         raise typer.Exit(1)
-
-
-def _options(
-    threshold: float | None,
-    head_px: str | None,
-    ground: tuple[float | None, float | None, float | None],
-    maps: "Maps",
-    pictures: bool,
-    jobs: int,
-    resume: bool,
-) -> "Options":
-    from wheatear.area import Scale
-    from wheatear.count import Options
-
-    return Options(threshold, parse_head_px(head_px), Scale(*ground), maps, pictures, jobs, resume)
 
 
 def _maps(plots: Path | None, cell: float) -> "Maps":

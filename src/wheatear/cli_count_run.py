@@ -12,7 +12,7 @@ import typer
 
 from wheatear import words
 from wheatear.by_hand import fit_threshold, read_by_hand
-from wheatear.cli_detecting import detecting
+from wheatear.cli_detecting import detecting, say_resized
 from wheatear.cli_options import say_unchosen
 from wheatear.count import DETECTIONS, PLOTS, Options, count_photos, counted_before, counting_error_of
 from wheatear.count_outputs import (
@@ -133,8 +133,8 @@ def _prepare(
     files += [EXPORTS[name][0] for name in formats]
     files += [name for name, asked in ((PLOTS, options.maps.plots), (REPORT, report)) if asked]
     refuse_foreign_count(out, photos, options.pictures, files)
+    older = older_files(out, formats, options.maps.plots is not None, report)
     if options.resume:
-        older = older_files(out, formats, options.maps.plots is not None, report)
         if older and {photo.name for photo in photos} - counted_before(out):
             typer.echo(f"wheatear: {out}: {', '.join(older)} will lack the photos counted now", err=True)
         return
@@ -142,7 +142,6 @@ def _prepare(
         stopped = f"holds {words.photos(done)} of a run that was stopped"
         raise InputError(f"{out}: {stopped}; go on with --resume, or name another folder for --out")
     refuse_older(out, formats)
-    older = older_files(out, formats, options.maps.plots is not None, report)
     if older := older + older_pictures(out, photos, options.pictures):
         typer.echo(f"wheatear: {out}: still has {', '.join(older)} of an earlier run", err=True)
 
@@ -160,12 +159,7 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
     names = {photo.name for photo in photos}
     before = len(known & names)
     if known - names:
-        places = places_of(out)
-        gone = sorted(name for name in known - names if name in places and not places[name].exists())
-        if gone:
-            others = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
-            line = f"counted before, and no longer where it was: {gone[0]}{others}"
-            typer.echo(f"wheatear: {line}; to drop its row, name another folder for --out", err=True)
+        _tell_gone(out, known - names)
     summary, said = Summary(before), dict[str, list[str]]()
     counts = count_photos(detector, photos, out, options)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):
@@ -182,14 +176,21 @@ def _count(detector: Detector, photos: list[Photo], out: Path, options: Options)
                 if not alike:
                     say(f"wheatear: {count.name}: {what}")
                 alike.append(what)
-    if summary.resized:
-        whose = words.photos(summary.resized)
-        typer.echo(f"wheatear: resized, as their heads seem to call for it: {whose}", err=True)
+    say_resized(summary.resized)
     for alike in said.values():
         if more := len(alike) - 1:
             whose = f"{more:,} more photo{'s' if more > 1 else ''}, named in counts.csv"
             typer.echo(f"wheatear: {whose}: {in_common(alike)}", err=True)
     return summary
+
+
+def _tell_gone(out: Path, names: set[str]) -> None:
+    """Report which of these photos in OUT's tables, which are not given now, have no file any more."""
+    places = places_of(out)
+    gone = sorted(name for name in names if name in places and not places[name].exists())
+    if gone:
+        line = f"counted before, and no longer where it was: {words.first_of(gone)}"
+        typer.echo(f"wheatear: {line}; to drop its row, name another folder for --out", err=True)
 
 
 def in_common(lines: Sequence[str]) -> str:

@@ -229,8 +229,7 @@ def _recipe_anchors(recipe: str) -> "np.ndarray":
 
     settings = load_recipe(recipe)
     corners = np.concatenate([level.cell().numpy() for level in settings.rpn.anchors()])
-    sides: np.ndarray = (corners[:, 2:] - corners[:, :2]) / float(scale_factor(settings.image_size))
-    return sides
+    return (corners[:, 2:] - corners[:, :2]) / float(scale_factor(settings.image_size))
 
 
 def _show_anchors(samples: "Sequence[Sample]", recipe: str | None, anchors: "np.ndarray | None") -> None:

@@ -42,10 +42,13 @@ class Looking:
 
     def tell(self) -> None:
         """Report how many photos were resized, if any."""
-        if self.resized:
-            typer.echo(
-                f"wheatear: resized, as their heads seem to call for it: {photos(self.resized)}", err=True
-            )
+        say_resized(self.resized)
+
+
+def say_resized(number: int) -> None:
+    """Report how many photos were resized for the size of their heads as measured, if any."""
+    if number:
+        typer.echo(f"wheatear: resized, as their heads seem to call for it: {photos(number)}", err=True)
 
 
 def detect_in_each(todo: Sequence[Photo], detect: Callable[[Photo], Found]) -> list[Found]:

@@ -1,4 +1,4 @@
-"""`wheatear evaluate`: the options."""
+"""`wheatear evaluate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,10 @@ from wheatear.cli_options import (
     TTAOption,
     named_path,
     parse_head_px,
+    say_unchosen,
 )
 from wheatear.errors import InputError
+from wheatear.words import photos
 
 
 @friendly_errors()
@@ -79,23 +81,60 @@ def evaluate_command(
     code is then 1.
     """
     refuse_contradictions(model, detections, other_labels, tta, head_px, threshold, choose_threshold)
-    from wheatear.cli_evaluate_run import run_evaluation
-
-    run_evaluation(
-        folder,
-        split=split,
-        model=model,
-        head_px=head_px,
-        tta=tta,
-        detections=detections,
-        other_labels=other_labels,
-        labels=labels,
-        images=images,
-        threshold=threshold,
-        choose_threshold=choose_threshold,
-        report=report,
-        out=out,
+    size = parse_head_px(head_px)
+    from wheatear.cli_evaluate_input import (
+        labelled_photos,
+        read_detections,
+        readable,
+        run_model,
+        second_labelling,
     )
+    from wheatear.cli_evaluate_output import REPORT, judge, keep, named, prepare, save, show
+    from wheatear.data.splits import usual_split
+    from wheatear.detector import DEFAULT_MODEL, is_file_name, load
+    from wheatear.evaluation import Thresholds, best_threshold
+    from wheatear.evaluation_report import write_evaluation_report
+
+    known, wanted = labelled_photos(folder, labels, images, split, model)
+    prepare(out, report, detections, other_labels)
+    chosen, name, views = readable(wanted), model or DEFAULT_MODEL, None
+    thresholds = Thresholds(threshold or 0.0, threshold or 0.0)
+    unread = len(wanted) - len(chosen)
+    if detections:
+        found = read_detections(detections, folder, known, chosen)
+    elif other_labels:
+        chosen, found = second_labelling(other_labels, known, chosen)
+    else:
+        detector = load(name, tta=tta)
+        views = detector.tta
+        if not choose_threshold and threshold is None:
+            say_unchosen(detector)
+            thresholds = Thresholds(detector.card.score_threshold, detector.card.threshold_to_count())
+        chosen, found = run_model(detector, chosen, size)
+        unread = len(wanted) - len(chosen)
+    if choose_threshold:
+        thresholds = best_threshold(chosen, found)
+    figures = judge(chosen, found, thresholds)
+    save(figures, found, out)
+    sized = f" --head-px {head_px}" if head_px else ""
+    if report:
+        judged = named(detections or other_labels or name) + (f" --tta {views}" if views else "") + sized
+        title = f"{judged} on {photos(len(chosen))} of {folder.resolve().name}"
+        write_evaluation_report(out / REPORT, chosen, found, figures, title)
+    elif (out / REPORT).exists():
+        typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
+    show(figures)
+    typer.echo(f"Saved in {out}")
+    card = Path(model).with_suffix(".json") if choose_threshold and model and is_file_name(model) else None
+    if unread:
+        stays = "; the card of the model stays as it was" if card else ""
+        raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
+    if card:
+        keep(card, chosen, found, figures, split or usual_split(known), views)
+    elif choose_threshold and not (detections or other_labels):
+        options = f"--model {name} --threshold {thresholds.count:g}{f' --tta {tta}' if tta else ''}{sized}"
+        stays = "is a shipped detector, whose card stays as it is"
+        typer.echo(f"wheatear: {name} {stays}; give `wheatear count` {options}", err=True)
 
 
 def refuse_contradictions(

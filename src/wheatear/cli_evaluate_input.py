@@ -137,7 +137,7 @@ def second_labelling(
 
 
 def compare(
-    samples: Sequence[Sample], other: Mapping[str, Labels], names_empty: bool = False
+    samples: Sequence[Sample], other: Mapping[str, Labels], names_empty: bool
 ) -> tuple[list[Sample], dict[str, Detections]]:
     """The samples covered by both labellings, and the other's boxes as detections of score 1, by file name.
 

@@ -103,7 +103,7 @@ def _density(rows: Sequence[Row]) -> str:
     if not known:
         return ""
     where = "" if len(known) == len(rows) else f", those of {photos(len(known))}"
-    return f" On {_short(area)} m²{where}, that is <strong>{_short(heads / area)} heads per m²</strong>."
+    return f" On {figures(area)} m²{where}, that is <strong>{figures(heads / area)} heads per m²</strong>."
 
 
 def _not_counted(errors: Sequence[str]) -> str:
@@ -264,10 +264,6 @@ def _tenths(value: Value) -> str:
     """With one decimal, as the numbers of a column are easier to compare; below 1 and above 100,000 as _text has it."""
     number = _number(value)
     return f"{number:,.1f}" if number == 0 or (number and 1 <= abs(number) < 100_000) else _text(value)
-
-
-def _short(number: float) -> str:
-    return figures(number)
 
 
 def _title(column: str) -> str:

@@ -70,8 +70,8 @@ class Summary:
             area_m2 = self.area_m2 if self.measured == self.counted else None
             table.add_row(total, f"{self.heads:,}", _density(self.heads, area_m2), style="bold")
         for name, folder in islice(folders.items(), SHOWN):
-            mean = f"ean of {photos(folder.per_photo.photos)}"
-            title = Text(f"M{mean}") if len(folders) == 1 else _printable(name) + f": m{mean}"
+            mean = f"mean of {photos(folder.per_photo.photos)}"
+            title = Text(mean.capitalize()) if len(folders) == 1 else _printable(name) + f": {mean}"
             table.add_row(title, _mean(folder.per_photo, 1), _mean(folder.measured, 0))
         if (more := len(folders) - SHOWN) > 0:
             table.add_row(f"… {more:,} more folders in folders.csv", "…", "")

@@ -14,6 +14,7 @@ from wheatear.detector import Detector
 from wheatear.errors import InputError
 from wheatear.files import part_of, parts_of_plots, sha256, write_json
 from wheatear.photo_names import COUNTS, MODEL_KEY, SETTINGS, Photo
+from wheatear.words import first_of
 
 DIGITS = 12  # of a digest: enough to tell files apart, and short enough to read
 MEND = "give the folders that were given before, or leave out --resume"
@@ -155,9 +156,8 @@ def _refuse_other_files(before: Mapping[str, int | None], now: Mapping[str, int 
         name for name in before if None not in (before[name], now.get(name)) and before[name] != now[name]
     ]
     if changed:
-        others = f" and {len(changed) - 1:,} more" if len(changed) > 1 else ""
         raise InputError(
-            f"{changed[0]}{others}: another file than the one that was counted; name another folder for --out, or "
+            f"{first_of(changed)}: another file than the one that was counted; name another folder for --out, or "
             "leave out --resume to count all again"
         )
 

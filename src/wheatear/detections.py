@@ -59,7 +59,7 @@ class Detections:
 
     def __getitem__(self, index: slice | np.ndarray) -> "Detections":
         """The heads at a slice, index array or bool mask, still best first. TypeError for a single index."""
-        if np.ndim(index) == 0 and not isinstance(index, slice):  # type: ignore[arg-type]
+        if not isinstance(index, slice) and np.ndim(index) == 0:
             raise TypeError("a single head is no Detections; take a slice, or walk over .boxes and .scores")
         return Detections(self.boxes[index], self.scores[index], self.height, self.width)
 

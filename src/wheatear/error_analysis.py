@@ -68,9 +68,8 @@ def precision_recall(matches: Sequence[Matches]) -> tuple[np.ndarray, np.ndarray
         return np.zeros(0), np.zeros(0)
     order = np.argsort(-scores, kind="stable")
     hits = np.concatenate([each.taken[0] >= 0 for each in matches])[order].cumsum()
-    last = np.append(
-        np.flatnonzero(np.diff(scores[order])), len(scores) - 1
-    )  # equal scores are kept or dropped together
+    # Equal scores are kept or dropped together.
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     return hits[last] / (last + 1), hits[last] / heads
 
 

@@ -21,13 +21,8 @@ from wheatear.raster import Raster
 WGS84 = CRS.from_epsg(4326)
 WGS84_AXIS = 6_378_137.0  # m, semi-major (NIMA TR8350.2)
 WGS84_E2 = 0.00669437999014  # eccentricity squared
-PROBE = (
-    50  # pixels to each side over which pixel size is measured: rounding and Earth's curvature are negligible
-)
-MIN_SHARE = (
-    0.25  # of a density cell must be data; else a sliver with one head could be the map's densest spot
-)
-
+PROBE = 50  # pixels to each side over which pixel size is measured: rounding and curvature are negligible
+MIN_SHARE = 0.25  # of a density cell must be data; else a sliver with one head could be the densest spot
 SMALLEST_PIXEL = 1e-12  # m², a thousandth of a millimetre squared: less is a mistake in a file's transform
 # Pixels: a cell smaller than a head means nothing, and cells of one pixel would take more memory than the image; a cell
 # larger than any image is the only one anyway.

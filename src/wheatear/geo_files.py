@@ -137,5 +137,4 @@ def _write_layer(
 
 def _polygons(points: np.ndarray) -> np.ndarray:
     """The corners of boxes (4 N, 2), box after box, as polygons (N,)."""
-    boxes: np.ndarray = shapely.polygons(points.reshape(-1, 4, 2))
-    return boxes
+    return shapely.polygons(points.reshape(-1, 4, 2))

@@ -30,10 +30,7 @@ MAX_PIXELS = 178_956_970
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES = 256, 257, 258, 262, 284  # TIFF 6.0, section 8
 _WHITE_IS_ZERO = 0
-_TURNED, _TURNED_SIDEWAYS = (
-    (2, 3, 4, 5, 6, 7, 8),
-    (5, 6, 7, 8),
-)  # Exif's orientations; some cameras write 0 for 1
+_TURNED, _TURNED_SIDEWAYS = range(2, 9), range(5, 9)  # Exif's orientations; some cameras write 0 for 1
 _CONVERTIBLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 # Without any handler, Python would print what Pillow logs about a damaged file, beside our own line.

@@ -51,8 +51,7 @@ class Tally:
     def accuracy(self) -> np.ndarray:
         """TP / (TP + FP + FN) of each photo, (T, P) in 0..1; 1 without heads and detections."""
         union = self.heads + self.found - self.hits
-        shares: np.ndarray = np.divide(self.hits, union, out=np.ones(union.shape), where=union > 0)
-        return shares
+        return np.divide(self.hits, union, out=np.ones(union.shape), where=union > 0)
 
 
 def match(boxes: np.ndarray, detections: Detections, iou_thresholds: np.ndarray) -> Matches:

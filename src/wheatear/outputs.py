@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from wheatear.plots import PlotCount, Plots
 
 JPEG_LIMIT = 65_500  # pixels per side, libjpeg's own limit
-OVERVIEW = (
-    4096  # pixels on the longer side of a large raster's picture: heads of 1 cm at 1 mm/px are still visible
-)
+# Pixels on the longer side of a large raster's picture: heads of 1 cm at 1 mm/px are still visible.
+OVERVIEW = 4096
 WHOLE_PLOT = 0.99  # pixels along a plot's outline are in or out; below this share, a plot is cut off
 
 
@@ -93,11 +92,9 @@ def write_maps(
     if ground.pixel_m2 is None:
         return [], ["its CRS does not tell metres, so no density map and no plots; reproject it"]
     geo_files.write_density(geo.density(heads, raster, ground.pixel_m2, maps.cell_m), raster, folder, name)
-    return (
-        ([], [])
-        if maps.plots is None
-        else _write_plots(raster, heads, ground.pixel_m2, maps.plots, folder, name)
-    )
+    if maps.plots is None:
+        return [], []
+    return _write_plots(raster, heads, ground.pixel_m2, maps.plots, folder, name)
 
 
 def _write_plots(

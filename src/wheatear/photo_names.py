@@ -80,15 +80,17 @@ def named(photos: Sequence[Path], inputs: Sequence[Path]) -> list[Photo]:
     """Photos that were found at these files and folders, in their order, with their names; [] if there are none.
 
     A photo is named relative to the folder it was found in, a file given by itself without its folder. If two
-    photos would have the same name, all are named relative to the folder that contains all of them.
+    photos would have the same name, be it only on disks that ignore case, all are named relative to the folder that
+    contains all of them.
     """
     paths = [os.path.abspath(photo) for photo in photos]
     folders = {
         os.path.abspath(path): place for place, path in reversed([*enumerate(inputs)]) if path.is_dir()
     }
     common = common_folder(map(os.path.dirname, paths))
-    short_names = [_short_name(path, folders) for path in paths]
-    names = _distinct(short_names, [way(path, common) for path in paths])
+    names = [_short_name(path, folders) for path in paths]
+    if _clashing(names):
+        names = [way(path, common) for path in paths]
     places = _places([str(PurePath(name).with_suffix("")) for name in names], names)
     return [Photo(*photo) for photo in zip(photos, names, [f"{place}.jpg" for place in places], strict=True)]
 
@@ -138,11 +140,6 @@ def holds(file: Path, words: str) -> bool:
     with suppress(OSError), file.open(encoding="utf-8", errors="replace") as text:
         return words in text.read(MOST)
     return False
-
-
-def _distinct(short: list[str], long: list[str]) -> list[str]:
-    """The short names if no two of them are equal, even on disks that ignore case; else the long ones."""
-    return short if not _clashing(short) else long
 
 
 def _places(short: list[str], long: list[str]) -> list[str]:

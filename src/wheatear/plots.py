@@ -163,8 +163,7 @@ def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:
     def to_pixels(points: np.ndarray) -> np.ndarray:
         return affine(~raster.transform, to_crs(points, plots.crs, raster.crs))
 
-    polygons: np.ndarray = shapely.transform(plots.polygons, to_pixels)
-    return polygons
+    return shapely.transform(plots.polygons, to_pixels)
 
 
 def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:
@@ -264,14 +263,10 @@ def _names(fields: list[str], values: list[np.ndarray], number: int) -> tuple[li
             if not lost:
                 twice = [name for name, times in Counter(names).items() if name and times > 1]
                 why = f"{twice[0]!r} is there more than once" if twice else "not every plot has one"
-                lost = (
-                    f"plots are numbered, as their names in the field {field!r} do not tell them apart: {why}"
-                )
-    lost = (
-        lost
-        or f"plots are numbered, as no field holds their names ({', '.join(fields) or 'there is none'}); call it plot"
-    )
-    return [str(place) for place in range(1, number + 1)], lost
+                lost = f"their names in the field {field!r} do not tell them apart: {why}"
+    there = ", ".join(fields) or "there is none"
+    lost = lost or f"no field holds their names ({there}); call it plot"
+    return [str(place) for place in range(1, number + 1)], f"plots are numbered, as {lost}"
 
 
 def _plain(field: str) -> str:

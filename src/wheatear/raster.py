@@ -175,8 +175,7 @@ class Raster:
     @property
     def transform(self) -> "Affine":
         """From (column, row) in pixels, with (0, 0) the upper left corner of the upper left pixel, to the CRS."""
-        transform: Affine = self._dataset.transform
-        return transform
+        return self._dataset.transform
 
     @property
     def has_place(self) -> bool:

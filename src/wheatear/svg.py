@@ -7,6 +7,7 @@ from html import escape
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # room for the numbers and the names of the axes
+MOST_TICKS = 6  # on an axis
 
 Point = tuple[float, float]
 Place = Callable[[float, float], Point]  # from values on the axes to pixels of the drawing
@@ -79,12 +80,12 @@ def bars(spans: Iterable[tuple[float, float, float]], colour: str) -> Mark:
     return draw
 
 
-def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
-    """Round numbers from low to high (low < high), at most `most` of them.
+def ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Round numbers from low to high (low < high), at most MOST_TICKS of them.
 
     They are 1, 2 or 5 times a power of ten apart; whole: they are integers.
     """
-    raw = max((high - low) / (most - 1), 1.0 if whole else 0.0)
+    raw = max((high - low) / (MOST_TICKS - 1), 1.0 if whole else 0.0)
     power = 10 ** math.floor(math.log10(raw))
     step = next(times * power for times in (1, 2, 5, 10) if times * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

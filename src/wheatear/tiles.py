@@ -91,8 +91,7 @@ def keep_core(boxes: np.ndarray, core: Window, slack: float = SLACK) -> np.ndarr
     """Which boxes (N, 4) have their centre in the core grown by slack -> (N,) bool."""
     x, y = centres(boxes).T
     across = (x >= core.left - slack) & (x < core.right + slack)
-    inside: np.ndarray = across & (y >= core.top - slack) & (y < core.bottom + slack)
-    return inside
+    return across & (y >= core.top - slack) & (y < core.bottom + slack)
 
 
 def _of_tile(run: Run, pixels: Pixels, tile: Tile, scale: float) -> Detections:
@@ -122,5 +121,4 @@ def run_scaled(run: Run, image: np.ndarray, scale: float) -> Detections:
 def _on_data(boxes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Which boxes (N, 4), in pixels of the mask (h, w), have their centre on data -> (N,) bool."""
     x, y = centres(boxes).astype(np.int64).T
-    on_data: np.ndarray = valid[y.clip(0, valid.shape[0] - 1), x.clip(0, valid.shape[1] - 1)]
-    return on_data
+    return valid[y.clip(0, valid.shape[0] - 1), x.clip(0, valid.shape[1] - 1)]

@@ -1,6 +1,7 @@
 """Numbers in words, for every page and line that users read; and the form in which names are compared."""
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def composed(name: str) -> str:
@@ -11,6 +12,12 @@ def composed(name: str) -> str:
 def photos(number: int) -> str:
     """A number of photos: "1 photo", "1,096 photos"."""
     return "1 photo" if number == 1 else f"{number:,} photos"
+
+
+def first_of(names: Sequence[object], most: int = 1) -> str:
+    """The first `most` of one or more names, and how many more there are: "a.jpg and 1,096 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 def figures(number: float) -> str:

@@ -20,21 +20,18 @@ def box_sides(samples: Sequence[Sample]) -> np.ndarray:
     """(G, 2) float64 sides of the boxes that training would use: cleaned, from photos in the train split or in none."""
     boxes = [clean(sample).boxes for sample in samples if sample.split in ("train", "")]
     corners = np.concatenate([np.zeros((0, 4)), *boxes])
-    sides: np.ndarray = corners[:, 2:] - corners[:, :2]
-    return sides
+    return corners[:, 2:] - corners[:, :2]
 
 
 def sides_iou(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """IoU of every pair with a common centre: (G, 2), (K, 2) -> (G, K) float64 in 0..1; sides must be above 0."""
     shared = np.minimum(sides[:, None], anchors[None]).prod(2)
-    ious: np.ndarray = shared / (sides.prod(1)[:, None] + anchors.prod(1)[None] - shared)
-    return ious
+    return shared / (sides.prod(1)[:, None] + anchors.prod(1)[None] - shared)
 
 
 def best_iou(sides: np.ndarray, anchors: np.ndarray) -> np.ndarray:
     """The IoU of each of (G, 2) sides with the best of (K, 2) anchors: (G,), 0 if there are no anchors."""
-    best: np.ndarray = sides_iou(sides, anchors).max(1, initial=0.0)
-    return best
+    return sides_iou(sides, anchors).max(1, initial=0.0)
 
 
 def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -47,8 +44,7 @@ def fit_anchors(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarr
     anchors = np.unique(sides, axis=0)
     if len(anchors) > k:
         anchors = _settle(sides, _spread_out(sides, k, rng))
-    ordered: np.ndarray = anchors[anchors.prod(1).argsort(kind="stable")]
-    return ordered
+    return anchors[anchors.prod(1).argsort(kind="stable")]
 
 
 def _spread_out(sides: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -81,8 +81,7 @@ def check(samples: Sequence[Sample]) -> Report:
 def is_speck(boxes: np.ndarray) -> np.ndarray:
     """Which boxes (G, 4) of one photo are too small to be a head: (G,) bool."""
     areas = area(boxes)
-    mask: np.ndarray = areas < SPECK * _middle(areas)
-    return mask
+    return areas < SPECK * _middle(areas)
 
 
 def is_giant(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -91,8 +90,7 @@ def is_giant(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     Width and height are 0 if unknown; a box is then compared only with the others.
     """
     areas = area(boxes)
-    mask: np.ndarray = (areas > GIANT * _middle(areas)) | (areas > GIANT_SHARE * (width * height or np.inf))
-    return mask
+    return (areas > GIANT * _middle(areas)) | (areas > GIANT_SHARE * (width * height or np.inf))
 
 
 def clean(sample: Sample) -> Sample:

@@ -149,8 +149,7 @@ def _smooth(edges: Floats) -> Floats:
     half = FINE_DETAIL // 2
     padded = np.pad(edges, ((0, 0), (half + 1, half)), mode="edge")
     sums = padded.cumsum(axis=1, dtype=np.float64)  # float32 would lose the detail to rounding
-    means: Floats = ((sums[:, FINE_DETAIL:] - sums[:, :-FINE_DETAIL]) / FINE_DETAIL).astype(np.float32)
-    return means
+    return ((sums[:, FINE_DETAIL:] - sums[:, :-FINE_DETAIL]) / FINE_DETAIL).astype(np.float32)
 
 
 def _unit(rows: Floats) -> Floats:

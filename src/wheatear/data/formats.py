@@ -118,17 +118,15 @@ def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: 
 
 def refuse_filled(folder: Path) -> None:
     """InputError if the folder is neither new nor empty."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already; name a new or an empty folder")
 
 
 def refuse_full(folder: Path, photos: Sequence[Path]) -> None:
     """InputError if copies of these photos do not fit on the disk that the folder is, or will be, on."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    needed, free = (
-        sum(photo.stat().st_size for photo in photos if photo.is_file()),
-        shutil.disk_usage(there).free,
-    )
+    needed = sum(photo.stat().st_size for photo in photos if photo.is_file())
+    free = shutil.disk_usage(there).free
     if needed >= free:
         raise InputError(
             f"{folder}: copies of the photos take {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free; "

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wheatear.errors import InputError
 from wheatear.images import find_photos, is_found
 from wheatear.photo_names import MAPS, PICTURES, are_results
-from wheatear.words import composed
+from wheatear.words import composed, first_of
 
 Box = tuple[float, float, float, float]
 
@@ -31,7 +31,10 @@ BEYOND = 1e9  # pixels; no photo is as large, and the square of it is still fini
 
 @dataclass
 class Labels:
-    """The labels of one photo; `line` is where the file first names it, `size` its width and height."""
+    """The labels of one photo; `line` is where the file first names it, `size` its width and height.
+
+    boxes: xyxy pixels. rows: of the same length, as in `Sample`.
+    """
 
     line: int = 0
     source: str = ""
@@ -146,10 +149,7 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
         f"{name} (line {line})" if line else name for name, line in lines.items() if name not in photos
     ]
     if missing:
-        more = f" and {len(missing) - NAMED_AT_MOST} more" if len(missing) > NAMED_AT_MOST else ""
-        raise InputError(
-            f"{file}: no photo for {', '.join(missing[:NAMED_AT_MOST])}{more}; add or unlist them"
-        )
+        raise InputError(f"{file}: no photo for {first_of(missing, NAMED_AT_MOST)}; add or unlist them")
 
 
 def refuse_second(file: str, line: int, name: str, first: int) -> None:

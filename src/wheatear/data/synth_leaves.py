@@ -48,13 +48,11 @@ def lay_leaves(rng: np.random.Generator, look: Look, n: int) -> Ribbons:
         points=LEAF_POINTS,
     )
     t = np.linspace(0, 1, LEAF_POINTS)
-    width = (
-        look.head_length * rng.uniform(0.16, 0.4, n) * np.where(dry, 0.65, 1)
-    )  # leaves roll up as they dry
+    rolled = np.where(dry, 0.65, 1)  # leaves roll up as they dry
+    width = look.head_length * rng.uniform(0.16, 0.4, n) * rolled
     twist = np.cos(rng.uniform(-1, 1, (n, 1)) + rng.uniform(-1.6, 1.6, (n, 1)) * t)
-    outline = (
-        1.75 * (t + 0.015) ** 0.5 * (1 - t) ** 0.8
-    )  # narrow at the sheath, at most about 1, with a long tip
+    # Narrow at the sheath, at most about 1, with a long tip.
+    outline = 1.75 * (t + 0.015) ** 0.5 * (1 - t) ** 0.8
     half_width = width[:, None] / 2 * outline * (0.35 + 0.65 * np.abs(twist))
     return _ribbons(rng, look, lines, half_width, colour)
 
@@ -161,17 +159,14 @@ def draw_soil(rng: np.random.Generator, look: Look) -> Image.Image:
 
 def _flat(points: np.ndarray) -> list[list[float]]:
     n, p = points.shape[:2]
-    flat: list[list[float]] = points.reshape(n, 2 * p).tolist()
-    return flat
+    return points.reshape(n, 2 * p).tolist()
 
 
 def _quads(edge: np.ndarray, middle: np.ndarray) -> list[list[list[float]]]:
     corners = np.concatenate([edge[:, :-1], edge[:, 1:], middle[:, 1:], middle[:, :-1]], 2)
-    quads: list[list[list[float]]] = corners.tolist()
-    return quads
+    return corners.tolist()
 
 
 def _bytes(colour: np.ndarray) -> list[Any]:
     """RGB values as nested lists of ints, as deep as the array."""
-    values: list[Any] = colour.clip(0, 255).astype(int).tolist()
-    return values
+    return colour.clip(0, 255).astype(int).tolist()

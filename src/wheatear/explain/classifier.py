@@ -87,11 +87,10 @@ def cut_snips(look: Look, size: int) -> tuple[np.ndarray, np.ndarray]:
 @torch.no_grad()
 def head_probability(model: FasterRCNN, cut: np.ndarray) -> np.ndarray:
     """(N, S, S, 3) -> (N,) in 0..1."""
-    parts = torch.from_numpy(cut).permute(0, 3, 1, 2).split(AT_ONCE)  # type: ignore[no-untyped-call]
-    found: np.ndarray = torch.cat(
+    parts = torch.split(torch.from_numpy(cut).permute(0, 3, 1, 2), AT_ONCE)
+    return torch.cat(
         [model.classify(part).softmax(1)[:, 1] for part in parts if len(part)] or [torch.zeros(0)]
     ).numpy()
-    return found
 
 
 @torch.no_grad()
@@ -104,8 +103,7 @@ def slide(model: FasterRCNN, maps: Tensor, cells: int) -> np.ndarray:
         return np.zeros((0, 0))
     assert model.snip_head is not None
     kernel = model.snip_head.weight.view(2, maps.shape[1], cells, cells)
-    found: np.ndarray = F.conv2d(maps, kernel, model.snip_head.bias).softmax(1)[0, 1].numpy()
-    return found
+    return F.conv2d(maps, kernel, model.snip_head.bias).softmax(1)[0, 1].numpy()
 
 
 def _describe_snips(size: int, heads: int, labels: np.ndarray, wrong: int) -> str:

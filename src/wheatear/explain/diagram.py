@@ -14,11 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 from wheatear.explain.colours import INK
 from wheatear.explain.drawing import bare, sheet
 
-BOX, SHAPE, GAP = (
-    0.42,
-    0.22,
-    0.36,
-)  # heights: of a box without shapes, of each shape, and of the gap between two boxes
+BOX, SHAPE, GAP = 0.42, 0.22, 0.36  # heights: of a box without shapes, of a shape, of the gap between boxes
 PITCH = 1.2  # from one column to the next, in widths of a box
 INCHES = 0.95  # per line
 BREADTH = 3.6  # inches per column, with the space beside it

@@ -19,7 +19,7 @@ SHOWN = 1600  # px; a photo twice as long or longer is subsampled for drawing, a
 LOWEST, HIGHEST = 0.4, 1.6  # height / width of a panel; a long strip of a photo gets white margins instead
 
 
-def sheet(rows: int, columns: int, panel: tuple[float, float] = (4.0, 4.0)) -> tuple[Figure, list[Axes]]:
+def sheet(rows: int, columns: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     """A figure of rows × columns panels of (width, height) inches each, and its axes row by row."""
     figure = Figure(figsize=(columns * panel[0], rows * panel[1] + 0.7), layout="compressed")
     axes: np.ndarray = figure.subplots(rows, columns, squeeze=False)

@@ -110,14 +110,12 @@ def training_samples(run: Network, sample: Sample) -> Figure:
     figure, axes = sheet(2, SHOWN, (2.6, 2.9))
     for panel in axes:
         bare(panel)
-    for panel, i in zip(axes[:SHOWN], labelled.fg_idx.tolist(), strict=False):
+    upper, lower = (index.tolist()[:SHOWN] for index in (labelled.fg_idx, labelled.bg_idx))
+    for panel, i in [*zip(axes, upper, strict=False), *zip(axes[SHOWN:], lower, strict=False)]:
         _show_sample(panel, look, labelled, i)
-    for panel, i in zip(axes[SHOWN:], labelled.bg_idx.tolist(), strict=False):
-        _show_sample(panel, look, labelled, i)
-    head_count, ground_count = (min(SHOWN, len(index)) for index in (labelled.fg_idx, labelled.bg_idx))
     return caption(
         figure,
-        f"{head_count} foreground anchors (upper row) and {ground_count} background anchors (lower row) of those "
+        f"{len(upper)} foreground anchors (upper row) and {len(lower)} background anchors (lower row) of those "
         "drawn. Yellow: the window of 3×3 cells that the RPN judges by; vermillion: the anchor; blue: the head that a "
         "foreground anchor should be moved onto, by the deltas written above it (shifts in widths and heights, "
         "logarithms of the growth). The RPN knows what lies outside the yellow square only through the wide receptive "

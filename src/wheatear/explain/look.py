@@ -118,8 +118,7 @@ class Look:
     def backbone_maps(self) -> dict[int, Tensor]:
         """The backbone's maps by stride, (1, C, H, W) each."""
         with torch.no_grad():
-            maps: dict[int, Tensor] = self.model.backbone(to_tensor(self.image))
-        return maps
+            return self.model.backbone(to_tensor(self.image))
 
     @cached_property
     def maps(self) -> dict[int, Tensor]:
@@ -127,8 +126,7 @@ class Look:
         if self.model.pyramid is None:
             return self.backbone_maps
         with torch.no_grad():
-            maps: dict[int, Tensor] = self.model.pyramid(self.backbone_maps)
-        return maps
+            return self.model.pyramid(self.backbone_maps)
 
     @cached_property
     def features(self) -> list[Tensor]:

@@ -53,8 +53,7 @@ def before_nms(look: Look) -> Tensor:
     ):
         top = scores.argsort(descending=True)[:most]
         found.append(decode(moves[top], anchors[top], rpn.target_settings.weights))
-    clipped: Tensor = clip_boxes_to_image(torch.cat(found), look.size)
-    return clipped
+    return clip_boxes_to_image(torch.cat(found), look.size)
 
 
 def best_of_cells(look: Look, objectness: Tensor) -> list[np.ndarray]:
@@ -71,8 +70,7 @@ def recall_by_number(boxes: Tensor, gt_boxes: Tensor, iou_thresh: float) -> np.n
     if not len(boxes):
         return np.zeros(0)
     covered = box_iou(gt_boxes, boxes).cummax(1).values >= iou_thresh
-    share: np.ndarray = covered.float().mean(0).numpy()
-    return share
+    return covered.float().mean(0).numpy()
 
 
 def _show_objectness(axes: list[Axes], look: Look) -> None:

@@ -127,8 +127,7 @@ def _gradient(look: Look, cut: np.ndarray, cell: tuple[int, int], unit: Unit, le
             first = (cell[0] * feature.shape[3] + cell[1]) * anchors
             answer = look.model.rpn.head([feature])[0][0, first : first + anchors].max()
         (gradient,) = torch.autograd.grad(answer, pixels)
-    found: np.ndarray = gradient[0].abs().sum(0).numpy()
-    return found
+    return gradient[0].abs().sum(0).numpy()
 
 
 def _show_level(axes: list[Axes], look: Look, level: int, sides: tuple[int, int], found: np.ndarray) -> str:
@@ -175,8 +174,7 @@ def _show_field(axes: Axes, field: Field, px: int, name: str) -> None:
 def soften(gradient: np.ndarray) -> np.ndarray:
     """(H, W) -> means over BLUR × BLUR pixels, scaled to at most 1; their square root, to show the faint rim."""
     means = avg_pool2d(torch.from_numpy(gradient)[None, None], BLUR, ceil_mode=True)[0, 0].numpy()
-    strength: np.ndarray = np.sqrt(means / means.max())
-    return strength
+    return np.sqrt(means / means.max())
 
 
 def square(centre: tuple[float, float], side: float) -> np.ndarray:

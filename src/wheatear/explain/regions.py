@@ -101,15 +101,13 @@ def sample_points(box: Tensor, features: Tensor, stride: int, size: int) -> np.n
     cells = torch.tensor([features.shape[3], features.shape[2]])
     points = torch.linspace(0, 1, size)[:, None] * (box[2:] - box[:2]) + box[:2]
     # Rows 0..H-1 stand for 0..H·stride pixels; the value of a cell belongs to the middle of its pixels.
-    found: np.ndarray = ((points / (stride * cells) * (cells - 1) + 0.5) * stride).numpy()
-    return found
+    return ((points / (stride * cells) * (cells - 1) + 0.5) * stride).numpy()
 
 
 def aligned_points(box: Tensor, size: int) -> np.ndarray:
     """(size, 2) x and y in pixels of the centres of RoIAlign's bins, along the diagonal of a box (4,)."""
     steps = (torch.arange(size) + 0.5)[:, None] / size
-    found: np.ndarray = (steps * (box[2:] - box[:2]) + box[:2]).numpy()
-    return found
+    return (steps * (box[2:] - box[:2]) + box[:2]).numpy()
 
 
 def _show_points(axes: Axes, look: Look, box: Tensor, points: Mapping[str, np.ndarray]) -> None:

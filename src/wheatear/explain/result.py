@@ -128,8 +128,7 @@ def size_range(boxes: np.ndarray) -> str:
 
 def pair(boxes: np.ndarray, found: Detections) -> np.ndarray:
     """(N,) int64: the head (of G) that each detection matches, or -1; greedy by descending score, as in `matching`."""
-    head_of: np.ndarray = match(boxes, found, np.array([HIT_IOU])).taken[0]
-    return head_of
+    return match(boxes, found, np.array([HIT_IOU])).taken[0]
 
 
 def _photo(seen: Seen) -> tuple[Figure, Axes]:

@@ -20,16 +20,11 @@ LARGEST_BLUR = 1.5  # standard deviation in px; any more and the awns are gone
 LONGEST_SHAKE = 10  # px; any more and the heads are gone
 LARGEST_NOISE = 25.0  # standard deviation in levels, out of 255
 QUALITY = (10, 75)  # of a JPEG: from little more than blocks of 8 px to no visible blocks
-CONTRASTS = (
-    0.5,
-    2.0,
-)  # range of the factor on a photo's contrast when it takes another's; any more and only noise is left
+# Range of the factor on a photo's contrast when it takes another's; any more and only noise is left.
+CONTRASTS = (0.5, 2.0)
 SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as a share of each side
 BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both must stay visible
-CUTOUTS, CUTOUT_SIDE = (
-    8,
-    (0.03, 0.12),
-)  # the largest number; sides as shares of the picture's, about the size of a head
+CUTOUTS, CUTOUT_SIDE = 8, (0.03, 0.12)  # at most; sides as shares of the picture's, about those of a head
 
 
 class Picture(NamedTuple):
@@ -139,8 +134,7 @@ def keep(boxes: np.ndarray, shape: tuple[int, int], keep_area: float, min_side: 
     sides = cut[:, 2:] - cut[:, :2]
     whole = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     left = (sides.prod(1) >= keep_area * whole) & (sides >= min_side).all(1)
-    kept: np.ndarray = cut[left].astype(np.float32)
-    return kept
+    return cut[left].astype(np.float32)
 
 
 def join(quarters: Sequence[Picture], row: int, column: int) -> Picture:

@@ -99,11 +99,10 @@ class EfficientNetLite(nn.Module):
         x = self.stem(images)
         for stage in self.stages:
             x = stage(x)
-        logits: Tensor = self.classifier(self.head(x).mean((2, 3)))
-        return logits
+        return self.classifier(self.head(x).mean((2, 3)))
 
 
-def divisible(channels: float, by: int = 8) -> int:
-    """The nearest multiple of `by`, but never less than 90 % of `channels` (MobileNet's rule)."""
-    rounded = max(by, int(channels + by / 2) // by * by)
-    return rounded + by if rounded < 0.9 * channels else rounded
+def divisible(channels: float) -> int:
+    """The nearest multiple of 8, but never less than 90 % of `channels` (MobileNet's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded

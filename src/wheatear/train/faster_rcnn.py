@@ -66,8 +66,7 @@ class FasterRCNN(nn.Module):
         """(B, 3, S, S) RGB in 0..255 -> (B, 2) logits for background and head."""
         assert self.snip_head is not None
         maps = self.backbone(snips)
-        logits: Tensor = self.snip_head(maps[max(maps)].flatten(1))
-        return logits
+        return self.snip_head(maps[max(maps)].flatten(1))
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
         """(B, 3, H, W) RGB in 0..255 -> {stride: (B, C, ⌈H/stride⌉, ⌈W/stride⌉) or slightly larger}."""
@@ -102,8 +101,7 @@ class FasterRCNN(nn.Module):
 
     def judge(self, maps: dict[int, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and (R, 5) rois -> the RoI head's class_logits (R, 2 or 3) and deltas (R, 4)."""
-        judged: tuple[Tensor, Tensor] = self.roi_head(maps, rois)
-        return judged
+        return self.roi_head(maps, rois)
 
     def postprocess(
         self, logits: Tensor, deltas: Tensor, proposals: Tensor, image_size: tuple[int, int]

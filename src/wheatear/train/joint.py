@@ -71,7 +71,7 @@ class JointTraining(StageModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = self.losses(batch)
-        self.log_means("train", {k: v.detach() for k, v in losses.items()}, len(batch.images))
+        self.log_means("train", losses, len(batch.images))
         return torch.stack(list(losses.values())).sum()
 
     def on_validation_epoch_start(self) -> None:

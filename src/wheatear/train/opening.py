@@ -97,6 +97,27 @@ def open_run(
     if first_process() and kept.exists() and has_begun(folder):
         refuse_another(folder, recipe, own, resume)
         refuse_another_start(folder, start, machine)
+    by_split, again, left_out = learnt_photos(samples, other_labels)
+    if first_process():
+        # Find a damaged photo before hours of training, not after them.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(refuse_damaged, [s.path for chosen in by_split.values() for s in chosen]))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(kept, recipe.model_dump(mode="json"))
+        write_images_csv(own, folder / IMAGES_CSV)
+        write_json(folder / FACTS, describe(by_split, machine, more) | start)
+    train, val = by_split["train"], by_split["val"]
+    return Run(folder, recipe, train, val, resume, machine, weights, again, left_out)
+
+
+def learnt_photos(
+    samples: Sequence[Sample], other_labels: Relabelled | None
+) -> tuple[dict[str, list[Sample]], list[Sample], int]:
+    """What is trained on -> photos by split, without boxes that cannot be heads; again; the number of those boxes.
+
+    again: the train photos with the labels that alternate with the first ones' at random, or [] (`labellings`).
+    InputError if no photo is in train or none in val, or no train photo has a head.
+    """
     divided = {split: [s for s in samples if s.split == split] for split in LEARNT}
     for split, chosen in divided.items():
         if not chosen:
@@ -112,25 +133,7 @@ def open_run(
                 f"none of the {lost:,} boxes in the train photos can be a head; see `wheatear data check`"
             )
         raise InputError("no head is labelled in the train photos; there is nothing to learn")
-    if first_process():
-        # Find a damaged photo before hours of training, not after them.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(refuse_damaged, [s.path for chosen in by_split.values() for s in chosen]))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(kept, recipe.model_dump(mode="json"))
-        write_images_csv(own, folder / IMAGES_CSV)
-        write_json(folder / FACTS, describe(by_split, machine, more) | start)
-    return Run(
-        folder,
-        recipe,
-        by_split["train"],
-        by_split["val"],
-        resume,
-        machine,
-        weights,
-        again,
-        left_out,
-    )
+    return by_split, again, left_out
 
 
 def refuse_unusable(samples: Sequence[Sample], other_labels: Relabelled | None) -> None:

@@ -24,10 +24,8 @@ from wheatear.train.pretrained import PretrainedCNN, classifier, stages
 from wheatear.train.recipe import BackboneRecipe, NotesBackboneRecipe, PretrainedBackboneRecipe
 
 Weights = Mapping[str, Tensor]
-LAST_LAYERS = (
-    "fc.",
-    "classifier.",
-)  # a detector does not use them, and some files (not EfficientNet-Lite's) omit them
+# A detector does not use them, and some files (not EfficientNet-Lite's) omit them.
+LAST_LAYERS = ("fc.", "classifier.")
 
 
 def load_backbone(backbone: NotesCNN | PretrainedCNN, recipe: BackboneRecipe, weights: str) -> None:
@@ -86,14 +84,11 @@ def published(name: str) -> Weights:
             'backbone notes: has no ImageNet weights; give weights = "" or a run\'s cnn/weights.safetensors'
         )
     try:
-        found: Weights = models.get_model_weights(name).DEFAULT.get_state_dict(
-            progress=False, check_hash=True
-        )
+        return models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise InputError(
             f"{name}: its weights cannot be downloaded ({error}); give a file by --weights"
         ) from None
-    return found
 
 
 def installed(package: str) -> Path:

@@ -242,12 +242,8 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _the_notes_losses_are_theirs(self) -> "Recipe":
-        roi = self.roi
-        if not self.is_joint() and (roi.quality, roi.box_loss, roi.box_loss_weight) != (
-            "none",
-            "smooth_l1",
-            1.0,
-        ):
+        roi, theirs = self.roi, ("none", "smooth_l1", 1.0)
+        if not self.is_joint() and (roi.quality, roi.box_loss, roi.box_loss_weight) != theirs:
             raise ValueError("roi: quality, box_loss and box_loss_weight are for joint stages")
         return self
 

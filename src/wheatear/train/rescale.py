@@ -61,5 +61,4 @@ def to_photo(boxes: Tensor, height: int, width: int, image_size: int) -> Tensor:
     factor = scale_factor(image_size)
     if factor == 1:
         return boxes
-    clipped: Tensor = clip_boxes_to_image(boxes / float(factor), (height, width))
-    return clipped
+    return clip_boxes_to_image(boxes / float(factor), (height, width))

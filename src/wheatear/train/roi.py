@@ -58,8 +58,7 @@ def roi_align(features: Tensor, rois: Tensor, stride: int, size: int = 7, sampli
     features = features.to(rois.dtype)
     if features.requires_grad and features.device.type == "cpu":
         return bagged_roi_align(features, rois, stride, size, sampling_ratio)
-    pooled: Tensor = torchvision.ops.roi_align(features, rois, size, 1 / stride, sampling_ratio, aligned=True)
-    return pooled
+    return torchvision.ops.roi_align(features, rois, size, 1 / stride, sampling_ratio, aligned=True)
 
 
 def bagged_roi_align(features: Tensor, rois: Tensor, stride: int, size: int, sampling_ratio: int) -> Tensor:

@@ -99,11 +99,8 @@ class RPN(nn.Module):
         """{stride: (B, C, H, W)} -> objectness (B, K) logits, deltas (B, K, 4) and the anchors of each level."""
         features = [maps[level.stride] for level in self.levels]
         objectness, deltas = self.head(features)
-        return (
-            objectness,
-            deltas,
-            self.anchors([(f.shape[2], f.shape[3]) for f in features], features[0].device),
-        )
+        shapes = [(feature.shape[2], feature.shape[3]) for feature in features]
+        return objectness, deltas, self.anchors(shapes, features[0].device)
 
     def anchors(self, shapes: Sequence[tuple[int, int]], device: torch.device) -> list[Tensor]:
         """Return the anchors of each level, (H·W·A, 4), for maps of the given (height, width)."""

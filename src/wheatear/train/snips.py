@@ -36,8 +36,7 @@ def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.nd
 def background_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
     """Top-left corners (M, 2) int64 xy of the windows in a non-overlapping grid that touch no box."""
     corners = grid_corners(width, height, size, size)
-    empty: np.ndarray = corners[~touches(boxes, corners, size)]
-    return empty
+    return corners[~touches(boxes, corners, size)]
 
 
 def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
@@ -48,8 +47,7 @@ def near_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.nd
     corners = grid_corners(width, height, size, size // 2)
     quarter = size // 4
     in_middle = touches(boxes, corners + quarter, size - 2 * quarter)
-    near: np.ndarray = corners[touches(boxes, corners, size) & ~in_middle]
-    return near
+    return corners[touches(boxes, corners, size) & ~in_middle]
 
 
 def grid_corners(width: int, height: int, size: int, step: int) -> np.ndarray:
@@ -62,8 +60,7 @@ def touches(boxes: np.ndarray, corners: np.ndarray, size: int) -> np.ndarray:
     """(M,) bool: whether the window at each of (M, 2) corners shares any area with one of the boxes."""
     corner = corners[:, None]
     apart: np.ndarray = (boxes[:, :2] >= corner + size) | (boxes[:, 2:] <= corner)
-    met: np.ndarray = (~apart.any(axis=2)).max(axis=1, initial=False)
-    return met
+    return (~apart.any(axis=2)).max(axis=1, initial=False)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class StageModule(L.LightningModule):
         self.generator.manual_seed(self.seed)
 
     def log_means(self, prefix: str, values: dict[str, Tensor], batch_size: int) -> None:
-        """Log the epoch's mean of each value."""
-        named = {f"{prefix}_{name}": value for name, value in values.items()}
+        """Log the epoch's mean of each value, detached from its graph."""
+        named = {f"{prefix}_{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=batch_size)
 
 
@@ -64,9 +64,8 @@ class SteppedModule(StageModule):
         params = [p for part in self.parts for p in part.parameters()]
         groups = decay_groups(params, 2 * self.stage.l2)
         if self.stage.optimizer == "rmsprop":
-            return torch.optim.RMSprop(
-                groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7
-            )  # Keras's defaults
+            # With Keras's defaults.
+            return torch.optim.RMSprop(groups, lr=self.stage.lr_at(0), alpha=0.9, eps=1e-7)
         return torch.optim.Adam(groups, lr=self.stage.lr_at(0))
 
     def on_train_epoch_start(self) -> None:
@@ -102,7 +101,7 @@ class SnipClassification(SteppedModule):
         if self.stage.stretch > 1:
             batch = stretched(batch[0], self.stage.stretch, self.generator), batch[1]
         loss, accuracy = self.losses(batch)
-        self.log_means("train", {"cross_entropy": loss.detach(), "accuracy": accuracy}, len(batch[1]))
+        self.log_means("train", {"cross_entropy": loss, "accuracy": accuracy}, len(batch[1]))
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -138,7 +137,7 @@ class RegionProposal(SteppedModule):
 
     def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
         losses = mean_losses([self.losses(photo) for photo in batch])
-        self.log_means("train", {k: v.detach() for k, v in losses.items()}, len(batch))
+        self.log_means("train", losses, len(batch))
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: list[FrozenPhoto], batch_idx: int) -> None:
@@ -180,8 +179,7 @@ class RegionClassification(SteppedModule):
 
     def training_step(self, batch: list[FrozenPhoto], batch_idx: int) -> Tensor:
         losses, accuracy = self.losses(batch)
-        logged = {k: v.detach() for k, v in losses.items()} | {"accuracy": accuracy}
-        self.log_means("train", logged, len(batch))
+        self.log_means("train", losses | {"accuracy": accuracy}, len(batch))
         return torch.stack(list(losses.values())).sum()
 
     def validation_step(self, batch: list[FrozenPhoto], batch_idx: int) -> None:

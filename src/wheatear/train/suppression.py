@@ -18,9 +18,8 @@ def matrix_nms(boxes: Tensor, scores: Tensor) -> Tensor:
     """
     order = scores.argsort(descending=True)
     iou = box_iou(boxes[order], boxes[order]).triu(diagonal=1)  # [i, j]: i is better than j
-    overlapped = F.pad(iou, (0, 0, 1, 0)).amax(
-        0
-    )  # the extra row stands for no better box; without it the maximum over no boxes would fail
+    # The extra row stands for no better box; without it the maximum over no boxes would fail.
+    overlapped = F.pad(iou, (0, 0, 1, 0)).amax(0)
     worse = torch.ones_like(iou).triu(diagonal=1) > 0
     shares = (1 - iou) / (1 - overlapped[:, None]).clamp(min=EPS)
     kept = F.pad(shares.where(worse, 1.0), (0, 0, 1, 0), value=1.0).amin(0)

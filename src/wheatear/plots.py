@@ -86,9 +86,12 @@ def read_plots(path: Path) -> Plots:
     except (UnicodeDecodeError, UnboundLocalError) as error:  # the second is pyogrio's, of a Shapefile's .prj
         raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
     except (DataSourceError, DataLayerError, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be read as plots; give a GeoJSON, GeoPackage or Shapefile of polygons"
-        ) from error
+        wrong = "cannot be read as plots; give a GeoJSON, GeoPackage or Shapefile of polygons"
+        if path.suffix.lower() == ".shp" and not any(
+            part.suffix.lower() == ".shx" for part in parts_of_plots(path)
+        ):
+            wrong = "has no .shx beside it; copy all files of the Shapefile"
+        raise InputError(f"{path}: {wrong}") from error
     crs = _crs(path, meta["crs"])
     try:
         with np.errstate(invalid="ignore"):  # a corner that is not a number: reported below

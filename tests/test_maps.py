@@ -105,6 +105,19 @@ def test_plots_that_are_elsewhere_are_one_line(model, tmp_path):
     assert rows_of(tmp_path / "out" / "plots.csv") == []
 
 
+def test_plots_on_another_continent_do_not_keep_those_on_the_image_from_being_counted(model, tmp_path):
+    """The far plot has no place in the image's UTM zone, 90° to the west of it."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", far=(0, 0, 3, 4), A1=(0, 0, 3, 4))
+    collection = json.loads(plots.read_text())
+    corners = [[93, 0], [93.1, 0], [93.1, 0.1], [93, 0]]
+    collection["features"][0]["geometry"]["coordinates"] = [corners]
+    plots.write_text(json.dumps(collection))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert lines_of(result) == [f"wheatear: {plots}: 1 of 2 plots lie on no image: far"]
+    assert [(row["plot"], row["heads"]) for row in rows_of(tmp_path / "out" / "plots.csv")] == [("A1", "1")]
+
+
 def test_a_photo_has_no_plots(model, photos, tmp_path):
     plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
     result = count(model, tmp_path / "out", photos / "a.png", "--plots", plots)

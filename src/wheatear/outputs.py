@@ -106,10 +106,7 @@ def _write_plots(
     from wheatear.geo_files import write_plots
     from wheatear.plots import count_plots
 
-    try:
-        rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
-    except InputError:  # the plots' coordinates are not valid in the raster's CRS
-        rows = []
+    rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
     if not rows:
         return [], [f"none of the {len(plots.names)} plots of {plots.path.name} lies on it; check their CRS"]
     columns: dict[str, list[object]] = {

@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,12 +161,23 @@ def _rings(shape: shapely.Geometry) -> list[np.ndarray]:
 
 
 def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:
-    """The polygons (P,) in pixel coordinates of the raster."""
+    """The polygons (P,) in pixel coordinates of the raster, empty if they have no place in its CRS.
+
+    UTM, for example, has no place for some plots that lie a quarter of the way round the Earth from the raster.
+    """
 
     def to_pixels(points: np.ndarray) -> np.ndarray:
         return affine(~raster.transform, to_crs(points, plots.crs, raster.crs))
 
-    polygons: np.ndarray = shapely.transform(plots.polygons, to_pixels)
+    def placed(polygon: shapely.Geometry) -> shapely.Geometry:
+        with suppress(InputError):
+            return shapely.transform(polygon, to_pixels)
+        return shapely.Polygon()
+
+    try:  # all at once, which is much faster
+        polygons: np.ndarray = shapely.transform(plots.polygons, to_pixels)
+    except InputError:
+        polygons = np.array([placed(polygon) for polygon in plots.polygons], object)
     return polygons
 
 

@@ -373,6 +373,13 @@ def test_a_tile_without_data_is_no_ground_and_no_photo_in_the_dark(model, tmp_pa
     assert (folder["area_m2"], folder["heads_per_m2"]) == (a["area_m2"], a["heads_per_m2"])
 
 
+def test_the_crs_of_plots_is_not_doubted_for_a_tile_without_data(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=np.zeros_like(FIELD), nodata=0)
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert lines_of(result) == ["wheatear: a.tif: has no data"]
+
+
 def test_a_scale_that_its_coordinates_deny_is_doubted(model, tmp_path):
     image = geotiff(tmp_path / "a.tif", image=FIELD)
     assert lines_of(count(model, tmp_path / "out", image, "--gsd", "10.2")) == []

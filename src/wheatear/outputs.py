@@ -93,11 +93,9 @@ def write_maps(
     if ground.pixel_m2 is None:
         return [], ["its CRS does not tell metres, so no density map and no plots; reproject it"]
     geo_files.write_density(geo.density(heads, raster, ground.pixel_m2, maps.cell_m), raster, folder, name)
-    return (
-        ([], [])
-        if maps.plots is None
-        else _write_plots(raster, heads, ground.pixel_m2, maps.plots, folder, name)
-    )
+    if maps.plots is None or not ground.pixels:  # without data it shows no plots, wherever these lie
+        return [], []
+    return _write_plots(raster, heads, ground.pixel_m2, maps.plots, folder, name)
 
 
 def _write_plots(

@@ -123,3 +123,12 @@ def test_the_files_of_a_shapefile(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "is_file", lambda path: path.name.lower() in known)
     found = {part.name.lower() for part in parts_of_plots(tmp_path / "P.shp")}
     assert found == {"p.dbf", "p.shp", "p.shx"}
+
+
+def test_the_files_of_a_geopackage_that_another_program_has_open(tmp_path):
+    plots, log = tmp_path / "p.gpkg", tmp_path / "p.gpkg-wal"
+    for path in (plots, log, tmp_path / "p.gpkg-shm"):
+        path.touch()
+    assert parts_of_plots(plots) == [plots]
+    log.write_bytes(b"edited")
+    assert parts_of_plots(plots) == [plots, log]

@@ -385,6 +385,15 @@ def test_plots_without_a_crs(tmp_path):
         read_plots(shapefile)
 
 
+def test_a_shapefile_copied_without_its_other_files(tmp_path):
+    shapes = shapely.to_wkb(np.array([shapely.box(3, 50, 3.1, 50.1)]))
+    options = {"geometry_type": "Polygon", "crs": "EPSG:4326", "driver": "ESRI Shapefile"}
+    pyogrio.raw.write(tmp_path / "p.shp", shapes, [np.array(["a"])], ["id"], **options)
+    (tmp_path / "p.shx").unlink()
+    with pytest.raises(InputError, match=r"p\.shp: has no \.shx beside it; copy all files of the Shapefile"):
+        read_plots(tmp_path / "p.shp")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -105,6 +105,19 @@ def test_plots_that_are_elsewhere_are_one_line(model, tmp_path):
     assert rows_of(tmp_path / "out" / "plots.csv") == []
 
 
+def test_plots_on_another_continent_do_not_keep_those_on_the_image_from_being_counted(model, tmp_path):
+    """The far plot has no place in the image's UTM zone, 90° to the west of it."""
+    image = geotiff(tmp_path / "a.tif", image=FIELD)
+    plots = plots_file(tmp_path / "p.geojson", far=(0, 0, 3, 4), A1=(0, 0, 3, 4))
+    collection = json.loads(plots.read_text())
+    corners = [[93, 0], [93.1, 0], [93.1, 0.1], [93, 0]]
+    collection["features"][0]["geometry"]["coordinates"] = [corners]
+    plots.write_text(json.dumps(collection))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert lines_of(result) == [f"wheatear: {plots}: 1 of 2 plots lie on no image: far"]
+    assert [(row["plot"], row["heads"]) for row in rows_of(tmp_path / "out" / "plots.csv")] == [("A1", "1")]
+
+
 def test_a_photo_has_no_plots(model, photos, tmp_path):
     plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
     result = count(model, tmp_path / "out", photos / "a.png", "--plots", plots)
@@ -358,6 +371,13 @@ def test_a_tile_without_data_is_no_ground_and_no_photo_in_the_dark(model, tmp_pa
     [folder] = rows_of(tmp_path / "out" / "folders.csv")
     [a, _] = rows_of(tmp_path / "out" / "counts.csv")
     assert (folder["area_m2"], folder["heads_per_m2"]) == (a["area_m2"], a["heads_per_m2"])
+
+
+def test_the_crs_of_plots_is_not_doubted_for_a_tile_without_data(model, tmp_path):
+    image = geotiff(tmp_path / "a.tif", image=np.zeros_like(FIELD), nodata=0)
+    plots = plots_file(tmp_path / "p.geojson", a=(0, 0, 3, 4))
+    result = count(model, tmp_path / "out", image, "--plots", plots)
+    assert lines_of(result) == ["wheatear: a.tif: has no data"]
 
 
 def test_a_scale_that_its_coordinates_deny_is_doubted(model, tmp_path):

@@ -141,9 +141,13 @@ def _bring(part: Path, path: Path) -> None:
 
 
 def parts_of_plots(path: Path) -> list[Path]:
-    """The files that a file of plots consists of, sorted: itself, or all of a Shapefile."""
+    """The files that a file of plots consists of, sorted: itself, or all of a Shapefile.
+
+    What was saved to a GeoPackage while QGIS has it open is in a file beside it, SQLite's write-ahead log.
+    """
     if path.suffix.lower() != ".shp":
-        return [path]
+        log = path.with_name(f"{path.name}-wal")
+        return [path, log] if log.is_file() and log.stat().st_size else [path]
     # Not compared with the names in the folder: macOS and Windows know a file by its name in other letters, too.
     others = (path.with_suffix(form) for suffix in SHAPEFILE for form in (suffix, suffix.upper()))
     return sorted([path, *(file for file in others if file.is_file())])

@@ -92,7 +92,7 @@ def write_maps(
     if ground.pixel_m2 is None:
         return [], ["its CRS does not tell metres, so no density map and no plots; reproject it"]
     geo_files.write_density(geo.density(heads, raster, ground.pixel_m2, maps.cell_m), raster, folder, name)
-    if maps.plots is None:
+    if maps.plots is None or not ground.pixels:  # without data it shows no plots, wherever these lie
         return [], []
     return _write_plots(raster, heads, ground.pixel_m2, maps.plots, folder, name)
 
@@ -103,10 +103,7 @@ def _write_plots(
     from wheatear.geo_files import write_plots
     from wheatear.plots import count_plots
 
-    try:
-        rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
-    except InputError:  # the plots' coordinates are not valid in the raster's CRS
-        rows = []
+    rows = [_plot_row(count, pixel_m2) for count in count_plots(plots, heads, raster)]
     if not rows:
         return [], [f"none of the {len(plots.names)} plots of {plots.path.name} lies on it; check their CRS"]
     columns: dict[str, list[object]] = {

@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,9 +86,12 @@ def read_plots(path: Path) -> Plots:
     except (UnicodeDecodeError, UnboundLocalError) as error:  # the second is pyogrio's, of a Shapefile's .prj
         raise InputError(f"{path}: its text is not UTF-8; save it in UTF-8") from error
     except (DataSourceError, DataLayerError, OSError) as error:
-        raise InputError(
-            f"{path}: cannot be read as plots; give a GeoJSON, GeoPackage or Shapefile of polygons"
-        ) from error
+        wrong = "cannot be read as plots; give a GeoJSON, GeoPackage or Shapefile of polygons"
+        if path.suffix.lower() == ".shp" and not any(
+            part.suffix.lower() == ".shx" for part in parts_of_plots(path)
+        ):
+            wrong = "has no .shx beside it; copy all files of the Shapefile"
+        raise InputError(f"{path}: {wrong}") from error
     crs = _crs(path, meta["crs"])
     try:
         with np.errstate(invalid="ignore"):  # a corner that is not a number: reported below
@@ -158,12 +161,23 @@ def _rings(shape: shapely.Geometry) -> list[np.ndarray]:
 
 
 def in_pixels(plots: Plots, raster: Raster) -> np.ndarray:
-    """The polygons (P,) in pixel coordinates of the raster."""
+    """The polygons (P,) in pixel coordinates of the raster, empty if they have no place in its CRS.
+
+    UTM, for example, has no place for some plots that lie a quarter of the way round the Earth from the raster.
+    """
 
     def to_pixels(points: np.ndarray) -> np.ndarray:
         return affine(~raster.transform, to_crs(points, plots.crs, raster.crs))
 
-    return shapely.transform(plots.polygons, to_pixels)
+    def placed(polygon: shapely.Geometry) -> shapely.Geometry:
+        with suppress(InputError):
+            return shapely.transform(polygon, to_pixels)
+        return shapely.Polygon()
+
+    try:  # all at once, which is much faster
+        return shapely.transform(plots.polygons, to_pixels)
+    except InputError:
+        return np.array([placed(polygon) for polygon in plots.polygons], object)
 
 
 def _heads(polygons: np.ndarray, heads: Detections) -> np.ndarray:

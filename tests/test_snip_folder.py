@@ -140,8 +140,10 @@ def test_too_few_snips_are_an_error(tmp_path, heads):
 
 def test_one_field_photo_cannot_be_on_both_sides(samples, tmp_path):
     one = [replace(sample, photo="one") for sample in samples]
-    with pytest.raises(InputError, match="too few for training and validation"):
+    with pytest.raises(InputError, match=r"photos in train, of one field photo: .*; add another field photo"):
         write_snips(one, tmp_path / "snips", STAGE, 1024, seed=0)
+    assert not (tmp_path / "snips").exists()
+    write_snips(one, tmp_path / "snips", STAGE.model_copy(update={"val_by": "snip"}), 1024, seed=0)
 
 
 # the dataset

@@ -24,6 +24,7 @@ from wheatear.errors import InputError
 from wheatear.files import write_json
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
+from wheatear.words import photos
 
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
@@ -157,7 +158,8 @@ def write_snips(
 ) -> dict[str, int]:
     """Cut a stage's snips and write them to `folder`, unless they are already there. -> counts.
 
-    Raises InputError if the photos do not give snips of both classes for both training and validation.
+    Raises InputError if the photos are all of one field photo, or do not give snips of both classes for both training
+    and validation.
     """
     done = folder / "snips.json"
     if done.exists():
@@ -165,6 +167,11 @@ def write_snips(
     rng = np.random.default_rng(seed)
     if stage.val_by == "photo":
         samples = with_field_photos(samples)
+        if len({sample.photo for sample in samples}) == 1:
+            raise InputError(
+                f"{photos(len(samples))} in train, of one field photo: none is left to validate the snip classifier "
+                "on; add another field photo"
+            )
     found = all_snips(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
     held = hold_out(kept, samples, stage, rng)
@@ -172,7 +179,7 @@ def write_snips(
         kept, held = with_hard_negatives(kept, held, samples, stage, image_size, rng)
     if len({(w.label, val) for w, val in zip(kept, held.tolist(), strict=True)}) < 4:
         raise InputError(
-            f"{len(samples)} photos give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
+            f"{photos(len(samples))} give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
             "and validation; add photos with heads and with ground between them"
         )
     folder.mkdir(parents=True, exist_ok=True)

@@ -149,6 +149,16 @@ def test_one_field_photo_cannot_be_on_both_sides(samples, tmp_path):
 # the dataset
 
 
+@pytest.mark.parametrize("name", ["snips.npy", "labels.npy", "val.npy"])
+def test_a_damaged_snip_set_is_named(folder, tmp_path, name):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / name).write_bytes((copy / name).read_bytes()[:-1])
+    with pytest.raises(
+        InputError, match=rf"{name}: is damaged or cut short; remove .*copy, and it is computed"
+    ):
+        SnipDataset(copy, val=True)
+
+
 def test_the_dataset_is_one_side_and_stays_on_disk(folder):
     train, val = SnipDataset(folder, val=False), SnipDataset(folder, val=True)
     for data in (train, val):

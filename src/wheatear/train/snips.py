@@ -22,6 +22,7 @@ from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import write_json
+from wheatear.train.checkpoint import read_array
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
 from wheatear.words import photos
@@ -212,12 +213,12 @@ def cut(kept: Sequence[Snip], samples: Sequence[Sample], image_size: int, size: 
 
 
 class SnipDataset(Dataset[tuple[Tensor, int]]):
-    """The training or validation part of a snip set: (3, S, S) uint8, label."""
+    """The training or validation part of a snip set: (3, S, S) uint8, label. InputError if a file is damaged."""
 
     def __init__(self, folder: Path, *, val: bool) -> None:
-        self.snips = np.load(folder / "snips.npy", mmap_mode="r")
-        self.labels = np.load(folder / "labels.npy")
-        self.index = np.flatnonzero(np.load(folder / "val.npy") == val)
+        self.snips = read_array(folder / "snips.npy", mapped=True)
+        self.labels = read_array(folder / "labels.npy")
+        self.index = np.flatnonzero(read_array(folder / "val.npy") == val)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -124,6 +124,22 @@ def test_split_counts_the_tiles_of_a_photo(folder: Path) -> None:
     assert "8 tiles of 3 field photos; 7 pairs of tiles share one." in result.stdout
 
 
+def test_split_says_which_field_photos_were_divided_already(folder: Path) -> None:
+    splits = ["train", "val", "train", "train", "test", "train", "val", "test"]
+    rows = "".join(f"field_0000{k},{k // 2},{splits[k]}\n" for k in range(8))
+    (folder / "images.csv").write_text("image_id,photo,split\n" + rows)
+    result = runner.invoke(app, ["split", str(folder)])
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(
+        "wheatear: field photos that were divided already, with tiles in train and in val or "
+    )
+    assert (
+        f"test: 2; figures on those are too good; give all tiles of a field photo one split in {folder}"
+        in line
+    )
+
+
 def test_split_holds_sessions_out(folder: Path, tmp_path: Path) -> None:
     rows = "".join(f"field_0000{k},,{'abc'[k % 3]},{k},train\n" for k in range(8))
     (folder / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tiny_run import tiny_model
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.train.dataset import (
     FrozenPhotos,
     map_path,
@@ -68,6 +69,17 @@ def test_arrays_are_written_whole(tmp_path):
         save_array(path, np.array([{}.keys()], dtype=object))  # cannot be pickled
     assert np.load(path).tolist() == [0, 1, 2]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_damaged_map_is_named(samples, maps):
+    path = map_path(maps, samples[0], 32)
+    for content in (b"", path.read_bytes()[:50], path.read_bytes()[:-1], b"something else"):
+        path.write_bytes(content)
+        with pytest.raises(
+            InputError, match=r"low\.map32\.npy: is damaged .*; remove .*maps, and it is "
+        ) as caught:
+            read_map(maps, samples[0], 32)
+        assert "\n" not in str(caught.value)
 
 
 def test_maps_are_the_backbones_in_half_precision(model, samples, maps):

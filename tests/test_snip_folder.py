@@ -140,11 +140,23 @@ def test_too_few_snips_are_an_error(tmp_path, heads):
 
 def test_one_field_photo_cannot_be_on_both_sides(samples, tmp_path):
     one = [replace(sample, photo="one") for sample in samples]
-    with pytest.raises(InputError, match="too few for training and validation"):
+    with pytest.raises(InputError, match=r"photos in train, of one field photo: .*; add another field photo"):
         write_snips(one, tmp_path / "snips", STAGE, 1024, seed=0)
+    assert not (tmp_path / "snips").exists()
+    write_snips(one, tmp_path / "snips", STAGE.model_copy(update={"val_by": "snip"}), 1024, seed=0)
 
 
 # the dataset
+
+
+@pytest.mark.parametrize("name", ["snips.npy", "labels.npy", "val.npy"])
+def test_a_damaged_snip_set_is_named(folder, tmp_path, name):
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / name).write_bytes((copy / name).read_bytes()[:-1])
+    with pytest.raises(
+        InputError, match=rf"{name}: is damaged or cut short; remove .*copy, and it is computed"
+    ):
+        SnipDataset(copy, val=True)
 
 
 def test_the_dataset_is_one_side_and_stays_on_disk(folder):

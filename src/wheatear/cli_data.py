@@ -103,7 +103,7 @@ def split(
     from wheatear.csv_files import read_table
     from wheatear.data.field_photos import too_short
     from wheatear.data.formats import IMAGES_CSV, read_dataset
-    from wheatear.data.splits import hold_out, split, write_images_csv, write_split
+    from wheatear.data.splits import divided_photos, hold_out, split, write_images_csv, write_split
     from wheatear.files import make_way
 
     known = read_dataset(folder)
@@ -118,6 +118,12 @@ def split(
     _tell_unread(unread, out)
     if warning := too_short(known):
         typer.echo(f"wheatear: {warning}", err=True)
+    if divided := divided_photos(samples):
+        typer.echo(
+            f"wheatear: field photos that were divided already, with tiles in train and in val or test: {divided:,}; "
+            f"figures on those are too good; give all tiles of a field photo one split in {out}",
+            err=True,
+        )
     if not any(sample.split == "val" for sample in samples):
         typer.echo(
             "wheatear: no photo is in val, so none to judge a detector by; add another field photo", err=True

@@ -1,5 +1,6 @@
 """InputError, the one exception shown to users (one line, no traceback), and one-line forms of other errors."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,9 +45,10 @@ def first_line(error: Exception) -> str:
 def last_line(error: Exception) -> str:
     """The last line of a message, for errors such as torch's, which end with what does not fit.
 
-    It is the exception's class name if the message is empty.
+    It is the exception's class name if the message is empty. Of several keys in quotes only the first is named.
     """
-    return (str(error).splitlines() or [type(error).__name__])[-1].strip()
+    line = (str(error).splitlines() or [type(error).__name__])[-1].strip()
+    return re.sub(r'("[^"]*")(, "[^"]*")+', r"\1 and others", line)
 
 
 def first_problem(error: "ValidationError", whole: str = "the whole file") -> str:

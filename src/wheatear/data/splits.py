@@ -57,6 +57,14 @@ def hold_out(
     return [replace(sample, split="val" if sample.photo in held else "train") for sample in samples]
 
 
+def divided_photos(samples: Sequence[Sample]) -> int:
+    """How many field photos have tiles in train and others in val or test: `split` leaves such as they were given."""
+    splits: dict[str, set[str]] = {}
+    for sample in samples:
+        splits.setdefault(sample.photo, set()).add(sample.split)
+    return sum("train" in given and len(given) > 1 for given in splits.values())
+
+
 def usual_split(samples: Sequence[Sample]) -> str:
     """val, or all if no photo is in a split."""
     return "val" if any(sample.split for sample in samples) else "all"

@@ -15,6 +15,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -38,6 +39,17 @@ def read_json(path: Path) -> dict[str, Any]:
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read ({why}); is this a run folder?") from None
     return content
+
+
+def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
+    """Read an .npy file, or map it into memory. Raises InputError if it is damaged, as after a power cut."""
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None)
+    except (EOFError, ValueError):
+        raise InputError(
+            f"{path}: is damaged or cut short; remove {path.parent}, and it is computed anew"
+        ) from None
+    return array
 
 
 def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from wheatear.data.sample import Sample
 from wheatear.files import whole
+from wheatear.train.checkpoint import read_array
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 
@@ -74,8 +75,8 @@ def proposals_path(folder: Path, sample: Sample) -> Path:
 
 
 def read_map(folder: Path, sample: Sample, stride: int) -> Tensor:
-    """(1, C, H, W) float32."""
-    return torch.from_numpy(np.load(map_path(folder, sample, stride))).float()[None]
+    """(1, C, H, W) float32. Raises InputError if the file is damaged."""
+    return torch.from_numpy(read_array(map_path(folder, sample, stride))).float()[None]
 
 
 class FrozenPhotos(Dataset[FrozenPhoto]):
@@ -95,7 +96,7 @@ class FrozenPhotos(Dataset[FrozenPhoto]):
         width, height = scaled_size(sample, self.image_size)
         proposals = np.zeros((0, 4), np.float32)
         if self.regions is not None:
-            proposals = np.load(proposals_path(self.regions, sample))
+            proposals = read_array(proposals_path(self.regions, sample))
         return FrozenPhoto(
             read_map(self.maps, sample, self.stride),
             torch.from_numpy(scaled_boxes(sample, self.image_size)),

@@ -22,8 +22,10 @@ from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import write_json
+from wheatear.train.checkpoint import read_array
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
+from wheatear.words import photos
 
 
 def head_corners(boxes: np.ndarray, width: int, height: int, size: int) -> np.ndarray:
@@ -154,7 +156,8 @@ def write_snips(
 ) -> dict[str, int]:
     """Cut a stage's snips and write them to `folder`, unless they are already there. -> counts.
 
-    Raises InputError if the photos do not give snips of both classes for both training and validation.
+    Raises InputError if the photos are all of one field photo, or do not give snips of both classes for both training
+    and validation.
     """
     done = folder / "snips.json"
     if done.exists():
@@ -162,6 +165,11 @@ def write_snips(
     rng = np.random.default_rng(seed)
     if stage.val_by == "photo":
         samples = with_field_photos(samples)
+        if len({sample.photo for sample in samples}) == 1:
+            raise InputError(
+                f"{photos(len(samples))} in train, of one field photo: none is left to validate the snip classifier "
+                "on; add another field photo"
+            )
     found = all_snips(samples, image_size, stage.snip_size)
     kept = choose(found, stage.max_per_class, rng)
     held = hold_out(kept, samples, stage, rng)
@@ -169,7 +177,7 @@ def write_snips(
         kept, held = with_hard_negatives(kept, held, samples, stage, image_size, rng)
     if len({(w.label, val) for w, val in zip(kept, held.tolist(), strict=True)}) < 4:
         raise InputError(
-            f"{len(samples)} photos give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
+            f"{photos(len(samples))} give {len(kept) // 2} snips of {stage.snip_size} px a class, too few for training "
             "and validation; add photos with heads and with ground between them"
         )
     folder.mkdir(parents=True, exist_ok=True)
@@ -202,12 +210,12 @@ def cut(kept: Sequence[Snip], samples: Sequence[Sample], image_size: int, size: 
 
 
 class SnipDataset(Dataset[tuple[Tensor, int]]):
-    """The training or validation part of a snip set: (3, S, S) uint8, label."""
+    """The training or validation part of a snip set: (3, S, S) uint8, label. InputError if a file is damaged."""
 
     def __init__(self, folder: Path, *, val: bool) -> None:
-        self.snips = np.load(folder / "snips.npy", mmap_mode="r")
-        self.labels = np.load(folder / "labels.npy")
-        self.index = np.flatnonzero(np.load(folder / "val.npy") == val)
+        self.snips = read_array(folder / "snips.npy", mapped=True)
+        self.labels = read_array(folder / "labels.npy")
+        self.index = np.flatnonzero(read_array(folder / "val.npy") == val)
 
     def __len__(self) -> int:
         return len(self.index)

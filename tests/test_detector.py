@@ -167,7 +167,15 @@ def test_the_card_keeps_what_it_does_not_know(tmp_path):
 def test_a_model_that_is_not_there(tmp_path):
     assert "no such model" in complaint(tmp_path / "missing.onnx")
     assert "no such model" in complaint(str(tmp_path / "missing.onnx"))
-    assert "no such model" in complaint(tmp_path)
+
+
+def test_a_folder_in_place_of_its_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for folder in (tmp_path / "run", "run"):
+        assert (
+            complaint(folder) == f"{folder}: is a folder; give the model.onnx that `wheatear export` writes"
+        )
 
 
 def test_an_unknown_name(tmp_path, monkeypatch):

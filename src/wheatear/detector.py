@@ -235,6 +235,8 @@ def _shipped(name: str) -> tuple[Traversable, Traversable]:
     folder = files("wheatear") / "weights"
     weights = folder / f"{name}.onnx"
     if not weights.is_file():
+        if Path(name).is_dir():
+            return _own(Path(name))
         entries = folder.iterdir() if folder.is_dir() else ()
         shipped = ", ".join(sorted(entry.name[:-5] for entry in entries if entry.name.endswith(".onnx")))
         raise InputError(
@@ -245,7 +247,8 @@ def _shipped(name: str) -> tuple[Traversable, Traversable]:
 
 def _own(path: Path) -> tuple[Path, Path]:
     if not path.is_file():
-        raise InputError(f"{path}: no such model; give the model.onnx that `wheatear export` writes")
+        what = "is a folder" if path.is_dir() else "no such model"
+        raise InputError(f"{path}: {what}; give the model.onnx that `wheatear export` writes")
     return path, path.with_suffix(".json")
 
 

@@ -44,12 +44,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     """Read an .npy file, or map it into memory. Raises InputError if it is damaged, as after a power cut."""
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None)
+        return np.load(path, mmap_mode="r" if mapped else None)
     except (EOFError, ValueError):
         raise InputError(
             f"{path}: is damaged or cut short; remove {path.parent}, and it is computed anew"
         ) from None
-    return array
 
 
 def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None:

@@ -1,5 +1,7 @@
 """What the scripts of bench/ promise beside times and figures of real photos."""
 
+import runpy
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +184,12 @@ def test_photos_without_neighbours_have_no_seams(field_dir: Path, monkeypatch: p
     monkeypatch.setattr("sys.argv", ["seams.py", str(field_dir), "--split", "all", "--model", "tiny"])
     with pytest.raises(SystemExit, match="no two photos"):
         seams.main()
+
+
+def test_yolo_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(SystemExit, match="pip install ultralytics"):
+        runpy.run_path(str(BENCH / "yolo.py"))
 
 
 def test_the_split_that_is_committed_is_that_of_the_photos() -> None:

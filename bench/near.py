@@ -20,6 +20,7 @@ from math import log2
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from scales import resized
@@ -108,7 +109,9 @@ def main() -> None:
     given = parser.parse_args()
     detector = load(given.model)
     samples = photos_of(read_dataset(given.folder), given.split, given.folder)
-    photos = track(parts(samples, given.parts, given.seed), "photos", transient=True)
+    photos = track(
+        parts(samples, given.parts, given.seed), "photos", console=Console(stderr=True), transient=True
+    )
     every = [counted(detector, photo) for photo in photos]
     print("| photos with | photos | count MAE as it is | told | auto | measured | an octave off |")
     print("|---|---|---|---|---|---|---|")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 from rich.progress import track
 
 from wheatear import Detections, Detector, load
@@ -46,7 +47,7 @@ def measure(detector: Detector, samples: list[Sample], way: str, factor: float) 
     """Return the Kaggle metric and the count MAE."""
     size, found = head_size(detector, way, factor), dict[str, Detections]()
     truth = [replace(s, boxes=s.boxes * np.float32(factor)) for s in samples]
-    for sample in track(samples, f"{factor:g} {way}", transient=True):
+    for sample in track(samples, f"{factor:g} {way}", console=Console(stderr=True), transient=True):
         photo = resized(open_photo(sample.path), factor)
         found[sample.path.name] = detector.detect(photo, detector.card.score_floor, size(photo))
     card = detector.card

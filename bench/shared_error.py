@@ -21,6 +21,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from wheatear.boxes import sizes, weighted_box_fusion
@@ -45,7 +46,10 @@ def detections_of(
         found = select(read_csv(model), known, samples)
         return [found[sample.path.name] for sample in samples]
     detector = load(model, tta=tta)
-    return [detector.detect(s.path, score_threshold=0.0) for s in track(samples, model, transient=True)]
+    return [
+        detector.detect(s.path, score_threshold=0.0)
+        for s in track(samples, model, console=Console(stderr=True), transient=True)
+    ]
 
 
 def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:

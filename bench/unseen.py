@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
@@ -132,7 +133,7 @@ def judge(
     floor = detector.card.score_floor
     found = {
         sample.path.name: detector.detect(sample.path, floor, sizes.get(sample.session))
-        for sample in track([*known[0], *unseen[0]], name, transient=True)
+        for sample in track([*known[0], *unseen[0]], name, console=Console(stderr=True), transient=True)
     }
     of_known = chosen(known[0], found)
     at = best_threshold(known[0], of_known)

@@ -13,10 +13,12 @@ from PIL import Image
 
 import levers
 import pseudo
+import scales
 import seams
 import second_labels
 import shared_error
 import unseen
+from tiny_model import write_tiny_model
 from wheatear.csv_files import read_table
 from wheatear.data.formats import read_dataset
 from wheatear.data.kaggle import write_labels
@@ -178,6 +180,18 @@ def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> No
     where_they_are[2, [0, 2]] += 1
     assert np.allclose(sorted(both.boxes.tolist()), where_they_are)
     assert np.allclose(sorted(both.scores), [0.35, 0.8, 0.9])
+
+
+def test_a_table_has_no_lines_but_its_own(
+    field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(write_tiny_model(tmp_path))
+    monkeypatch.setattr("sys.argv", ["scales.py", str(field_dir), "--split", "all", "--model", model])
+    scales.main()
+    first, *table = capsys.readouterr().out.splitlines()
+    assert "photos" in first
+    assert len(table) == 2 + 2 + 3 * 2
+    assert all(line.startswith("|") for line in table)
 
 
 def test_photos_without_neighbours_have_no_seams(field_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import track
 
 from scales import resized
+from script import run_script
 from wheatear import Detector, load
 from wheatear.boxes import area, clip, sizes
 from wheatear.data.formats import read_dataset
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

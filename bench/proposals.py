@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear.boxes import iou
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
@@ -93,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from PIL import Image, ImageEnhance
 from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear import Detections, Detector, load
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear.boxes import sizes, weighted_box_fusion
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
@@ -150,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

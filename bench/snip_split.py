@@ -10,6 +10,7 @@ the validation accuracy and cross-entropy of both.
 import argparse
 from pathlib import Path
 
+from script import run_script
 from wheatear.data.formats import read_dataset
 from wheatear.train.checkpoint import METRICS, read_json
 from wheatear.train.machine import Machine
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -40,6 +40,7 @@ from rich.console import Console
 from rich.progress import track
 
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
+from script import run_script
 from wheatear import Detections, Detector, load
 from wheatear.by_hand import threshold_for
 from wheatear.data.formats import read_dataset
@@ -343,4 +344,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

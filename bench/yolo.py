@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from script import run_script
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset, write_dataset
 from wheatear.data.sample import Sample
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

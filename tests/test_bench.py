@@ -200,6 +200,18 @@ def test_photos_without_neighbours_have_no_seams(field_dir: Path, monkeypatch: p
         seams.main()
 
 
+@pytest.mark.parametrize(
+    "name", ["near", "proposals --run run", "scales", "second_labels other --out second.csv"]
+)
+def test_a_missing_folder_is_one_line(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    script, *options = name.split()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "nowhere", *options])
+    with pytest.raises(SystemExit, match=r"^1$"):
+        runpy.run_path(str(BENCH / f"{script}.py"), run_name="__main__")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_yolo_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     with pytest.raises(SystemExit, match="pip install ultralytics"):

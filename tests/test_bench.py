@@ -115,6 +115,7 @@ def test_photos_of_a_field_are_taken_together_and_choose_its_threshold() -> None
     assert unseen.means(judged, 0, 3, factor=2.0, shared=1.0)[0] == 1.0
     assert unseen.by_hand(judged, 0, 0, factor=1.0) == (1.0, pytest.approx(1 / 3), 0.0)
     assert unseen.by_hand(judged, 0, 3, factor=1.0) == (0.0, 0.0, 1.0)
+    assert unseen.possible(judged, (0, 3, 5, 6, 10)) == [0, 3, 5]
 
 
 def test_pseudo_labels_take_the_place_of_true_ones() -> None:

@@ -20,6 +20,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from levers import TRAIN, found_by, run_command
+from script import run_script
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

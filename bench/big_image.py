@@ -18,6 +18,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from memory import peak_of
+from script import run_script
 from wheatear.data.synth import draw_field
 
 BLOCK = 1024  # side of a synthetic field, in pixels
@@ -71,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

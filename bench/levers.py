@@ -36,6 +36,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from script import run_script
 from wheatear.csv_files import write_table
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
@@ -61,8 +62,13 @@ TRAIN = [*WHEATEAR, "train"]
 
 
 def run_command(command: Sequence[object]) -> None:
-    """Run a command in a separate process, with its output on stderr: stdout is for the table."""
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
+    """Run a command in a separate process, with its output on stderr: stdout is for the table.
+
+    Exits if the command fails; it has said why.
+    """
+    status = subprocess.run([str(word) for word in command], stdout=sys.stderr).returncode
+    if status:
+        raise SystemExit(status)
 
 
 @dataclass(frozen=True)
@@ -286,4 +292,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from peak import megabytes
+from script import run_script
 from wheatear.data.synth import draw_field
 from wheatear.exports import EXPORTS
 
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

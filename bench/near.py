@@ -20,9 +20,11 @@ from math import log2
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from scales import resized
+from script import run_script
 from wheatear import Detector, load
 from wheatear.boxes import area, clip, sizes
 from wheatear.data.formats import read_dataset
@@ -108,7 +110,9 @@ def main() -> None:
     given = parser.parse_args()
     detector = load(given.model)
     samples = photos_of(read_dataset(given.folder), given.split, given.folder)
-    photos = track(parts(samples, given.parts, given.seed), "photos", transient=True)
+    photos = track(
+        parts(samples, given.parts, given.seed), "photos", console=Console(stderr=True), transient=True
+    )
     every = [counted(detector, photo) for photo in photos]
     print("| photos with | photos | count MAE as it is | told | auto | measured | an octave off |")
     print("|---|---|---|---|---|---|---|")
@@ -119,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

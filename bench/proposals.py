@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear.boxes import iou
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
@@ -60,7 +62,7 @@ def recall(model: FasterRCNN, samples: Sequence[Sample]) -> tuple[np.ndarray, fl
     """Return the share of heads covered by the first n regions, (IOUS, NUMBERS), and the mean regions per photo."""
     places: list[list[np.ndarray]] = [[] for _ in IOUS]
     given = []
-    for sample in track(samples, "proposals", transient=True):
+    for sample in track(samples, "proposals", console=Console(stderr=True), transient=True):
         regions = proposals(model, sample)
         given.append(len(regions))
         for each, least in zip(places, IOUS, strict=True):
@@ -92,4 +94,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from levers import TRAIN, run_command, write_recipe
+from script import run_script
 from unseen import HEADER, Judged, exported, file_name, judge, rows, without
 from wheatear import load
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
+from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear import Detections, Detector, load
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -85,7 +87,7 @@ def _image(levels: np.ndarray) -> Image.Image:
 def measure(detector: Detector, samples: list[Sample], name: str) -> tuple[Metrics, Metrics]:
     """Evaluate photos with one of CHANGES or TURNS, at the threshold for boxes and at the one for counts."""
     found, truth, card = dict[str, Detections](), list[Sample](), detector.card
-    for sample in track(samples, name, transient=True):
+    for sample in track(samples, name, console=Console(stderr=True), transient=True):
         photo = Picture(open_photo(sample.path), sample.boxes)
         if name in CHANGES:
             photo = Picture(np.asarray(CHANGES[name](Image.fromarray(photo.image))), photo.boxes)
@@ -124,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear import Detections, Detector, load
 from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
@@ -46,7 +48,7 @@ def measure(detector: Detector, samples: list[Sample], way: str, factor: float) 
     """Return the Kaggle metric and the count MAE."""
     size, found = head_size(detector, way, factor), dict[str, Detections]()
     truth = [replace(s, boxes=s.boxes * np.float32(factor)) for s in samples]
-    for sample in track(samples, f"{factor:g} {way}", transient=True):
+    for sample in track(samples, f"{factor:g} {way}", console=Console(stderr=True), transient=True):
         photo = resized(open_photo(sample.path), factor)
         found[sample.path.name] = detector.detect(photo, detector.card.score_floor, size(photo))
     card = detector.card
@@ -77,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

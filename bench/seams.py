@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from script import run_script
 from wheatear import Detector, load
 from wheatear.data.field_photos import Seam, find_seams, read_edges
 from wheatear.data.formats import read_dataset
@@ -138,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wheatear.cli_errors import friendly_errors
+from script import run_script
 from wheatear.data.formats import read_dataset
 from wheatear.data.kaggle import write_labels
 from wheatear.data.sample import Sample
@@ -57,7 +57,6 @@ def second_labels(samples: Sequence[Sample], others: Sequence[Sample]) -> list[S
     ]
 
 
-@friendly_errors()
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -78,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

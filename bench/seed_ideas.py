@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from levers import BASE, Lever, describe, found_by, shortened, thinned, train
+from script import run_script
 from wheatear.average_precision import average_precision
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
@@ -157,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

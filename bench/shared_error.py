@@ -21,8 +21,10 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
+from script import run_script
 from wheatear.boxes import sizes, weighted_box_fusion
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset
@@ -45,7 +47,10 @@ def detections_of(
         found = select(read_csv(model), known, samples)
         return [found[sample.path.name] for sample in samples]
     detector = load(model, tta=tta)
-    return [detector.detect(s.path, score_threshold=0.0) for s in track(samples, model, transient=True)]
+    return [
+        detector.detect(s.path, score_threshold=0.0)
+        for s in track(samples, model, console=Console(stderr=True), transient=True)
+    ]
 
 
 def edge_errors(heads: Detections, sample: Sample) -> np.ndarray:
@@ -146,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

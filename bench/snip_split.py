@@ -1,6 +1,7 @@
 """How good a split by snip makes the snip classifier look, compared with the split by field photo.
 
-    python bench/snip_split.py DIR [--max-per-class 3000] [--epochs 10] [--runs runs/snip_split]
+    python bench/snip_split.py DIR [--max-per-class 3000] [--epochs 10] [--precision bf16-mixed]
+                               [--runs runs/snip_split]
 
 Trains the cnn stage of the seed recipe twice. The two runs differ only in how the validation snips are drawn. Prints
 the validation accuracy and cross-entropy of both.
@@ -9,6 +10,7 @@ the validation accuracy and cross-entropy of both.
 import argparse
 from pathlib import Path
 
+from script import run_script
 from wheatear.data.formats import read_dataset
 from wheatear.train.checkpoint import METRICS, read_json
 from wheatear.train.machine import Machine
@@ -48,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

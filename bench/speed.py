@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from peak import megabytes
+from script import run_script
 from wheatear.data.synth import draw_field
 
 PEER = "fasterrcnn_mobilenet_v3_large_fpn"
@@ -159,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

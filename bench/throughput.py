@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from peak import megabytes
+from script import run_script
 from speed import PEER, torchvision_peer
 from wheatear.data.synth import draw_field
 
@@ -111,9 +112,10 @@ def measure(name: str, folder: Path, model: str, number: int) -> dict[str, float
 
 def in_process(*arguments: object) -> dict[str, float]:
     command = [sys.executable, __file__, "--only", *map(str, arguments)]
-    result: dict[str, float] = json.loads(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    )
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr.strip().splitlines()[-1])
+    result: dict[str, float] = json.loads(done.stdout)
     return result
 
 
@@ -149,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

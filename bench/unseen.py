@@ -26,6 +26,8 @@ labelling. Four tables are printed:
    the threshold for its other photos. For those, it has the count MAE, the relative error of their sum (the mean over
    sessions), and the share of numbers that lie in the interval of the detector's own threshold, scaled by the factor
    for unseen photos.
+
+Tables 3 and 4 leave out numbers of photos for which a session is too small.
 """
 
 import argparse
@@ -36,9 +38,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 from rich.progress import track
 
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
+from script import run_script
 from wheatear import Detections, Detector, load
 from wheatear.by_hand import threshold_for
 from wheatear.data.formats import read_dataset
@@ -132,7 +136,7 @@ def judge(
     floor = detector.card.score_floor
     found = {
         sample.path.name: detector.detect(sample.path, floor, sizes.get(sample.session))
-        for sample in track([*known[0], *unseen[0]], name, transient=True)
+        for sample in track([*known[0], *unseen[0]], name, console=Console(stderr=True), transient=True)
     }
     of_known = chosen(known[0], found)
     at = best_threshold(known[0], of_known)
@@ -225,6 +229,12 @@ def count_mae(judged: Sequence[Judged], shift: float, photos: str, labelling: in
         for heads, labelled in numbers(each, getattr(each, photos)[labelling], shift)
     ]
     return float(np.mean(errors))
+
+
+def possible(judged: Sequence[Judged], numbers: Sequence[int]) -> list[int]:
+    """Return the numbers of photos that can be drawn from each unseen session and leave others."""
+    fewest = min(len(photos[0]) for _, photos in by_session(judged))
+    return [number for number in numbers if number < fewest]
 
 
 def means(
@@ -327,7 +337,7 @@ def main() -> None:
     columns = " differences alone | and the detector's error | all of it | half |"
     print("\n| photos of a field |" + columns * number)
     print("|---|" + "---|---|---|---|" * number)
-    for size in FIELDS:
+    for size in possible(judged, FIELDS):
         cells = []
         for i in range(number):
             alone, usual, whole = (means(judged, i, size, factor, shared) for shared in (0, SHARED, 1))
@@ -335,11 +345,11 @@ def main() -> None:
         print(f"| {size} | {' | '.join(cells)} |")
     print("\n| counted by hand |" + " count MAE | sum off by | within |" * number)
     print("|---|" + "---|---|---|" * number)
-    for photos in BY_HAND:
+    for photos in possible(judged, BY_HAND):
         figures = [by_hand(judged, i, photos, factor) for i in range(number)]
         cells = [f"{mae:.2f} | {off:.3f} | {held:.2f}" for mae, off, held in figures]
         print(f"| {photos} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -23,15 +23,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from ultralytics import YOLO
-from ultralytics.utils import torch_utils
 
+from script import run_script
 from wheatear.data.check import clean
 from wheatear.data.formats import read_dataset, write_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import SCORE_THRESHOLDS, best_threshold, evaluate
+
+try:
+    from ultralytics import YOLO
+    from ultralytics.utils import torch_utils
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}; `pip install ultralytics`") from None
 
 BATCH = 16
 SEED = 0
@@ -115,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

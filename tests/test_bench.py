@@ -1,5 +1,7 @@
 """What the scripts of bench/ promise beside times and figures of real photos."""
 
+import runpy
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +13,12 @@ from PIL import Image
 
 import levers
 import pseudo
+import scales
 import seams
 import second_labels
 import shared_error
 import unseen
+from tiny_model import write_tiny_model
 from wheatear.csv_files import read_table
 from wheatear.data.formats import read_dataset
 from wheatear.data.kaggle import write_labels
@@ -111,6 +115,7 @@ def test_photos_of_a_field_are_taken_together_and_choose_its_threshold() -> None
     assert unseen.means(judged, 0, 3, factor=2.0, shared=1.0)[0] == 1.0
     assert unseen.by_hand(judged, 0, 0, factor=1.0) == (1.0, pytest.approx(1 / 3), 0.0)
     assert unseen.by_hand(judged, 0, 3, factor=1.0) == (0.0, 0.0, 1.0)
+    assert unseen.possible(judged, (0, 3, 5, 6, 10)) == [0, 3, 5]
 
 
 def test_pseudo_labels_take_the_place_of_true_ones() -> None:
@@ -178,10 +183,40 @@ def test_the_error_of_models_and_of_what_they_are_fused_to(tmp_path: Path) -> No
     assert np.allclose(sorted(both.scores), [0.35, 0.8, 0.9])
 
 
+def test_a_table_has_no_lines_but_its_own(
+    field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(write_tiny_model(tmp_path))
+    monkeypatch.setattr("sys.argv", ["scales.py", str(field_dir), "--split", "all", "--model", model])
+    scales.main()
+    first, *table = capsys.readouterr().out.splitlines()
+    assert "photos" in first
+    assert len(table) == 2 + 2 + 3 * 2
+    assert all(line.startswith("|") for line in table)
+
+
 def test_photos_without_neighbours_have_no_seams(field_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["seams.py", str(field_dir), "--split", "all", "--model", "tiny"])
     with pytest.raises(SystemExit, match="no two photos"):
         seams.main()
+
+
+@pytest.mark.parametrize(
+    "name", ["near", "proposals --run run", "scales", "second_labels other --out second.csv"]
+)
+def test_a_missing_folder_is_one_line(name: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    script, *options = name.split()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "nowhere", *options])
+    with pytest.raises(SystemExit, match=r"^1$"):
+        runpy.run_path(str(BENCH / f"{script}.py"), run_name="__main__")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_yolo_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(SystemExit, match="pip install ultralytics"):
+        runpy.run_path(str(BENCH / "yolo.py"))
 
 
 def test_the_split_that_is_committed_is_that_of_the_photos() -> None:

@@ -243,7 +243,7 @@ def write_rows(rows: Sequence[Row], out: Path) -> None:
     ]
     lines += [
         f"| {r.lever} | {r.kaggle:.3f} | {r.gain:+.3f} | {r.count_mae:.2f} | {r.seconds:.0f} | {r.gflops:.1f} "
-        f"| {r.parameters / 1e6:.1f} M | `{r.changes}` |"
+        f"| {r.parameters / 1e6:.1f} M | {f'`{r.changes}`' if r.changes else ''} |"
         for r in rows
     ]
     with whole(out / "levers.md") as part:

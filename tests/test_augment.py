@@ -15,6 +15,7 @@ from wheatear.train.augment import (
     join,
     keep,
     mix,
+    paste,
     place,
     recolour,
     shake,
@@ -233,7 +234,7 @@ def test_colours_taken_from_a_picture_of_one_colour_leave_half_of_the_contrast()
 
 
 ALL = {"scale": (0.5, 2.0), "brightness": 0.3} | dict.fromkeys(
-    ("mosaic", "mixup", "cutout", "blur", "shake", "noise", "compress", "tone"), 1.0
+    ("mosaic", "mixup", "cutout", "blur", "shake", "noise", "compress", "tone", "paste"), 1.0
 )
 
 
@@ -293,6 +294,64 @@ def test_boxes_of_a_mosaic_lie_on_their_heads():
         assert len(picture.boxes)
         for x1, y1, x2, y2 in picture.boxes.round().astype(int):
             assert (picture.image[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1, 0] > 127).all()
+
+
+def a_field(ground: int, boxes: list[tuple[int, int, int, int]]) -> Picture:
+    """Heads of pure red on blue ground of this level."""
+    image = np.full((128, 160, 3), (0, 0, ground), np.uint8)
+    for left, top, right, bottom in boxes:
+        image[top:bottom, left:right] = HEAD
+    return Picture(image, np.array(boxes, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_pasted_is_labelled_where_it_is_a_head_and_only_there(seed):
+    one = a_field(60, [(20, 40, 50, 60), (100, 70, 120, 110)])
+    other = a_field(250, [(10, 10, 30, 45), (60, 20, 90, 40), (120, 60, 140, 100), (0, 90, 30, 110)])
+    picture = paste(one, other, np.random.default_rng(seed))
+    assert picture.boxes.dtype == np.float32
+    kept, new = picture.boxes[:2], picture.boxes[2:]
+    assert np.array_equal(kept, one.boxes)
+    assert 1 <= len(new) <= 3  # that at the border of the other picture is none of them
+    sides = {tuple(side) for side in (other.boxes[:3, 2:] - other.boxes[:3, :2]).tolist()}
+    assert {tuple(side) for side in (new[:, 2:] - new[:, :2]).tolist()} <= sides
+    for x, y in (new[:, :2] + new[:, 2:]).astype(int) // 2:
+        assert picture.image[y, x, 0] > 0
+    labelled = np.zeros(picture.image.shape[:2], bool)
+    for left, top, right, bottom in picture.boxes.astype(int):
+        labelled[top:bottom, left:right] = True
+    unlabelled_red = (picture.image[..., 0] > 127) & ~labelled
+    assert unlabelled_red.sum() < 100  # the tenth of a head that a piece of ground may have
+
+
+def test_ground_is_pasted_as_heads_are_and_covers_few_of_them():
+    shares = []
+    for seed in range(40):
+        one = a_field(60, [(20, 40, 50, 60), (100, 70, 120, 110)])
+        picture = paste(one, a_field(250, [(60, 20, 90, 40)]), np.random.default_rng(seed))
+        shares.append(((picture.image[..., 2] > 200) & (picture.image[..., 0] < 50)).mean())
+        for left, top, right, bottom in one.boxes.astype(int):
+            head = picture.image[top:bottom, left:right]
+            assert (head[..., 0] > 127).mean() > 0.65
+    assert np.mean(shares) > 0.015  # of 128 × 160 px; a piece has 30 × 20, or 0.029
+
+
+def test_heads_are_pasted_where_it_is_asked_for_and_not_where_it_is_not():
+    photo = a_field(60, [(20, 40, 50, 60)])
+    for share, most in ((0.0, 1), (1.0, 2)):
+        chosen = recipe(crop=128, turn=False, paste=share)
+        pictures = [
+            augment(photo, lambda: photo, 1.0, chosen, np.random.default_rng(seed)) for seed in range(20)
+        ]
+        assert max(len(picture.boxes) for picture in pictures) == most
+
+
+def test_nothing_is_pasted_from_a_picture_without_whole_heads():
+    one, cut = a_field(60, [(20, 40, 50, 60)]), a_field(250, [(0, 0, 40, 40), (60, 60, 70, 90)])
+    for other in (cut, a_field(250, [])._replace(boxes=np.zeros((0, 4), np.float32))):
+        picture = paste(one, other, np.random.default_rng(0))
+        assert np.array_equal(picture.image, one.image)
+        assert np.array_equal(picture.boxes, one.boxes)
 
 
 class Highest:

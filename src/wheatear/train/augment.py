@@ -24,6 +24,13 @@ QUALITY = (10, 75)  # of a JPEG: from little more than blocks of 8 px to no visi
 CONTRASTS = (0.5, 2.0)
 SPLIT = (0.3, 0.7)  # where the four photos of a mosaic may meet, as a share of each side
 BLEND = (0.35, 0.65)  # share of the first photo in a mixup: both must stay visible
+PASTED = 6  # heads at most, and as many pieces of ground
+EDGE = 2  # px around a box that are pasted with it, nearly transparent
+LEAST_PASTED = 12.0  # px of each side; of smaller heads the soft edge leaves nothing
+# What a pasted head and a pasted piece of ground may share with a head, at most, in areas of the smaller of the two;
+# and what a piece of ground may share with a head where it comes from.
+HEAD_OVER, GROUND_OVER, GROUND_FROM = 0.3, 0.2, 0.1
+TRIES = 10  # places tried for each
 CUTOUTS, CUTOUT_SIDE = 8, (0.03, 0.12)  # at most; sides as shares of the picture's, about those of a head
 
 
@@ -43,9 +50,14 @@ def augment(
 ) -> Picture:
     """A square of recipe.crop pixels from a photo, scaled by about `factor` and augmented as the recipe says.
 
-    `another` supplies photos for mosaic, mixup and tone.
+    `another` supplies photos for mosaic, paste, mixup and tone.
     """
     picture = compose(photo, another, factor, recipe, rng)
+    if recipe.paste and rng.random() < recipe.paste:
+        other = window(another(), picture.image.shape[:2], factor, recipe, rng)
+        if rng.random() < 0.5:
+            other = Picture(tone(other.image, picture.image), other.boxes)
+        picture = paste(picture, other, rng)
     if rng.random() < recipe.mixup:
         picture = mix(picture, compose(another(), another, factor, recipe, rng), rng.uniform(*BLEND))
     if rng.random() < recipe.cutout:
@@ -152,6 +164,60 @@ def mix(one: Picture, other: Picture, share: float) -> Picture:
     """Blend two pictures of equal size and keep the heads of both; `share` is the weight of the first, 0..1."""
     image = Image.blend(Image.fromarray(other.image), Image.fromarray(one.image), share)
     return Picture(np.asarray(image), np.concatenate([one.boxes, other.boxes]))
+
+
+def paste(picture: Picture, other: Picture, rng: np.random.Generator) -> Picture:
+    """Paste heads of another picture, and as many pieces of its ground, over a picture of the same shape.
+
+    Copy-paste (Ghiasi et al. 2021) without masks: what is pasted is a box with a soft edge. So heads of one field lie
+    on the ground of another, and as ground is pasted, too, such an edge does not betray a head.
+    """
+    image, boxes = picture.image.copy(), picture.boxes
+    height, width = image.shape[:2]
+    sides = other.boxes[:, 2:] - other.boxes[:, :2]
+    inside = (other.boxes[:, :2] >= EDGE) & (other.boxes[:, 2:] <= np.subtract((width, height), EDGE))
+    heads = rng.permutation(other.boxes[(inside & (sides >= LEAST_PASTED)).all(1)])
+    for head in heads[: int(rng.integers(1, PASTED + 1))]:
+        from_head = _way(head, other.boxes, GROUND_FROM, image.shape[:2], rng)
+        if from_head is not None:
+            ground = head + from_head
+            way = _way(ground, boxes, GROUND_OVER, image.shape[:2], rng)
+            if way is not None:
+                _lay(image, other.image, ground, way)
+        way = _way(head, boxes, HEAD_OVER, image.shape[:2], rng)
+        if way is not None:
+            _lay(image, other.image, head, way)
+            boxes = np.concatenate([boxes, (head + way)[None]])
+    return Picture(image, boxes)
+
+
+def _way(
+    box: np.ndarray, heads: np.ndarray, most: float, shape: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray | None:
+    """By how many pixels to move a box, (4,) float32, to a random place where it shares little with each head.
+
+    most: of the area of the smaller of the two. shape: (height, width). None if no such place was found.
+    """
+    low, high = EDGE - np.floor(box[:2]), np.subtract(shape[::-1], EDGE) - np.ceil(box[2:])
+    area, areas = (box[2:] - box[:2]).prod(), (heads[:, 2:] - heads[:, :2]).prod(1)
+    for _ in range(TRIES):
+        way = np.tile(rng.integers(low.astype(int), high.astype(int), endpoint=True), 2).astype(np.float32)
+        moved = box + way
+        shared = (np.minimum(heads[:, 2:], moved[2:]) - np.maximum(heads[:, :2], moved[:2])).clip(0).prod(1)
+        if (shared <= most * np.minimum(areas, area)).all():
+            return way
+    return None
+
+
+def _lay(image: np.ndarray, source: np.ndarray, box: np.ndarray, way: np.ndarray) -> None:
+    """Copy a box of the source, moved by `way`, into the image, in place, with rounded corners and soft edges."""
+    left, top = np.floor(box[:2]).astype(int) - EDGE
+    right, bottom = np.ceil(box[2:]).astype(int) + EDGE
+    x, y = way[:2].astype(int)
+    down, across = np.ogrid[-1 : 1 : (bottom - top) * 1j, -1 : 1 : (right - left) * 1j]
+    opacity = ((1.02 - (across**4 + down**4) ** 0.25) / 0.2).clip(0, 1)[..., None]
+    under = image[top + y : bottom + y, left + x : right + x]
+    under[:] = (opacity * source[top:bottom, left:right] + (1 - opacity) * under).round()
 
 
 def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Picture:

@@ -89,6 +89,7 @@ class AugmentRecipe(Part):
     blur, shake, noise, compress: probabilities of defocus, camera shake, sensor noise and a low-quality JPEG.
     tone:      probability of another photo's colours: mean and contrast of each channel.
     mosaic, mixup, cutout: probabilities of four photos in one, two blended, and grey boxes.
+    paste:     probability of heads and pieces of ground from another photo.
     keep_area: a head stays a label if this share of its box is left, and min_side pixels of each side.
     """
 
@@ -109,6 +110,7 @@ class AugmentRecipe(Part):
     mosaic: Fraction = 0.0
     mixup: Fraction = 0.0
     cutout: Fraction = 0.0
+    paste: Fraction = 0.0
     keep_area: Fraction = 0.35
     min_side: Positive = 4.0
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from wheatear.boxes import area
 from wheatear.train.recipe_stages import AugmentRecipe
 
 GREY = 114  # fills what lies beyond a photo or under a cut-out: about the mean of all photos
@@ -199,12 +200,10 @@ def _way(
     most: of the area of the smaller of the two. shape: (height, width). None if no such place was found.
     """
     low, high = EDGE - np.floor(box[:2]), np.subtract(shape[::-1], EDGE) - np.ceil(box[2:])
-    area, areas = (box[2:] - box[:2]).prod(), (heads[:, 2:] - heads[:, :2]).prod(1)
+    smaller = np.minimum(area(heads), area(box))
     for _ in range(TRIES):
         way = np.tile(rng.integers(low.astype(int), high.astype(int), endpoint=True), 2).astype(np.float32)
-        moved = box + way
-        shared = (np.minimum(heads[:, 2:], moved[2:]) - np.maximum(heads[:, :2], moved[:2])).clip(0).prod(1)
-        if (shared <= most * np.minimum(areas, area)).all():
+        if (shared_area(heads, box + way) <= most * smaller).all():
             return way
     return None
 
@@ -220,6 +219,11 @@ def _lay(image: np.ndarray, source: np.ndarray, box: np.ndarray, way: np.ndarray
     under[:] = (opacity * source[top:bottom, left:right] + (1 - opacity) * under).round()
 
 
+def shared_area(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The area that each of the boxes (N, 4) shares with one box (4,), in square pixels -> (N,)."""
+    return (np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])).clip(0).prod(1)
+
+
 def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Picture:
     """Lay grey boxes over a picture, as leaves cover heads, and drop the heads that one of them hides."""
     image, boxes = picture.image.copy(), picture.boxes
@@ -228,8 +232,7 @@ def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Pic
         h, w = (max(1, round(side * rng.uniform(*CUTOUT_SIDE))) for side in (height, width))
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
         image[top : top + h, left : left + w] = GREY
-        shared = np.minimum(boxes[:, 2:], [left + w, top + h]) - np.maximum(boxes[:, :2], [left, top])
-        hidden = shared.clip(0).prod(1) / (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        hidden = shared_area(boxes, np.array([left, top, left + w, top + h])) / area(boxes)
         boxes = boxes[hidden <= 1 - keep_area]
     return Picture(image, boxes)
 

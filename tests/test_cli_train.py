@@ -476,7 +476,7 @@ def test_an_export_does_not_write_over_what_is_no_card(fake, exported, tmp_path)
     assert not (tmp_path / "mine.onnx").exists()
 
 
-@pytest.mark.parametrize("apart", [(0.4, 0.0009, 0), (0.6, 0.0009, 70), (float("inf"), float("inf"), 71)])
+@pytest.mark.parametrize("apart", [(0.4, 0.0009, 0), (0.6, 0.0009, 7), (float("inf"), float("inf"), 8)])
 def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatch, apart):
     (data / "images.csv").write_text((fake / "images.csv").read_text())
     seen = []
@@ -493,13 +493,14 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
         in result.stdout
     )
     assert f", {apart[2]} of them by more than 0.5 px or 0.001\n" in result.stdout
-    if apart[2] <= 70:
+    if apart[2] <= 7:
         assert result.exit_code == 0
         assert result.stderr == ""
     else:
         assert result.exit_code == 1
         assert (
-            result.stderr == f"wheatear: {fake / 'model.onnx'}: that is more than one in 100; do not use it\n"
+            result.stderr
+            == f"wheatear: {fake / 'model.onnx'}: that is more than one in 1,000; do not use it\n"
         )
 
 

@@ -500,7 +500,7 @@ def test_an_export_is_checked_on_the_val_photos(fake, exported, data, monkeypatc
         assert result.exit_code == 1
         assert (
             result.stderr
-            == f"wheatear: {fake / 'model.onnx'}: that is more than one in 1,000; do not use it\n"
+            == f"wheatear: {fake / 'model.onnx'}: that is more than rounding explains; do not use it\n"
         )
 
 

@@ -20,7 +20,14 @@ from wheatear.errors import InputError
 from wheatear.files import write_json
 from wheatear.images import open_photo
 from wheatear.tiles import SIZE
-from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, compare, found_by_torch, gap
+from wheatear.train.agreement import (
+    BOX_TOLERANCE,
+    SCORE_TOLERANCE,
+    Agreement,
+    compare,
+    found_by_torch,
+    gap,
+)
 from wheatear.train.checkpoint import read_json
 from wheatear.train.export import export_detector, graph_of
 from wheatear.train.faster_rcnn import FasterRCNN
@@ -117,6 +124,23 @@ def test_they_agree_on_no_head_among_many_proposals(run, rounded, field_photo, t
         expected = found_by_torch(rounded, image)
         rounded.roi_head.scores.bias.copy_(kept)
     assert len(expected) == 0
+
+
+@pytest.mark.parametrize(
+    ("detections", "apart", "holds"),
+    [
+        (7102, 7, True),
+        (7102, 8, False),
+        (326, 2, True),
+        (326, 3, False),
+        (10, 1, True),
+        (10, 2, False),
+        (0, 0, True),
+    ],
+)
+def test_rare_differences_are_rounding(detections: int, apart: int, holds: bool):
+    """One in a thousand; in a few photos those that a single decision moves."""
+    assert Agreement(1, detections, 1.0, 0.01, apart).holds() == holds
 
 
 def test_a_difference_is_found(run, field_dir, tmp_path):

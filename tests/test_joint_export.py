@@ -1,6 +1,7 @@
 """A detector with a pyramid as ONNX: it scales the photo itself, and finds what torch finds."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -11,7 +12,8 @@ from wheatear.detections import Detections
 from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, gap
 from wheatear.train.export import OneImage, graph_of, write_graph
 from wheatear.train.faster_rcnn import FasterRCNN
-from wheatear.train.storage import round_weights
+from wheatear.train.from_onnx import stored_tensors
+from wheatear.train.storage import normed_convolutions, round_weights
 
 torch.set_num_threads(1)
 
@@ -62,3 +64,26 @@ def test_a_network_for_small_photos_is_exported(tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     boxes, _ = session.run(["boxes", "scores"], {"image": np.zeros((200, 700, 3), np.uint8)})
     assert boxes.shape[1] == 4
+
+
+def test_the_weights_in_the_file_are_those_of_torch(tmp_path):
+    """Both are rounded once, after batch norms with statistics of their own are folded into the convolutions."""
+    torch.manual_seed(0)
+    model = FasterRCNN(tiny_recipe(image_size=640)).eval()
+    norms = [norm for *_, norm in normed_convolutions(model)]
+    for norm in norms:
+        for tensor in (norm.weight, norm.running_var):
+            nn.init.uniform_(tensor, 0.5, 2.0)
+        for tensor in (norm.bias, norm.running_mean):
+            nn.init.normal_(tensor, std=0.1)
+    image = torch.rand(1, 3, 256, 320) * 255
+    before = list(model.features(image).values())
+    round_weights(model)
+    after = list(model.features(image).values())
+    write_graph(graph_of(model), tmp_path / "model.onnx")
+    stored = dict(stored_tensors(onnx.load(tmp_path / "model.onnx").graph))
+    assert norms
+    for name, convolution, *_ in normed_convolutions(model):
+        torch.testing.assert_close(stored[f"{name}.weight"], convolution.weight.data, rtol=0, atol=0)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)

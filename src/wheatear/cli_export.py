@@ -134,7 +134,7 @@ def check_cost(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Re
 
 def check_agreement(run: Path, path: Path, samples: "Sequence[Sample]", settings: "Recipe | None") -> None:
     """Print how far torch and onnxruntime are apart. Raises InputError where that is beyond the tolerance."""
-    from wheatear.train.agreement import BOX_TOLERANCE, RARE, SCORE_TOLERANCE, compare
+    from wheatear.train.agreement import BOX_TOLERANCE, SCORE_TOLERANCE, compare
 
     result = compare(run, path, samples, settings)
     typer.echo(
@@ -143,4 +143,4 @@ def check_agreement(run: Path, path: Path, samples: "Sequence[Sample]", settings
         f"{BOX_TOLERANCE} px or {SCORE_TOLERANCE}"
     )
     if not result.holds():
-        raise InputError(f"{path}: that is more than one in {1 / RARE:,.0f}; do not use it")
+        raise InputError(f"{path}: that is more than rounding explains; do not use it")

@@ -20,9 +20,12 @@ from wheatear.train.storage import round_weights
 from wheatear.tta import ONCE
 
 BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch and onnxruntime agree
-# Share of the detections that may differ by more: where the IoU of two proposals is almost exactly the NMS
-# threshold, rounding decides in each engine whether both are kept.
-RARE = 1e-3
+# Detections that may differ by more: where the IoU of two proposals is almost exactly the NMS threshold, rounding
+# decides in each engine whether both are kept, and changes of a weight by a part in three million reverse it.
+RARE = 1e-3  # share of all detections
+ONE_TIE = (
+    2  # of a few photos: the detections that one such decision was seen to move; at most a tenth of them
+)
 LOST = 0.003  # how much Kaggle metric an 8-bit detector may lose
 
 
@@ -41,7 +44,7 @@ class Agreement:
 
     def holds(self) -> bool:
         """Whether the two agree, except for rare decisions that rounding reversed."""
-        return self.apart <= RARE * self.detections
+        return self.apart <= max(RARE * self.detections, min(ONE_TIE, self.detections / 10))
 
 
 @torch.inference_mode()

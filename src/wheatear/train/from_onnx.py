@@ -7,7 +7,6 @@ snip classifier, which only serves to train the backbone, is not exported.
 """
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from wheatear.detector import Card, find, load
 from wheatear.errors import InputError, last_line
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import validated
+from wheatear.train.storage import normed_convolutions
 from wheatear.tta import ONCE
 
 ROOT = "model."  # the detector's attribute in `OneImage`
@@ -98,16 +98,10 @@ def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     A convolution with a folded batch norm has no bias in torch, but one in the graph. The batch norm after it
     takes over that bias and otherwise changes nothing.
     """
-    layers = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
-    ]
     found: dict[str, Tensor] = {}
-    for (name, layer), (after, norm) in pairwise(layers):
-        if layer.bias is not None or not isinstance(norm, nn.BatchNorm2d) or f"{after}.weight" in tensors:
-            continue
-        if (weight := tensors.get(f"{name}.weight")) is None:
+    for name, _, after, norm in normed_convolutions(model):
+        weight = tensors.get(f"{name}.weight")
+        if weight is None or f"{after}.weight" in tensors:
             continue
         # Of a norm that was never trained, the bias is 0 throughout, and the export leaves it out.
         bias = tensors.pop(f"{name}.bias", weight.new_zeros(len(weight)))

@@ -1,11 +1,15 @@
 """How weights are stored in a model.onnx: rounded to float16, widened to float32 when the model is loaded.
 
-The file is half as large; the arithmetic stays float32. To compare the two, torch's weights
-are rounded too, though before batch norms are folded into them.
+The file is half as large; the arithmetic stays float32. To compare the two, torch's weights are rounded in
+the same way: after batch norms are folded into them, as the export does.
 """
+
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -13,10 +17,33 @@ SMALLEST_ROUNDED = 1024  # values; smaller tensors take hardly any space and may
 
 
 def round_weights(model: nn.Module) -> None:
-    """Round a model's large tensors, in place, to float16."""
+    """Fold the batch norms of a model in evaluation mode, and round its large tensors to float16, in place."""
+    fold_norms(model)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point() and tensor.numel() >= SMALLEST_ROUNDED:
             tensor.copy_(tensor.half())
+
+
+@torch.no_grad()
+def fold_norms(model: nn.Module) -> None:
+    """Move the factor of each batch norm, in place, into the convolution before it; only its bias remains."""
+    for _, convolution, _, norm in normed_convolutions(model):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+        convolution.weight.mul_(gain[:, None, None, None])
+        norm.bias.sub_(gain * norm.running_mean)
+        norm.weight.fill_(1)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
+
+
+def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:
+    """The convolutions that leave the bias to a batch norm right after them, and that norm, with their names."""
+    layers = [pair for pair in model.named_modules() if isinstance(pair[1], nn.Conv2d | nn.BatchNorm2d)]
+    for (name, layer), (after, norm) in pairwise(layers):
+        if isinstance(layer, nn.Conv2d) and layer.bias is None and isinstance(norm, nn.BatchNorm2d):
+            yield name, layer, after, norm
 
 
 def shrink(model: onnx.ModelProto) -> onnx.ModelProto:

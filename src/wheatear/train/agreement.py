@@ -23,9 +23,7 @@ BOX_TOLERANCE, SCORE_TOLERANCE = 0.5, 1e-3  # px and score within which torch an
 # Detections that may differ by more: where the IoU of two proposals is almost exactly the NMS threshold, rounding
 # decides in each engine whether both are kept, and changes of a weight by a part in three million reverse it.
 RARE = 1e-3  # share of all detections
-ONE_TIE = (
-    2  # of a few photos: the detections that one such decision was seen to move; at most a tenth of them
-)
+ONE_TIE = 2  # of a few photos: as many as one such decision was seen to move, but at most a tenth
 LOST = 0.003  # how much Kaggle metric an 8-bit detector may lose
 
 

@@ -38,10 +38,15 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The same for boxes (..., 4) paired element by element -> (...)."""
+    shared = shared_area(a, b)
+    union = area(a) + area(b) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def shared_area(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The area that boxes (..., 4) share, paired element by element, in square pixels -> (...)."""
     top_left, bottom_right = np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])
-    intersection = area(np.concatenate([top_left, bottom_right], axis=-1))
-    union = area(a) + area(b) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return area(np.concatenate([top_left, bottom_right], axis=-1))
 
 
 def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from wheatear.boxes import area
+from wheatear.boxes import area, shared_area
 from wheatear.train.recipe_stages import AugmentRecipe
 
 GREY = 114  # fills what lies beyond a photo or under a cut-out: about the mean of all photos
@@ -54,7 +54,7 @@ def augment(
     `another` supplies photos for mosaic, paste, mixup and tone.
     """
     picture = compose(photo, another, factor, recipe, rng)
-    if recipe.paste and rng.random() < recipe.paste:
+    if recipe.paste and rng.random() < recipe.paste:  # where it is off, the numbers drawn stay as they were
         other = window(another(), picture.image.shape[:2], factor, recipe, rng)
         if rng.random() < 0.5:
             other = Picture(tone(other.image, picture.image), other.boxes)
@@ -217,11 +217,6 @@ def _lay(image: np.ndarray, source: np.ndarray, box: np.ndarray, way: np.ndarray
     opacity = ((1.02 - (across**4 + down**4) ** 0.25) / 0.2).clip(0, 1)[..., None]
     under = image[top + y : bottom + y, left + x : right + x]
     under[:] = (opacity * source[top:bottom, left:right] + (1 - opacity) * under).round()
-
-
-def shared_area(boxes: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The area that each of the boxes (N, 4) shares with one box (4,), in square pixels -> (N,)."""
-    return (np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])).clip(0).prod(1)
 
 
 def cut_out(picture: Picture, keep_area: float, rng: np.random.Generator) -> Picture:

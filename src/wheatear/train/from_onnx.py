@@ -20,7 +20,7 @@ from wheatear.detector import Card, find, load
 from wheatear.errors import InputError, last_line
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.recipe import validated
-from wheatear.train.storage import normed_convolutions
+from wheatear.train.storage import bias_alone, normed_convolutions
 from wheatear.tta import ONCE
 
 ROOT = "model."  # the detector's attribute in `OneImage`
@@ -105,9 +105,7 @@ def unfolded(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         # Of a norm that was never trained, the bias is 0 throughout, and the export leaves it out.
         bias = tensors.pop(f"{name}.bias", weight.new_zeros(len(weight)))
-        ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
-        found |= {f"{after}.weight": ones, f"{after}.bias": bias, f"{after}.running_mean": zeros}
-        found[f"{after}.running_var"] = ones - norm.eps
+        found |= {f"{after}.{part}": tensor for part, tensor in bias_alone(bias, norm.eps).items()}
     return found
 
 

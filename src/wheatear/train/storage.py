@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 SMALLEST_ROUNDED = 1024  # values; smaller tensors take hardly any space and may be indices or limits
 
@@ -30,12 +31,17 @@ def fold_norms(model: nn.Module) -> None:
     for _, convolution, _, norm in normed_convolutions(model):
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-        convolution.weight.mul_(gain[:, None, None, None])
-        norm.bias.sub_(gain * norm.running_mean)
-        norm.weight.fill_(1)
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1 - norm.eps)
+        weight, bias = fuse_conv_bn_weights(
+            convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        )
+        convolution.weight.copy_(weight)
+        norm.load_state_dict(bias_alone(bias, norm.eps), strict=False)
+
+
+def bias_alone(bias: Tensor, eps: float) -> dict[str, Tensor]:
+    """The tensors of a batch norm, of this eps, that adds a bias (C,) and otherwise changes nothing."""
+    ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
+    return {"weight": ones, "bias": bias, "running_mean": zeros, "running_var": ones - eps}
 
 
 def normed_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, str, nn.BatchNorm2d]]:

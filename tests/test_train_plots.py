@@ -23,6 +23,8 @@ def test_a_figure_measured_once_is_a_dot():
     (line,), (dot,) = loss.lines, kaggle.lines
     assert (line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) == ("", [1, 2], [0.5, 0.4])
     assert (dot.get_marker(), list(dot.get_xdata()), list(dot.get_ydata())) == ("o", [2], [0.7])
+    low, high = kaggle.get_xlim()
+    assert [tick for tick in kaggle.get_xticks() if low <= tick <= high] == [2]
 
 
 def test_a_panel_for_each_metric(tmp_path):

@@ -46,5 +46,5 @@ def plot_metric(axes: Axes, rows: list[dict[str, float]], name: str, lines: Line
             marker = "o" if len(measured) == 1 else ""
             axes.plot(*zip(*measured, strict=True), style, color=colour, marker=marker, label=part)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend(fontsize=8)

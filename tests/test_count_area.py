@@ -95,6 +95,7 @@ def test_a_comma_of_thousands_is_no_number(model, photos, tmp_path):
     result = count(model, tmp_path / "out", photos, "--gsd", "1,000")
     assert result.exit_code == 2
     assert "'1,000' is not a number, such as 1.2" in result.stderr
+    assert count(model, tmp_path / "out", photos, "--gsd", "0,375").exit_code == 0
 
 
 def test_a_photo_without_exif_has_no_area(model, photos, tmp_path):

@@ -61,6 +61,8 @@ def test_text_with_a_line_break_sets_nothing_else():
         ("seed.x=1", "in the place of x it has a value"),
         ("=1", "no such key in the recipe"),
         ("stages.0.lr=fast", "with --set: stages.0.joint.lr: "),
+        ("stages.0.epochs=true", "with --set: stages.0.joint.epochs: "),
+        ("stages.0.augment.scale=[true, 2]", "with --set: stages.0.joint.augment.scale.0: "),
         ("rpn=3", "with --set: rpn: "),
     ],
 )

@@ -305,7 +305,14 @@ def test_an_image_with_coordinates_keeps_its_own_area(page, tmp_path):
 
 def test_metres_may_have_a_comma(page, photos):
     add(page, photos[:1])
-    for metres, area in (("1,2", "0.9600"), (" 1.2", "0.9600"), (",5", "0.1667"), ("1.2.", ""), ("0,0", "")):
+    for metres, area in (
+        ("1,2", "0.9600"),
+        (" 1.2", "0.9600"),
+        (",5", "0.1667"),
+        ("1.2.", ""),
+        ("0,0", ""),
+        ("1,200", ""),
+    ):
         page.fill("#metres", metres)
         assert rows(saved(page, "#counts")[1])[0]["area_m2"] == area
 

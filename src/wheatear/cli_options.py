@@ -28,7 +28,7 @@ def named_path(text: str) -> Path:
 def number(text: str | float) -> float:
     """A number of the command line, with a point or a comma, or an option's own."""
     try:
-        if re.fullmatch(r"\d{1,3}(,\d{3})+", str(text)):
+        if re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", str(text)):
             raise ValueError("of a thousand, or of one")
         return float(str(text).replace(",", "."))
     except ValueError:

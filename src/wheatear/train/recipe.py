@@ -14,6 +14,7 @@ from wheatear.train.recipe_stages import (
     Count,
     Fraction,
     JointStage,
+    OfList,
     Part,
     Positive,
     RCNNStage,
@@ -31,8 +32,8 @@ NAME = r"^[^/\\\s.][^/\\]*$"  # it also names the folder of the recipe's runs
 class AnyBackboneRecipe(Part):
     """Common to all backbones: mean and standard deviation of RGB in 0..1, initial weights (`published`)."""
 
-    mean: tuple[float, float, float]
-    std: tuple[Positive, Positive, Positive]
+    mean: Annotated[tuple[float, float, float], OfList]
+    std: Annotated[tuple[Positive, Positive, Positive], OfList]
     weights: str = ""
 
 
@@ -150,7 +151,7 @@ class RoIRecipe(SamplingRecipe):
     sampling_ratio: Count = SAMPLING_RATIO
     size: Count
     channels: Count
-    box_weights: tuple[Positive, Positive, Positive, Positive]
+    box_weights: Annotated[tuple[Positive, Positive, Positive, Positive], OfList]
 
 
 class DetectionRecipe(Part):

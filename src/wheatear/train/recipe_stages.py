@@ -8,13 +8,14 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Stretch = Annotated[float, Field(ge=1, le=3)]
-Steps = Annotated[list[tuple[Annotated[int, Field(ge=0)], Positive]], Field(min_length=1)]
+OfList = Field(strict=False)  # for tuples, which TOML and JSON have as lists
+Steps = Annotated[list[Annotated[tuple[Annotated[int, Field(ge=0)], Positive], OfList]], Field(min_length=1)]
 
 
 class Part(BaseModel):
-    """Base of every table in a recipe: frozen, with no unknown keys and only finite numbers."""
+    """Base of every table in a recipe: frozen, with no unknown keys, only finite numbers, and no true for a 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Stage(Part):
@@ -94,7 +95,7 @@ class AugmentRecipe(Part):
     """
 
     crop: Annotated[int, Field(ge=64, multiple_of=32)]
-    scale: tuple[Positive, Positive] = (1.0, 1.0)
+    scale: Annotated[tuple[Positive, Positive], OfList] = (1.0, 1.0)
     stretch: Stretch = 1.0
     turn: bool = True
     mirror: Fraction = 0.0

@@ -54,8 +54,8 @@ def check(
     """Count photos, heads and box sizes, list problems by photo and row, and fit anchors to the boxes.
 
     Anchors are fitted by k-means on IoU to the boxes used in training: those of
-    the train photos and of photos in no split. There are as many as in the recipe,
-    or 9 as in Faster R-CNN.
+    the train photos and of photos in no split. There are as many as in the
+    recipe, or 9 as in Faster R-CNN.
 
     The exit code is 1 if a photo cannot be read. Other findings (boxes outside
     the photo or without area, specks, giants, duplicates, photos whose size is
@@ -149,8 +149,9 @@ def convert(
 ) -> None:
     """Convert photos and boxes to another format.
 
-    Boxes are kept to 0.001 pixel, photos without heads are kept, and source, session
-    and split are also written to DST/images.csv. Unlabelled photos are left out.
+    Boxes are kept to 0.001 pixel, photos without heads are kept, and source,
+    session and split are also written to DST/images.csv. Unlabelled photos are
+    left out.
     """
     from wheatear.data.formats import read_dataset, write_dataset
 

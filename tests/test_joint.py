@@ -45,9 +45,10 @@ def samples(field_dir: Path) -> list[Sample]:
 
 
 def train(
-    folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool = False
+    folder: Path, recipe: Recipe, samples: list[Sample], *, resume: bool = False, workers: int = 0
 ) -> list[dict[str, str]]:
-    train_run(open_run(folder, recipe, samples, machine=CPU, resume=resume))
+    machine = replace(CPU, workers=workers)
+    train_run(open_run(folder, recipe, samples, machine=machine, resume=resume))
     return history(folder / "joint")
 
 
@@ -85,14 +86,15 @@ def test_it_learns_and_is_judged_when_asked(tmp_path, samples):
     assert (tmp_path / "run" / "joint" / "history.png").exists()
 
 
-def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch, workers):
     recipe = tiny_recipe({"ema": 0.5})
     unbroken = train(tmp_path / "unbroken", recipe, samples)
     kill_in_the_second_epoch(monkeypatch)
     with pytest.raises(RuntimeError, match="killed"):
-        train(tmp_path / "resumed", recipe, samples)
+        train(tmp_path / "resumed", recipe, samples, workers=workers)
     monkeypatch.undo()
-    resumed = train(tmp_path / "resumed", recipe, samples, resume=True)
+    resumed = train(tmp_path / "resumed", recipe, samples, resume=True, workers=workers)
     for one, other in zip(unbroken, resumed, strict=True):
         assert one | {"seconds": ""} == other | {"seconds": ""}
     assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "resumed" / "joint")

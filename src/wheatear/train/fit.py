@@ -27,6 +27,7 @@ from wheatear.errors import InputError, first_line
 from wheatear.files import whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
 from wheatear.train.machine import HERE, Machine, first_process
+from wheatear.train.order import EpochShuffle
 
 CHECKPOINT = "last.ckpt"
 LOOKED_BACK = 3600.0  # seconds of steps to estimate the time left from; rich's 30 may hold only one
@@ -205,6 +206,22 @@ def _averaged(average: Tensor, current: Tensor, number: Tensor | int, share: flo
     return average.lerp(current, share) if average.is_floating_point() else current
 
 
+class EpochOfCheckpoint(Callback):
+    """Tell the shuffle the epoch in which a resumed run goes on.
+
+    Lightning does so, too, but only after it has opened the loader, when its worker processes already have photos of
+    the first epoch.
+    """
+
+    def __init__(self, shuffle: EpochShuffle) -> None:
+        self.shuffle = shuffle
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self.shuffle.set_epoch(checkpoint["epoch"] + 1)
+
+
 class StopOnNonFinite(Callback):
     """Stop training with an InputError once a loss is not finite, before it spoils a checkpoint."""
 
@@ -260,6 +277,8 @@ def fit(
         save_on_train_epoch_end=True,
     )
     callbacks: list[Callback] = [history, StageProgress(name), StopOnNonFinite(), checkpoint]
+    if isinstance(train.sampler, EpochShuffle):
+        callbacks.append(EpochOfCheckpoint(train.sampler))
     averaged = AveragedWeights(care.ema, care.ema_from) if care.ema else None
     if averaged:
         callbacks.insert(0, averaged)

@@ -163,6 +163,16 @@ def test_a_photo_of_unknown_session_is_no_session_of_its_own():
     assert evaluate(sources, detections, 0.5).overall.ada == 0.5
 
 
+def test_a_source_with_the_name_of_a_session_is_no_part_of_its_domain():
+    head = [0, 0, 10, 10]
+    truth = [photo("1.jpg", head, session="farm"), photo("2.jpg", head, source="farm")]
+    result = evaluate(truth, {"1": found([*head, 0.9])}, 0.5)
+    assert result.sessions["farm"].ada == 0.5  # the table has one row for both
+    assert result.overall.ada == 1
+    unknown = [photo("1.jpg", head, source="unknown"), photo("2.jpg", head)]
+    assert evaluate(unknown, {"1": found([*head, 0.9])}, 0.5).overall.ada == 1
+
+
 def test_the_score_threshold_counts_but_ap_takes_all():
     head = [0, 0, 10, 10]
     low = evaluate([photo("a.jpg", head)], {"a": found([*head, 0.3])}, 0.3).overall

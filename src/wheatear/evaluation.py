@@ -138,14 +138,16 @@ def evaluate_at(
     matches, groups = match_photos(truth, found), by_session(truth)
     ap = _ap(truth, found, range(len(truth)))
     ap_of = {name: ap if len(groups) == 1 else _ap(truth, found, group) for name, group in groups.items()}
+    averaged = domains(truth)
     evaluations = []
     for threshold in score_thresholds:
         counts = tally(matches, threshold)
+        accuracy = counts.accuracy()[0]
         sessions = {}
         for name, members in groups.items():
             own = counts.of(np.array(members))
-            sessions[name] = _metrics(own, ap_of[name], float(own.accuracy()[0].mean()))
-        ada = float(np.mean([sessions[name].ada for name in domains(truth)]))
+            sessions[name] = _metrics(own, ap_of[name], float(accuracy[members].mean()))
+        ada = float(np.mean([accuracy[members].mean() for members in averaged]))
         evaluations.append(Evaluation(float(threshold), _metrics(counts, ap, ada), sessions))
     return evaluations
 
@@ -221,11 +223,12 @@ def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
     return dict(sorted(members.items()))
 
 
-def domains(truth: Sequence[Sample]) -> list[str]:
-    """The names from by_session that ADA averages over: known sessions, else known sources, else one for all."""
-    sessions = {sample.session for sample in truth} - {""}
-    sources = {sample.source for sample in truth} - {""}
-    return sorted(sessions or sources) or list(by_session(truth))
+def domains(truth: Sequence[Sample]) -> list[list[int]]:
+    """The indices in truth of each group that ADA averages over: known sessions, else known sources, else all."""
+    for names in ([sample.session for sample in truth], [sample.source for sample in truth]):
+        if known := sorted(set(names) - {""}):
+            return [[place for place, name in enumerate(names) if name == each] for each in known]
+    return [list(range(len(truth)))]
 
 
 def match_photos(

@@ -102,7 +102,7 @@ class Card(BaseModel):
 
 
 class Detector:
-    """Finds wheat heads in photos. Create one with load(); several threads may share it.
+    """Finds wheat heads in photos. Create one with load(); threads may share it, but each process must load its own.
 
     card: thresholds and figures for the views in use. tta: the test-time augmentation, a name from tta.VIEWS;
     None for a single view.

@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -208,6 +209,30 @@ def test_settings_that_no_table_was_begun_with_do_not_pass_for_those_of_the_tabl
     (out / "settings.json.part").write_text(json.dumps(settings))
     result = count(model, out, photos, "--threshold", "0.9", "--resume")
     assert lines_of(result)[0].startswith(f"wheatear: {out / 'settings.json'}: --threshold was 0.4, now 0.9")
+
+
+@pytest.mark.parametrize("last", ["detections.csv", "counts.csv", "settings.json"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_run_that_ends_among_its_last_files_is_resumed_with_its_own_settings(
+    model, photos, tmp_path, monkeypatch, last, earlier
+):
+    out, replace = tmp_path / "out", os.replace
+    if earlier:
+        count(model, out, photos)
+
+    def replace_and_stop(part: Path, path: Path) -> None:
+        replace(part, path)
+        if path == out / last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(os, "replace", replace_and_stop)
+        assert count(model, out, photos, "--threshold", "0.9").exit_code == 130
+    other = count(model, out, photos, "--resume")
+    assert other.exit_code == 1
+    assert "--threshold was 0.9, now 0.4; give the same" in lines_of(other)[0]
+    assert count(model, out, photos, "--threshold", "0.9", "--resume").exit_code == 0
+    assert not list(out.glob("*.part"))
 
 
 def test_what_a_stopped_run_counted_is_not_thrown_away(model, photos, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from wheatear.count_outputs import (
     write_page,
 )
 from wheatear.count_screen import Summary, progress_bar
-from wheatear.count_settings import kept_settings, places_of
+from wheatear.count_settings import begin_settings, places_of
 from wheatear.detector import DEFAULT_MODEL, Detector, load
 from wheatear.errors import InputError
 from wheatear.exports import EXPORTS
@@ -65,8 +65,8 @@ def run_count(
     with alone_in(out):
         _prepare(out, photos, options, formats, report)
         try:
-            with kept_settings(out, detector, options, photos) as settings:
-                summary = _count(detector, photos, out, options)
+            settings, finish = begin_settings(out, detector, options, photos)
+            summary = _count(detector, photos, out, options, finish)
             folders = write_folders(out, photos)
             write_formats(out, formats)
             summary.show(folders, plots_counted(out) if options.maps.plots else [])
@@ -153,15 +153,17 @@ def _of_a_stopped_run(out: Path) -> int:
     return 0
 
 
-def _count(detector: Detector, photos: list[Photo], out: Path, options: Options) -> Summary:
-    """Count the photos, with a progress bar."""
+def _count(
+    detector: Detector, photos: list[Photo], out: Path, options: Options, finish: Callable[[], None]
+) -> Summary:
+    """Count the photos, with a progress bar. finish: as in count_photos."""
     known = counted_before(out) if options.resume else set()
     names = {photo.name for photo in photos}
     before = len(known & names)
     if known - names:
         _tell_gone(out, known - names)
     summary, said = Summary(before), dict[str, list[str]]()
-    counts = count_photos(detector, photos, out, options)
+    counts = count_photos(detector, photos, out, options, finish)
     with progress_bar(len(photos) - before) as (say, step), closing(counts):
         if before:
             left = "; going on with the others" if before < len(photos) else ""

@@ -77,7 +77,11 @@ class Count:
 
 
 def count_photos(
-    detector: Detector, photos: Sequence[Photo], out: Path, options: Options | None = None
+    detector: Detector,
+    photos: Sequence[Photo],
+    out: Path,
+    options: Options | None = None,
+    finish: Callable[[], None] | None = None,
 ) -> Generator[Count]:
     """Count the heads in each photo and write OUT/counts.csv, detections.csv, annotated/*.jpg and maps/*.
 
@@ -85,7 +89,8 @@ def count_photos(
     the order given. A photo that cannot be read or run yields its error and is in none of the tables. The
     tables get their names when the last photo is done; until then, and after an interruption, they are
     *.csv.part and contain every photo yielded so far. With options.resume, photos already in them are
-    skipped. Memory does not grow with the number of photos. OSError if OUT cannot be written.
+    skipped. finish: called after the last photo, just before the tables get their names. Memory does not grow
+    with the number of photos. OSError if OUT cannot be written.
     """
     options = options or Options()
     done = counted_before(out) if options.resume else set()
@@ -100,6 +105,8 @@ def count_photos(
                 yield Count(photo.name, len(heads), "", area_m2, warnings, bool(measured and resized_by))
             else:
                 yield Count(result.photo.name, None, result.error)
+        if finish:
+            finish()
 
 
 def counting_error_of(detector: Detector, threshold: float | None) -> CountingError | None:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,13 @@ BYTES = "bytes"  # the key for the size of each photo's file, by which a replace
 Settings = dict[str, str | float | None]
 
 
-@contextmanager
-def kept_settings(
+def begin_settings(
     out: Path, detector: Detector, options: Options, photos: Sequence[Photo]
-) -> Iterator[Settings]:
-    """Write OUT/settings.json -> its contents except for the photos.
+) -> tuple[Settings, Callable[[], None]]:
+    """Write OUT/settings.json.part -> its contents except for the photos, and what gives the file its name.
 
-    Like the tables, the file gets its name once the block ends well; until then, and after an interruption,
-    it is settings.json.part, and that of an earlier run is unchanged.
+    That is to be called before the tables get theirs, so that tables with their names are never those of
+    other settings. Until then, and after an interruption, settings.json of an earlier run is unchanged.
     InputError if a run is resumed with other settings than it began with. The file also records where each
     photo lies: a photo already counted must keep its name, and no other photo may have that name, or it would
     be counted twice or not at all. Its file must have the same size as before, too.
@@ -57,8 +57,7 @@ def kept_settings(
         places, sizes = known | places, had | sizes
     part = part_of(path)
     write_json(part, {**settings, PHOTOS: places, BYTES: sizes})
-    yield settings
-    os.replace(part, path)
+    return settings, partial(os.replace, part, path)
 
 
 def settings_of(detector: Detector, options: Options) -> Settings:

@@ -43,6 +43,12 @@ def test_a_name_too_long_for_its_picture_is_one_photo_less(model, photos, tmp_pa
     assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
 
 
+def test_a_name_with_letters_between_colons_is_printed_as_it_is(model, tmp_path):
+    (tmp_path / "a:x:b.png").touch()
+    result = count(model, tmp_path / "out", tmp_path / "a:x:b.png")
+    assert f"wheatear: {tmp_path / 'a:x:b.png'}: is empty (0 bytes); copy it again" in lines_of(result)
+
+
 def test_out_below_a_file_is_one_line(model, photos, tmp_path):
     result = count(model, photos / "a.png" / "out", photos)
     assert result.exit_code == 1

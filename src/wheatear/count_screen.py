@@ -103,7 +103,7 @@ def progress_bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[
             progress.advance(bar)
             progress.update(bar, rate=f"{progress.tasks[0].speed or 0:.1f} photos/s")
 
-        yield partial(console.print, markup=False, highlight=False, soft_wrap=True), step
+        yield partial(console.print, markup=False, emoji=False, highlight=False, soft_wrap=True), step
 
 
 def _printable(name: str) -> Text:

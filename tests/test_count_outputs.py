@@ -227,6 +227,17 @@ def test_the_page_without_pictures(model, photos, tmp_path):
     assert "sub/c.tif" in page
 
 
+def test_the_page_has_no_pictures_of_an_earlier_count(model, photos, tmp_path):
+    out = tmp_path / "out"
+    assert count(model, out, photos).exit_code == 0
+    assert count(model, out, photos, "--threshold", "1", "--report", "--no-pictures").exit_code == 0
+    assert "<img src=" not in check_page(out / "report.html")
+    other = tmp_path / "other"
+    assert count(model, other, photos / "a.png").exit_code == 0
+    assert count(model, other, photos / "a.png", "--resume", "--report", "--no-pictures").exit_code == 0
+    assert check_page(other / "report.html").count("<img src=") == 1
+
+
 def test_nothing_counted_is_files_that_say_so(model, tmp_path):
     (tmp_path / "empty.jpg").touch()
     out = tmp_path / "out"

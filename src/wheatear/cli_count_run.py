@@ -74,7 +74,9 @@ def run_count(
             for line in said:
                 typer.echo(f"wheatear: {line}", err=True)
             if report:
-                write_page(out, photos, detector.card, settings, summary.errors, [*unread, *said])
+                drawn = options.pictures or options.resume
+                lines = [*unread, *said]
+                write_page(out, photos, detector.card, settings, summary.errors, lines, drawn)
         except KeyboardInterrupt:
             counts = out / COUNTS
             done = next(file for file in (part_of(counts), counts, out) if file.exists())

@@ -194,9 +194,13 @@ def write_page(
     settings: Settings,
     errors: Sequence[str],
     remarks: Sequence[str] = (),
+    drawn: bool = True,
 ) -> None:
-    """Write OUT/report.html for all photos in OUT's tables; those not among `photos` have no picture."""
-    pictures = {photo.name: out / PICTURES / photo.picture for photo in photos}
+    """Write OUT/report.html for all photos in OUT's tables; those not among `photos` have no picture.
+
+    drawn: whether the pictures in OUT are of this count, not of an earlier one.
+    """
+    pictures = {photo.name: out / PICTURES / photo.picture for photo in photos if drawn}
     shown: dict[str, object] = {"date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")}
     shown |= {name: value for name, value in settings.items() if value is not None}
     if not (out / MAPS).exists():

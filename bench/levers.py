@@ -34,17 +34,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from script import run_script
 from wheatear.csv_files import write_table
+from wheatear.data.check import clean
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.data.synth import draw_field
 from wheatear.detections import Detections
 from wheatear.errors import InputError
-from wheatear.evaluation import sweep
 from wheatear.files import whole, write_json
 from wheatear.images import open_photo
 from wheatear.train.agreement import found_by_torch
@@ -52,7 +53,9 @@ from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, re
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT
-from wheatear.train.recipe import Recipe, load_recipe, validated
+from wheatear.train.joint import JointTraining
+from wheatear.train.joint_data import WholePhotos
+from wheatear.train.recipe import JointStage, Recipe, load_recipe, validated
 from wheatear.train.recipe_changes import changed
 from wheatear.train.run_card import load_run
 
@@ -198,10 +201,15 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
     model = FasterRCNN(recipe).eval()
     load_parts(model, folder / JOINT / WEIGHTS)
-    val = [s for s in read_dataset(given.folder, images=given.out / IMAGES_CSV) if s.split == "val"]
-    figures = sweep(val, {s.path.name: found_by(model, s.path) for s in val})
-    best = {"val_kaggle": float(figures.kaggle.max()), "val_count_mae": float(figures.count_mae.min())}
-    write_json(folder / JOINT / METRICS, read_json(base / JOINT / METRICS) | best)
+    # As training validates the base: in its precision, and with its boxes, which lack those that cannot be heads.
+    samples = read_dataset(given.folder, images=given.out / IMAGES_CSV)
+    val = [clean(sample) for sample in samples if sample.split == "val"]
+    (stage,) = [each for each in recipe.stages if isinstance(each, JointStage)]
+    photos = DataLoader(WholePhotos(val), 1, collate_fn=list)
+    figures = JointTraining(model, stage, recipe.seed, val).judge(
+        photos, given.precision, torch.device("cpu")
+    )
+    write_json(folder / JOINT / METRICS, read_json(base / JOINT / METRICS) | figures)
 
 
 def found_by(model: FasterRCNN, photo: Path) -> Detections:

@@ -1,8 +1,10 @@
 """What the scripts of bench/ promise beside times and figures of real photos."""
 
 import runpy
+import shutil
 import sys
 import tomllib
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,15 +21,20 @@ import second_labels
 import shared_error
 import unseen
 from tiny_model import write_tiny_model
+from tiny_recipe import tiny_recipe
 from wheatear.csv_files import read_table
-from wheatear.data.formats import read_dataset
+from wheatear.data.formats import IMAGES_CSV, read_dataset, write_dataset
 from wheatear.data.kaggle import write_labels
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.interval import CountingError
+from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.machine import Machine
+from wheatear.train.opening import open_run
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
+from wheatear.train.run import train_run
 
 BENCH = Path(levers.__file__).parent
 
@@ -38,6 +45,22 @@ def test_every_lever_makes_a_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(all_levers) > 20
     for lever in all_levers:
         validated(changed(base, lever.changes | {"name": lever.name}), lever.name)
+
+
+def test_a_detection_that_is_the_base_s_gains_nothing(field_dir: Path, tmp_path: Path) -> None:
+    """By the same labels, too: of the val photos, the first has a box twice, which training leaves out."""
+    read = read_dataset(field_dir)
+    samples = [replace(s, photo=s.name, split="val" if i < 2 else "train") for i, s in enumerate(read)]
+    samples[0] = replace(samples[0], boxes=samples[0].boxes[[0, *range(len(samples[0].boxes))]])
+    photos, out = tmp_path / "photos", tmp_path / "levers"
+    write_dataset(samples, photos, "kaggle", link=True)
+    recipe = tiny_recipe()
+    train_run(open_run(out / levers.BASE, recipe, read_dataset(photos), machine=Machine(accelerator="cpu")))
+    shutil.copyfile(out / levers.BASE / IMAGES_CSV, out / IMAGES_CSV)
+    same = levers.Lever("same", {"detection.nms_thresh": recipe.detection.nms_thresh}, [])
+    levers.judge_base(same, Namespace(folder=photos, out=out, precision="32-true"))
+    base, judged = (read_json(out / name / levers.JOINT / METRICS) for name in (levers.BASE, same.name))
+    assert judged == pytest.approx(base, abs=1e-6)
 
 
 def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:

@@ -446,17 +446,31 @@ def test_more_boxes_than_a_csv_has_characters_for_by_itself(tmp_path: Path) -> N
 def test_roboflows_layouts(photos: Path, tmp_path: Path) -> None:
     """DIR/<split>/… with the photos beside the labels, and "valid" for val."""
     for split, name in (("train", "a.png"), ("valid", "d.png")):
-        for place in (f"yolo/{split}/images", f"coco/{split}"):
+        for place in (f"yolo/{split}/images", f"coco/{split}", f"voc/{split}"):
             (tmp_path / place).mkdir(parents=True)
             (tmp_path / place / name).symlink_to(photos / name)
         text = coco_text([5, 1, [1, 2, 3, 4]], images=[{"id": 1, "file_name": name}])
         (tmp_path / "coco" / split / "_annotations.coco.json").write_text(text)
+        (tmp_path / "voc" / split / name.replace("png", "xml")).write_text(
+            f"<annotation>{VOC_HEAD}</annotation>"
+        )
         (tmp_path / "yolo" / split / "labels").mkdir()
         (tmp_path / "yolo" / split / "labels" / name.replace("png", "txt")).write_text("0 .5 .5 1 1")
-    for kind, box in (("coco", [1, 2, 4, 6]), ("yolo", [0, 0, WIDTH, HEIGHT])):
+    for kind, box in (("coco", [1, 2, 4, 6]), ("voc", [1, 2, 4, 6]), ("yolo", [0, 0, WIDTH, HEIGHT])):
         a, d = read_dataset(tmp_path / kind)
         assert (a.split, d.split) == ("train", "val")
         np.testing.assert_allclose([a.boxes[0], d.boxes[0]], [box, box])
+
+
+def test_the_split_of_voc_s_own_lists_comes_before_that_of_a_folder(photos: Path, tmp_path: Path) -> None:
+    for name in ("a", "d"):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / "train" / f"{name}.png").symlink_to(photos / f"{name}.png")
+        (tmp_path / "train" / f"{name}.xml").write_text("<annotation/>")
+    assert [sample.split for sample in read_dataset(tmp_path)] == ["", ""]  # a single one divides nothing
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("d\n")
+    assert [sample.split for sample in read_dataset(tmp_path)] == ["", "test"]
 
 
 def test_a_yolo_photo_without_a_text_file_has_no_heads(photos: Path, tmp_path: Path) -> None:

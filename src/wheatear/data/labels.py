@@ -122,6 +122,11 @@ def without_counts(paths: Iterable[Path], folder: Path) -> list[Path]:
     return [path for path in paths if not any(map(is_written, (path, *path.parents)))]
 
 
+def split_of(photo: Path) -> str:
+    """The split that a folder of a photo's path, relative to its data set, is named after; "" if none is."""
+    return next((SPLIT_NAMES[part] for part in photo.parts[:-1] if part in SPLIT_NAMES), "")
+
+
 def parse_box(words: Iterable[str], place: str, form: str) -> Box:
     """Four numbers; InputError, naming the place and the expected form, for anything else."""
     words = list(words)

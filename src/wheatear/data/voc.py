@@ -2,6 +2,7 @@
 
     DIR/Annotations/<name>.xml, DIR/JPEGImages/<name>.jpg, DIR/ImageSets/Main/<split>.txt     as written here
     DIR/**/<name>.xml                                                beside the photos, as LabelImg writes it
+    DIR/<split>/<name>.xml                                           beside the photos, as Roboflow writes it
 
 The VOC2012 development kit counts pixels from 1 and includes the last, so our half-open box (0, 0, 10, 10) is
 its (1, 1, 10, 10); Detectron2 and supervision read it the same way. A photo without an XML file is
@@ -29,6 +30,7 @@ from wheatear.data.labels import (
     refuse_classes,
     refuse_missing,
     shown,
+    split_of,
     without_counts,
 )
 from wheatear.data.sample import Sample
@@ -51,7 +53,7 @@ def read(folder: Path) -> Labelled:
     files = by_name(_xml_files(folder))
     photos = by_name(photos_below(folder), files)
     refuse_missing(str(folder), dict.fromkeys(files, 0), photos)
-    splits = _read_splits(folder)
+    splits = _read_splits(folder) or {name: split_of(photos[name].relative_to(folder)) for name in files}
     classes: set[str] = set()
     labels = {name: _read_one(file, splits.get(name, ""), classes) for name, file in files.items()}
     refuse_classes(folder, classes)

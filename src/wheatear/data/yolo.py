@@ -23,6 +23,7 @@ from wheatear.data.labels import (
     refuse_classes,
     refuse_missing,
     shown,
+    split_of,
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
@@ -98,7 +99,7 @@ def _texts(folder: Path) -> list[Path]:
 
 
 def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Labels:
-    labels = Labels(split=_split(photo.relative_to(folder)))
+    labels = Labels(split=split_of(photo.relative_to(folder)))
     try:
         lines = text.read_text(encoding="utf-8-sig").splitlines() if text.is_file() else []
     except UnicodeDecodeError:
@@ -125,10 +126,6 @@ def _read_one(photo: Path, text: Path, folder: Path, classes: set[str]) -> Label
 def _corners(box: Box) -> Box:
     x, y, width, height = box
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def _split(photo: Path) -> str:
-    return next((SPLIT_NAMES[part] for part in photo.parts[:-1] if part in SPLIT_NAMES), "")
 
 
 def _yaml(splits: set[str]) -> str:

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from one_line import complaint_of
+from wheatear import cli_data
 from wheatear.cli_data import app
 from wheatear.cli_errors import friendly_errors
 from wheatear.data.formats import read_dataset
@@ -57,6 +58,17 @@ def test_check_compares_the_anchors_of_a_recipe(folder: Path) -> None:
     # The least is 3 strides of 8 px, 1.4 of it wide and 0.7 high at a ratio of 0.5, at 768 px for 1024.
     assert "anchors, small: 45×23, 63×32, 32×32, " in result.stdout
     assert "IoU of " in result.stdout
+
+
+def test_a_recipe_in_a_folder_with_brackets_is_named_in_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(folder)
+    (folder / "[b").mkdir()
+    shutil.copyfile(Path(cli_data.__file__).parent / "recipes" / "small.toml", folder / "[b" / "].toml")
+    result = runner.invoke(app, ["check", ".", "--recipe", "[b/].toml"])
+    assert "│ [b/].toml │" in result.stdout
 
 
 def test_check_needs_torch_for_a_recipe_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

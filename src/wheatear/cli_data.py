@@ -257,7 +257,7 @@ def _show_anchors(samples: "Sequence[Sample]", recipe: str | None, anchors: "np.
     for name, each in rows.items():
         ious = best_iou(sides, each)
         shares = [f"{(ious >= least).mean():.1%}" for least in (0.5, 0.7)]
-        table.add_row(name, f"{ious.mean():.3f}", *shares)
+        table.add_row(escape(name), f"{ious.mean():.3f}", *shares)
         typer.echo(f"anchors, {name}: {', '.join(f'{w:.0f}×{h:.0f}' for w, h in each)}")
     Console().print(table)
 

@@ -29,7 +29,7 @@ from wheatear.data.sample import Sample
 from wheatear.data.splits import split, write_images_csv
 from wheatear.evaluation import sweep
 from wheatear.files import whole, write_json
-from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.checkpoint import METRICS, RECIPE, read_json
 from wheatear.train.recipe import validated
 from wheatear.train.recipe_changes import changed
 from wheatear.train.run_card import load_run
@@ -61,13 +61,13 @@ def is_of_the_rcnn(idea: Lever) -> bool:
 def begin_at_base(idea: Lever, recipe: Mapping[str, Any], out: Path) -> None:
     """Create the folder of an idea for the R-CNN: a copy of the base's without its R-CNN, with the idea's recipe."""
     folder = out / idea.name
-    if (folder / "recipe.json").exists():
+    if (folder / RECIPE).exists():
         return
-    shutil.copytree(
-        out / BASE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RCNN, JUDGED, "snips")
-    )
+    # The recipe is written last, because it marks a whole copy.
+    unlike = shutil.ignore_patterns(RCNN, JUDGED, RECIPE, "snips")
+    shutil.copytree(out / BASE, folder, dirs_exist_ok=True, ignore=unlike)
     content = validated(changed(recipe, idea.changes | {"name": idea.name}), idea.name)
-    write_json(folder / "recipe.json", content.model_dump(mode="json"))
+    write_json(folder / RECIPE, content.model_dump(mode="json"))
 
 
 def judged(folder: Path, val: Sequence[Sample]) -> dict[str, float]:

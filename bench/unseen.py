@@ -110,9 +110,9 @@ def file_name(name: str, int8: bool) -> str:
 
 
 def exported(run: Path, folder: Path, int8: bool) -> Path:
-    """Return a run's exported detector, beside its folder; export it if it is not there."""
+    """Return a run's exported detector, beside its folder; export it if it, or its card, is not there."""
     model = run.with_name(file_name(run.name, int8))
-    if not model.exists():
+    if not (model.exists() and model.with_suffix(".json").exists()):
         run_command([*WHEATEAR, "export", run, "--out", model, *(["--int8", folder] if int8 else [])])
     return model
 

@@ -5,9 +5,11 @@ import shutil
 import sys
 import tomllib
 from argparse import Namespace
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +20,13 @@ import pseudo
 import scales
 import seams
 import second_labels
+import seed_ideas
 import shared_error
 import unseen
 from tiny_model import write_tiny_model
 from tiny_recipe import tiny_recipe
+from tiny_run import fake_run
+from tiny_run import tiny_recipe as stages_recipe
 from wheatear.csv_files import read_table
 from wheatear.data.formats import IMAGES_CSV, read_dataset, write_dataset
 from wheatear.data.kaggle import write_labels
@@ -29,7 +34,7 @@ from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
 from wheatear.evaluation import Thresholds
 from wheatear.interval import CountingError
-from wheatear.train.checkpoint import METRICS, read_json
+from wheatear.train.checkpoint import METRICS, RECIPE, finished, read_json
 from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import validated
@@ -61,6 +66,47 @@ def test_a_detection_that_is_the_base_s_gains_nothing(field_dir: Path, tmp_path:
     levers.judge_base(same, Namespace(folder=photos, out=out, precision="32-true"))
     base, judged = (read_json(out / name / levers.JOINT / METRICS) for name in (levers.BASE, same.name))
     assert judged == pytest.approx(base, abs=1e-6)
+
+
+def test_an_idea_that_was_being_copied_from_the_base_is_copied_again(
+    field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_run(tmp_path / seed_ideas.BASE, field_dir)
+    base, copyfile = stages_recipe().model_dump(mode="json"), shutil.copyfile
+    idea, last = levers.Lever("pooled", {"roi.size": 5}, []), False
+    for files in range(20):
+        folder, left = tmp_path / idea.name, iter(range(files))
+
+        def copy_some(*arguments: Any, left: Iterator[int] = left, **options: Any) -> Any:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return copyfile(*arguments, **options)
+
+        with monkeypatch.context() as stopping:
+            stopping.setattr(shutil, "copyfile", copy_some)
+            try:
+                seed_ideas.begin_at_base(idea, base, tmp_path)
+                last = True
+            except KeyboardInterrupt:
+                pass
+        seed_ideas.begin_at_base(idea, base, tmp_path)
+        its = validated(read_json(folder / RECIPE), folder)
+        assert (its.name, its.roi.size) == (idea.name, 5)
+        assert [finished(folder, stage) for stage in ("cnn", "rpn", "rcnn")] == [True, True, False]
+        shutil.rmtree(folder)
+    assert last
+
+
+def test_a_model_without_its_card_is_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an export leaves it that was killed."""
+    commands: list[object] = []
+    monkeypatch.setattr(unseen, "run_command", commands.append)
+    (tmp_path / "farm.onnx").touch()
+    assert unseen.exported(tmp_path / "farm", tmp_path, int8=False) == tmp_path / "farm.onnx"
+    assert len(commands) == 1
+    (tmp_path / "farm.json").touch()
+    unseen.exported(tmp_path / "farm", tmp_path, int8=False)
+    assert len(commands) == 1
 
 
 def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:

@@ -1,6 +1,8 @@
 """The exported detector against torch's, on photos of any size, and what its files hold."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -264,6 +266,45 @@ def test_the_card_names_the_data_set_that_it_learned_from(run, tmp_path, column,
     (tmp_path / "run" / "images.csv").write_text(f"image_id,{column}\na,{name}\nb,other\n")
     card = describe_run(tmp_path / "run", tiny_recipe())
     assert ("CC BY 4.0" in card.licence) == ("Global Wheat Head" in card.citation) == (name != "mine")
+
+
+def test_a_model_never_has_the_card_of_an_earlier_one(run, tmp_path, monkeypatch):
+    """Whichever of the two files is renamed last, and whether it was before or after that."""
+    model, card, replace = tmp_path / "model.onnx", tmp_path / "model.json", os.replace
+    earlier = read_json(run / "model.json") | {"count_threshold": 0.25}
+    for file in (model, card):
+        for after in (False, True):
+            model.write_bytes(b"an earlier model")
+            write_json(card, earlier)
+
+            def replace_and_stop(part: Path, path: Path, last: Path = file, done: bool = after) -> None:
+                if path != last or done:
+                    replace(part, path)
+                if path == last:
+                    raise KeyboardInterrupt
+
+            with monkeypatch.context() as stopping:
+                stopping.setattr(os, "replace", replace_and_stop)
+                with pytest.raises(KeyboardInterrupt):
+                    export_detector(run, model)
+            assert not card.exists() or (
+                model.read_bytes() != b"an earlier model" and "0.25" not in card.read_text()
+            )
+            assert not list(tmp_path.glob("*.part*"))
+
+
+def test_an_export_that_fails_leaves_the_earlier_model_and_its_card(run, tmp_path, monkeypatch):
+    model, card = tmp_path / "model.onnx", tmp_path / "model.json"
+    model.write_bytes(b"an earlier model")
+    card.write_text("its card")
+
+    def disk_is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wheatear.train.export.write_graph", disk_is_full)
+    with pytest.raises(OSError, match=r"No space left on device: .*model\.onnx"):
+        export_detector(run, model)
+    assert (model.read_bytes(), card.read_text()) == (b"an earlier model", "its card")
 
 
 def test_large_weights_are_stored_as_float16(graph, rounded):

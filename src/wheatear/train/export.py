@@ -41,11 +41,15 @@ def export_detector(
     model, card = trained(source, settings)
     if not seen:
         round_weights(model)
-    with whole(path) as part:
-        write_graph(graph_of(model), part, seen)
     if seen:
         card = card.model_copy(update={"arithmetic": "int8"})
-    write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
+    described = path.with_suffix(".json")
+    with whole(described) as card_part:
+        write_json(card_part, card.model_dump(mode="json"))
+        with whole(path) as part:
+            write_graph(graph_of(model), part, seen)
+            # If the program is killed now, a model without a card is left, not one with another model's thresholds.
+            described.unlink(missing_ok=True)
 
 
 def write_graph(plain: onnx.ModelProto, path: Path, seen: Sequence[Sample] = ()) -> None:

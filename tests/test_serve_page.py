@@ -703,3 +703,20 @@ def test_photos_are_dropped_on_the_page(page):
         }"""
     )
     expect(lines(page).nth(0)).to_have_text(re.compile("^dropped.jpgis not an image"))
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_a_long_name_is_broken_where_the_screen_is_narrow(page, photos, width):
+    """Those of public photos of wheat are of 64 letters and digits."""
+    page.set_viewport_size({"width": width, "height": 740})
+    add(page, [photos[0].rename(photos[0].with_name(f"{'0123456789abcdef' * 4}.png"))])
+    expect(page.locator("#said")).to_contain_text("2 heads")
+    sides = "({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth]"
+    assert page.locator("html").evaluate(sides) == [width, width]
+
+
+def test_on_a_narrow_screen_the_photo_is_right_below_the_list(page, photos):
+    page.set_viewport_size({"width": 360, "height": 740})
+    add(page, photos[2:])  # which is none, so that much of the screen is left
+    photo_list, said = page.locator("nav").bounding_box(), page.locator(".row").bounding_box()
+    assert said["y"] == pytest.approx(photo_list["y"] + photo_list["height"], abs=1)

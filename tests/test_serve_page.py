@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, Route, expect, sync_playwright
 
 from serving import served, write_three_heads
 from tiny_model import red_cells, write_judged_model
@@ -152,6 +152,18 @@ def test_a_photo_takes_the_place_of_its_namesake_that_cannot_be_read(page, photo
     assert [row["image"] for row in rows(saved(page, "#counts")[1])] == ["b, of June.png"]
 
 
+def test_the_line_of_a_namesake_hands_on_keyboard_focus(page, photos, tmp_path):
+    (tmp_path / "a.CR2").write_text("no photo")
+    held: list[Route] = []
+    page.route("**/detect*", lambda route: held.append(route), times=1)
+    page.set_input_files("#files", [tmp_path / "a.CR2", photos[0]])
+    lines(page).nth(1).click()
+    expect(lines(page).nth(1)).to_be_focused()
+    held.pop().continue_()
+    expect(lines(page)).to_have_text([re.compile("^a.png2likely")])
+    expect(lines(page)).to_be_focused()
+
+
 def test_a_photo_that_was_not_answered_keeps_its_place(page, photos, tmp_path):
     """It may be added again, and its namesake would be in its way."""
     shutil.copy(photos[0], tmp_path / "a.webp")
@@ -190,6 +202,15 @@ def test_a_lower_score_finds_more_and_has_no_interval(page, photos):
     page.click("#own")
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
     expect(page.locator("#own")).to_be_disabled()
+
+
+def test_a_reset_score_keeps_keyboard_focus(page, photos):
+    """Its button, then disabled, cannot."""
+    add(page, photos[:1])
+    page.locator("#threshold").fill("0.2")
+    page.locator("#own").press("Enter")
+    expect(page.locator("#own")).to_be_disabled()
+    expect(page.locator("#threshold")).to_be_focused()
 
 
 def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos):

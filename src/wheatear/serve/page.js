@@ -152,7 +152,7 @@ function add(files) {
   for (const file of files) {
     const namesake = photos.find((photo) => photo.state !== "refused" && stem(photo.file) === stem(file));
     if (namesake?.state === "failed") {
-      dropRefused(file);
+      dropRefused(file, namesake);
       Object.assign(namesake, { file, state: "waiting" });
       if (namesake === photos[shown]) show(shown);
     } else if (!photos.some((photo) => isSame(photo.file, file))) {
@@ -168,12 +168,13 @@ function add(files) {
 }
 
 // Removes the line of a file that was refused for its name, now that it replaces the photo that had this name.
-function dropRefused(file) {
+function dropRefused(file, namesake) {
   const i = photos.findIndex((photo) => photo.state === "refused" && isSame(photo.file, file));
   if (i < 0) return;
   const [photo] = photos.splice(i, 1);
+  if (photo.button === document.activeElement) namesake.button.focus();
   photo.button.parentElement.remove();
-  if (shown === i) show(photos.findIndex((other) => stem(other.file) === stem(file)));
+  if (shown === i) show(photos.indexOf(namesake));
   else if (shown > i) shown -= 1;
 }
 
@@ -681,7 +682,10 @@ function sizeHint(checked) {
 
 $("threshold").min = model.floor;
 $("threshold").addEventListener("input", () => setThreshold($("threshold").valueAsNumber));
-$("own").addEventListener("click", () => setThreshold(model.threshold));
+$("own").addEventListener("click", () => {
+  $("threshold").focus(); // as the button, disabled now, would lose it
+  setThreshold(model.threshold);
+});
 $("fit").addEventListener("click", fit);
 $("checked").addEventListener("input", () => {
   photos[shown].checked = $("checked").checked ? threshold : null;

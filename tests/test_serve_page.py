@@ -450,6 +450,17 @@ def test_a_box_drawn_over_the_detectors_takes_its_place(page, photos):
     assert (row["heads"], row["removed"], row["added"]) == ("3", "2", "2")
 
 
+def test_a_box_drawn_over_one_drawn_before_takes_its_place(page, photos):
+    add(page, photos[:1])
+    drag(page, 65, 30, 80, 42)
+    drag(page, 85, 30, 100, 42)  # beside it
+    expect(page.locator("#said")).to_have_text("a.png · 4 heads · corrected")
+    drag(page, 64, 29, 81, 43)
+    expect(page.locator("#said")).to_have_text("a.png · 4 heads · corrected")
+    drawn = [float(row["xmin"]) for row in rows(saved(page, "#heads")[1]) if row["score"] == "1"]
+    assert drawn == [85, 64]
+
+
 def test_boxes_are_taken_away_by_keyboard_the_least_sure_first(page, photos):
     add(page, photos[:1])
     page.locator("#canvas").focus()
@@ -490,6 +501,17 @@ def test_a_box_is_placed_by_keyboard(page, photos):
     page.keyboard.press("Escape")
     page.keyboard.press("Enter")
     expect(page.locator("#said")).to_have_text("a.png · 2 heads · likely 1 to 3")
+
+
+def test_a_box_placed_where_there_is_no_other_is_inside_its_photo(page, tmp_path):
+    Image.fromarray(np.full((20, 1000, 3), 100, np.uint8)).save(tmp_path / "strip.png")
+    add(page, [tmp_path / "strip.png"])
+    expect(page.locator("#canvas")).to_be_visible()
+    page.locator("#canvas").focus()
+    for key in ("+", "Enter"):
+        page.keyboard.press(key)
+    (placed,) = rows(saved(page, "#heads")[1])
+    assert (placed["ymin"], placed["ymax"]) == ("0", "20")
 
 
 @pytest.mark.parametrize("page", [True], indirect=True)

@@ -6,7 +6,7 @@ const style = getComputedStyle(document.documentElement);
 const SMALLEST = 4; // pixels of the screen: a shorter drag is a click
 const LINE = 2;
 const LEAST_HEIGHT = 0.6; // of the window's, for a photo even if one must scroll to it
-const SAME = 0.5; // IoU from which a box drawn by hand replaces one of the detector's
+const SAME = 0.5; // IoU from which a box drawn by hand replaces another one
 const ENLARGED = 3000; // pixels of the longer side of a photo enlarged as far as it can be
 const WHEEL = 1 / 300; // natural logarithm of the enlargement, for each pixel that a wheel turns
 const STEP = 0.125; // by which a key moves a box or its edge, as a fraction of its side
@@ -405,7 +405,8 @@ function toggle(photo, { box, i }) {
 }
 
 function addBox(photo, box) {
-  photo.added.push(box.map((side) => +side.toFixed(2)));
+  const others = photo.added.filter((other) => iou(box, other) < SAME);
+  photo.added = [...others, box.map((side) => +side.toFixed(2))];
   unsaved.add("boxes").add("counts");
 }
 
@@ -483,7 +484,8 @@ function reveal([x1, y1, x2, y2]) {
 // Places a new box with the photo's median width and height, right of the chosen one or in the middle of the view.
 function place(photo) {
   const sizes = boxesOf(photo).map(({ box }) => sides(box));
-  const size = [0, 1].map((i) => (sizes.length ? middle(sizes.map((size) => size[i])) : FIRST_SIDE * photo.width));
+  const first = Math.min(FIRST_SIDE * photo.width, photo.height);
+  const size = [0, 1].map((i) => (sizes.length ? middle(sizes.map((size) => size[i])) : first));
   const stage = $("stage");
   const scale = $("canvas").clientWidth / photo.width;
   const start = chosen

@@ -21,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def backbone(*channels: list[int], seed: int = 0) -> NotesCNN:
     torch.manual_seed(seed)
-    recipe = NotesBackboneRecipe(name="notes", channels=channels, dropout=0.2, mean=MEAN, std=STD)
+    recipe = NotesBackboneRecipe(name="notes", channels=[*channels], dropout=0.2, mean=MEAN, std=STD)
     return NotesCNN(recipe).eval()
 
 

@@ -34,7 +34,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from script import run_script
@@ -49,12 +48,13 @@ from wheatear.errors import InputError
 from wheatear.files import whole, write_json
 from wheatear.images import open_photo
 from wheatear.train.agreement import found_by_torch
-from wheatear.train.checkpoint import METRICS, WEIGHTS, finished, load_parts, read_json
+from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, finished, load_parts, read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT
 from wheatear.train.joint import JointTraining
 from wheatear.train.joint_data import WholePhotos
+from wheatear.train.order import loader
 from wheatear.train.recipe import JointStage, Recipe, load_recipe, validated
 from wheatear.train.recipe_changes import changed
 from wheatear.train.run_card import load_run
@@ -144,7 +144,7 @@ def is_kept(folder: Path, recipe: Recipe, out: Path, last: str = JOINT) -> bool:
     """Whether a lever's folder has its last stage. Raises InputError if it is from another recipe or split."""
     if not finished(folder, last):
         return False
-    kept = validated(read_json(folder / "recipe.json"), folder)
+    kept = validated(read_json(folder / RECIPE), folder)
     if kept != recipe or (folder / IMAGES_CSV).read_bytes() != (out / IMAGES_CSV).read_bytes():
         raise InputError(f"{folder}: was trained with another recipe or split; choose another --out")
     return True
@@ -190,25 +190,21 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, la
 def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     """Create the folder of a lever with the base's training: a copy of that run, evaluated with the lever's recipe."""
     base, folder = given.out / BASE, given.out / lever.name
-    recipe = validated(
-        changed(read_json(base / "recipe.json"), lever.changes | {"name": lever.name}), lever.name
-    )
+    recipe = validated(changed(read_json(base / RECIPE), lever.changes | {"name": lever.name}), lever.name)
     if is_kept(folder, recipe, given.out):
         return
     # The metrics are written last, because they mark a finished stage.
     unlike = shutil.ignore_patterns(METRICS, CHECKPOINT, "tensorboard")
     shutil.copytree(base, folder, dirs_exist_ok=True, ignore=unlike)
-    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
+    write_json(folder / RECIPE, recipe.model_dump(mode="json"))
     model = FasterRCNN(recipe).eval()
     load_parts(model, folder / JOINT / WEIGHTS)
     # As training validates the base: in its precision, and with its boxes, which lack those that cannot be heads.
     samples = read_dataset(given.folder, images=given.out / IMAGES_CSV)
     val = [clean(sample) for sample in samples if sample.split == "val"]
     (stage,) = [each for each in recipe.stages if isinstance(each, JointStage)]
-    photos = DataLoader(WholePhotos(val), 1, collate_fn=list)
-    figures = JointTraining(model, stage, recipe.seed, val).judge(
-        photos, given.precision, torch.device("cpu")
-    )
+    training, photos = JointTraining(model, stage, recipe.seed, val), loader(WholePhotos(val), 1, None, list)
+    figures = training.judge(photos, given.precision, torch.device("cpu"))
     write_json(folder / JOINT / METRICS, read_json(base / JOINT / METRICS) | figures)
 
 

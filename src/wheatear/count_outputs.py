@@ -193,8 +193,8 @@ def write_page(
     card: Card,
     settings: Settings,
     errors: Sequence[str],
-    remarks: Sequence[str] = (),
-    drawn: bool = True,
+    remarks: Sequence[str],
+    drawn: bool,
 ) -> None:
     """Write OUT/report.html for all photos in OUT's tables; those not among `photos` have no picture.
 

@@ -217,18 +217,23 @@ def _misnamed(places: set[int], found: Mapping[int, Detections]) -> str | None:
 
 def by_session(truth: Sequence[Sample]) -> dict[str, list[int]]:
     """The indices in truth of each session's photos, by session name (or source name), sorted by name."""
-    members: dict[str, list[int]] = {}
-    for place, sample in enumerate(truth):
-        members.setdefault(sample.session_or_source, []).append(place)
-    return dict(sorted(members.items()))
+    return _places([sample.session_or_source for sample in truth])
 
 
 def domains(truth: Sequence[Sample]) -> list[list[int]]:
     """The indices in truth of each group that ADA averages over: known sessions, else known sources, else all."""
     for names in ([sample.session for sample in truth], [sample.source for sample in truth]):
-        if known := sorted(set(names) - {""}):
-            return [[place for place, name in enumerate(names) if name == each] for each in known]
+        if known := [places for name, places in _places(names).items() if name]:
+            return known
     return [list(range(len(truth)))]
+
+
+def _places(names: Sequence[str]) -> dict[str, list[int]]:
+    """The indices at which each name stands, sorted by name."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return dict(sorted(places.items()))
 
 
 def match_photos(

@@ -48,7 +48,7 @@ from wheatear.errors import InputError
 from wheatear.files import whole, write_json
 from wheatear.images import open_photo
 from wheatear.train.agreement import found_by_torch
-from wheatear.train.checkpoint import METRICS, RECIPE, WEIGHTS, finished, load_parts, read_json
+from wheatear.train.checkpoint import FACTS, METRICS, RECIPE, WEIGHTS, finished, load_parts, read_json
 from wheatear.train.dataset import to_tensor
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT
@@ -140,13 +140,16 @@ def thinned(samples: Sequence[Sample], share: float) -> list[Sample]:
     return [replace(s, split="test") if out else s for s, out in zip(samples, left_out, strict=True)]
 
 
-def is_kept(folder: Path, recipe: Recipe, out: Path, last: str = JOINT) -> bool:
-    """Whether a lever's folder has its last stage. Raises InputError if it is from another recipe or split."""
+def is_kept(folder: Path, recipe: Recipe, given: argparse.Namespace, last: str = JOINT) -> bool:
+    """Whether a lever's folder has its last stage. Raises InputError if recipe, split or precision are others."""
     if not finished(folder, last):
         return False
     kept = validated(read_json(folder / RECIPE), folder)
-    if kept != recipe or (folder / IMAGES_CSV).read_bytes() != (out / IMAGES_CSV).read_bytes():
-        raise InputError(f"{folder}: was trained with another recipe or split; choose another --out")
+    is_split = (folder / IMAGES_CSV).read_bytes() == (given.out / IMAGES_CSV).read_bytes()
+    if kept != recipe or not is_split or read_json(folder / FACTS)["precision"] != given.precision:
+        raise InputError(
+            f"{folder}: was trained with another recipe, split or precision; choose another --out"
+        )
     return True
 
 
@@ -160,7 +163,7 @@ def train(lever: Lever, recipe: Mapping[str, Any], given: argparse.Namespace, la
     changes = changed(recipe, lever.changes | {"name": lever.name})
     if given.backbones and changes["backbone"]["weights"] == "imagenet":
         changes["backbone"]["weights"] = str(given.backbones / f"{changes['backbone']['name']}.pth")
-    if is_kept(folder, validated(changes, lever.name), given.out, last):
+    if is_kept(folder, validated(changes, lever.name), given, last):
         return True
     write_recipe(changes, file)
     options = [
@@ -191,7 +194,7 @@ def judge_base(lever: Lever, given: argparse.Namespace) -> None:
     """Create the folder of a lever with the base's training: a copy of that run, evaluated with the lever's recipe."""
     base, folder = given.out / BASE, given.out / lever.name
     recipe = validated(changed(read_json(base / RECIPE), lever.changes | {"name": lever.name}), lever.name)
-    if is_kept(folder, recipe, given.out):
+    if is_kept(folder, recipe, given):
         return
     # The metrics are written last, because they mark a finished stage.
     unlike = shutil.ignore_patterns(METRICS, CHECKPOINT, "tensorboard")
@@ -254,6 +257,12 @@ def write_rows(rows: Sequence[Row], out: Path) -> None:
         part.write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def refuse_failed(names: Sequence[str], out: Path) -> None:
+    """Raise InputError, after the table, if some trainings are missing in it because they failed."""
+    if names:
+        raise InputError(f"{out}: {', '.join(names)}: failed, and not in the table; their logs say why")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -280,6 +289,7 @@ def main() -> None:
         if not lever.is_base_otherwise_judged()
     }
     rows: list[Row] = []
+    failed: list[str] = []
     try:
         for lever in wanted:
             if lever.name not in trained:
@@ -287,12 +297,14 @@ def main() -> None:
             elif not trained[lever.name].result():
                 if lever.name == BASE:
                     raise SystemExit("the base failed, and without it no lever has a gain")
+                failed.append(lever.name)
                 continue
             rows.append(measured(lever, given.out / lever.name, rows))
             write_rows(rows, given.out)
     finally:
         pool.shutdown(cancel_futures=True)
     print((given.out / "levers.md").read_text("utf-8"))
+    refuse_failed(failed, given.out)
 
 
 if __name__ == "__main__":

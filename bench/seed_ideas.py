@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from levers import BASE, Lever, describe, found_by, shortened, thinned, train
+from levers import BASE, Lever, describe, found_by, refuse_failed, shortened, thinned, train
 from script import run_script
 from wheatear.average_precision import average_precision
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -150,11 +150,16 @@ def main() -> None:
         # The base is submitted first, so that the ideas that wait for it cannot occupy all the workers.
         runs = [based, *(pool.submit(trained, idea) for idea in ideas[1:])]
         rows: list[Row] = []
+        failed: list[str] = []
         for idea, run in zip(ideas, runs, strict=True):
             if run.result():
                 rows.append(row_of(idea, given.out / idea.name, val))
                 write_rows(rows, given.out / "ideas.md")
-    print((given.out / "ideas.md").read_text("utf-8"))
+            else:
+                failed.append(idea.name)
+    if rows:
+        print((given.out / "ideas.md").read_text("utf-8"))
+    refuse_failed(failed, given.out)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from wheatear.data.formats import IMAGES_CSV, read_dataset, write_dataset
 from wheatear.data.kaggle import write_labels
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
+from wheatear.errors import InputError
 from wheatear.evaluation import Thresholds
 from wheatear.interval import CountingError
 from wheatear.train.checkpoint import METRICS, RECIPE, finished, read_json
@@ -66,6 +67,8 @@ def test_a_detection_that_is_the_base_s_gains_nothing(field_dir: Path, tmp_path:
     levers.judge_base(same, Namespace(folder=photos, out=out, precision="32-true"))
     base, judged = (read_json(out / name / levers.JOINT / METRICS) for name in (levers.BASE, same.name))
     assert judged == pytest.approx(base, abs=1e-6)
+    with pytest.raises(InputError, match="another recipe, split or precision"):
+        levers.judge_base(same, Namespace(folder=photos, out=out, precision="bf16-mixed"))
 
 
 def test_an_idea_that_was_being_copied_from_the_base_is_copied_again(

@@ -236,6 +236,34 @@ def test_a_report_of_an_earlier_run_is_named(field_dir: Path, detections: Path, 
     assert "still has report.html of an earlier run" in run(*options).stderr
 
 
+@pytest.mark.parametrize(
+    ("at", "left"),
+    [
+        ("write_json", ["evaluation.json"]),
+        ("write_csv", ["evaluation.json"]),
+        ("write_evaluation_report", ["detections.csv", "evaluation.json"]),
+    ],
+)
+def test_killed_between_its_files_it_leaves_none_of_another_run(
+    field_dir: Path,
+    detections: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+    left: list[str],
+) -> None:
+    options = [field_dir, "--detections", detections, "--report", "--out", tmp_path / "out"]
+    assert run(*options).exit_code == 0
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    module = "evaluation_report" if at == "write_evaluation_report" else "cli_evaluate_output"
+    monkeypatch.setattr(f"wheatear.{module}.{at}", killed)
+    assert run(*options).exit_code != 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == left
+
+
 def test_an_evaluation_json_of_somebody_elses_is_not_written_over(
     field_dir: Path, detections: Path, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def evaluate_command(
     if choose_threshold:
         thresholds = best_threshold(chosen, found)
     figures = judge(chosen, found, thresholds)
-    save(figures, found, out)
+    save(figures, found, out, report)
     sized = f" --head-px {head_px}" if head_px else ""
     if report:
         judged = named(detections or other_labels or name) + (f" --tta {views}" if views else "") + sized

@@ -73,8 +73,14 @@ def show(figures: Mapping[str, Evaluation]) -> None:
         console.print(table)
 
 
-def save(figures: Mapping[str, Evaluation], found: Mapping[str, Detections], out: Path) -> None:
-    """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged."""
+def save(figures: Mapping[str, Evaluation], found: Mapping[str, Detections], out: Path, report: bool) -> None:
+    """OUT/evaluation.json, every figure; OUT/detections.csv, what was judged.
+
+    What an earlier run left is removed first, report.html too if a new one is to come: if the program is killed,
+    no file is beside the figures of another run.
+    """
+    for name in (DETECTIONS, *([REPORT] if report else [])):
+        (out / name).unlink(missing_ok=True)
     write_json(out / EVALUATION, {name: each.to_dict() for name, each in figures.items()})
     write_csv(out / DETECTIONS, found.items())
 

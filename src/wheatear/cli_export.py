@@ -116,7 +116,7 @@ def has_thresholds(card: Path) -> bool:
         return card.exists() and read_card(card).count_threshold is not None
     except InputError as error:
         raise InputError(
-            f"{card}: is there already, and no model's card; name another file for --out"
+            f"{card}: is there already, and no model's card; remove it, or name another file for --out"
         ) from error
 
 

@@ -44,9 +44,9 @@ def open_table(
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}); give a csv") from None
     except UnicodeDecodeError:
-        raise InputError(f"{file.name}: not in UTF-8; save it as 'CSV UTF-8', as Excel calls it") from None
+        raise InputError(f"{file}: not in UTF-8; save it as 'CSV UTF-8', as Excel calls it") from None
     except csv.Error as error:
-        raise InputError(f"{file.name}: not a csv ({error})") from None
+        raise InputError(f"{file}: not a csv ({error})") from None
 
 
 def read_table(file: Path, lower: bool = False) -> tuple[list[str], Table]:
@@ -58,7 +58,7 @@ def read_table(file: Path, lower: bool = False) -> tuple[list[str], Table]:
         table = list(rows)
     for line, values in table:
         if len(values) != len(header):
-            raise InputError(f"{file.name}, line {line}: not as many values as columns")
+            raise InputError(f"{file}, line {line}: not as many values as columns")
     return header, [(line, dict(zip(header, values, strict=True))) for line, values in table]
 
 
@@ -69,9 +69,9 @@ def require(file: Path, header: Sequence[str], *columns: str, optional: Sequence
     """
     if missing := [column for column in columns if column not in header]:
         there = ", ".join(header) or "none"
-        raise InputError(f"{file.name}, line 1: no column {', '.join(missing)}; it has {there}")
+        raise InputError(f"{file}, line 1: no column {', '.join(missing)}; it has {there}")
     if twice := [column for column in (*columns, *optional) if header.count(column) > 1]:
-        raise InputError(f"{file.name}, line 1: several columns '{twice[0]}'; keep one")
+        raise InputError(f"{file}, line 1: several columns '{twice[0]}'; keep one")
 
 
 def write_table(file: Path, rows: Iterable[Sequence[object]]) -> None:

@@ -85,7 +85,7 @@ def read(folder: Path) -> Labelled:
         labels = _labels(file, content)
         refuse_missing(str(file), dict.fromkeys(labels, 0), found.photos)
         if twice := labels.keys() & found.labels.keys():
-            raise InputError(f"{file.name}: {min(twice)} is in another label file too; keep it in one")
+            raise InputError(f"{file}: {min(twice)} is in another label file too; keep it in one")
         found.labels.update(labels)
         called = {str(category.id): category.name for category in content.categories}
         used = {str(one.category_id) for one in content.annotations}
@@ -137,7 +137,7 @@ def _parse(file: Path) -> _File:
     try:
         return _File.model_validate_json(file.read_bytes().removeprefix(BOM_UTF8))
     except ValidationError as error:
-        raise InputError(f"{file.name}, {first_problem(error)}; write COCO's instances format") from None
+        raise InputError(f"{file}, {first_problem(error)}; write COCO's instances format") from None
 
 
 def _labels(file: Path, content: _File) -> dict[str, Labels]:
@@ -152,11 +152,11 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
     for number, one in enumerate(content.annotations):
         if str(one.image_id) not in names:
             raise InputError(
-                f"{file.name}, annotations.{number}: no image has the id {one.image_id}; list or drop it"
+                f"{file}, annotations.{number}: no image has the id {one.image_id}; list or drop it"
             )
         if one.iscrowd:
             raise InputError(
-                f"{file.name}, annotations.{number}: iscrowd is set, so it frames many heads; box each, or drop it"
+                f"{file}, annotations.{number}: iscrowd is set, so it frames many heads; box each, or drop it"
             )
         x, y, width, height = one.bbox
         mine = labels[names[str(one.image_id)]]
@@ -168,7 +168,7 @@ def _labels(file: Path, content: _File) -> dict[str, Labels]:
 def _refuse_repeats(file: Path, what: str, values: Iterable[int | str]) -> None:
     value, times = max(Counter(values).items(), key=lambda item: item[1], default=("", 1))
     if times > 1:
-        raise InputError(f"{file.name}, images: the {what} {value} is there {times} times; keep one")
+        raise InputError(f"{file}, images: the {what} {value} is there {times} times; keep one")
 
 
 def _split(file: Path) -> str:

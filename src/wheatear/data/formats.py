@@ -157,11 +157,9 @@ def _read_images_csv(file: Path, photos: Container[str], *columns: str) -> dict[
     lines: dict[str, int] = {}
     for line, row in table:
         name, split = row["image_id"], row.get("split", "")
-        refuse_second(file.name, line, name, lines.setdefault(name, line))
+        refuse_second(file, line, name, lines.setdefault(name, line))
         if split not in SPLITS:
-            raise InputError(
-                f"{file.name}, line {line}: no split {split!r}; write train, val, test or nothing"
-            )
+            raise InputError(f"{file}, line {line}: no split {split!r}; write train, val, test or nothing")
     refuse_missing(str(file), lines, photos)
     return {row["image_id"]: row for _, row in table}
 

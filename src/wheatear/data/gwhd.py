@@ -44,7 +44,7 @@ def read(folder: Path) -> Labelled:
         refuse_missing(str(file), {name: each.line for name, each in labels.items()}, found.photos)
         for name in labels.keys() & found.labels.keys():
             raise InputError(
-                f"{file.name}, line {labels[name].line}: {name} is in another file too; keep one line"
+                f"{file}, line {labels[name].line}: {name} is in another file too; keep one line"
             )
         for each in labels.values():
             each.split = SPLIT_NAMES.get(file.stem.removeprefix("competition_"), "")
@@ -64,10 +64,10 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
         name, text = Path(row["image_name"]).stem, row[BOXES].strip()
         labels = found.setdefault(name, Labels(line, session=row["domain"]))
         if texts.setdefault(name, text) != text:
-            refuse_second(file.name, line, row["image_name"], labels.line)
+            refuse_second(file, line, row["image_name"], labels.line)
         if text == NO_BOX or labels.line != line:
             continue
-        place = f"{file.name}, line {line}"
+        place = f"{file}, line {line}"
         boxes = [parse_box(box.split(), place, "xmin ymin xmax ymax") for box in text.split(";")]
         labels.boxes += boxes
         labels.rows += [line] * len(boxes)

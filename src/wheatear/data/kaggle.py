@@ -53,7 +53,7 @@ def parse(file: Path, header: Sequence[str], table: Table) -> dict[str, Labels]:
             size = parse_size(row.get("width", ""), row.get("height", ""))
             labels[name] = Labels(line, source=row.get("source", ""), size=size)
         words = row["bbox"].strip().removeprefix("[").removesuffix("]").split(",")
-        x, y, width, height = parse_box(words, f"{file.name}, line {line}", "[xmin, ymin, width, height]")
+        x, y, width, height = parse_box(words, f"{file}, line {line}", "[xmin, ymin, width, height]")
         labels[name].boxes.append((x, y, x + width, y + height))
         labels[name].rows.append(line)
     return labels
@@ -65,11 +65,11 @@ def _parse_submission(file: Path, header: Sequence[str], table: Table) -> dict[s
     labels: dict[str, Labels] = {}
     for line, row in table:
         mine = labels.setdefault(row["image_id"], Labels(line))
-        refuse_second(file.name, line, row["image_id"], mine.line)
+        refuse_second(file, line, row["image_id"], mine.line)
         words = row[PREDICTIONS].split()
         for start in range(0, len(words), 5):
             box = words[start + 1 : start + 5]
-            x, y, width, height = parse_box(box, f"{file.name}, line {line}", "score xmin ymin width height")
+            x, y, width, height = parse_box(box, f"{file}, line {line}", "score xmin ymin width height")
             mine.boxes.append((x, y, x + width, y + height))
             mine.rows.append(line)
     return labels

@@ -157,7 +157,7 @@ def refuse_missing(file: str, lines: Mapping[str, int], photos: Container[str]) 
         raise InputError(f"{file}: no photo for {first_of(missing, NAMED_AT_MOST)}; add or unlist them")
 
 
-def refuse_second(file: str, line: int, name: str, first: int) -> None:
+def refuse_second(file: Path, line: int, name: str, first: int) -> None:
     """InputError if a photo's line is not its first, in a file with one line per photo."""
     if line != first:
         raise InputError(f"{file}, line {line}: {name} is on line {first} already; keep one")

@@ -135,15 +135,15 @@ def _read_one(file: Path, split: str, classes: set[str]) -> Labels:
     try:
         root = ElementTree.parse(file).getroot()
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: from a bad encoding
-        raise InputError(f"{file.name}: not an XML file ({error}); write it again") from None
+        raise InputError(f"{file}: not an XML file ({error}); write it again") from None
     size = parse_size(root.findtext("size/width", ""), root.findtext("size/height", ""))
     labels = Labels(source=root.findtext("source/database", ""), split=split, size=size)
     for number, one in enumerate(root.iter("object"), start=1):
-        labels.boxes.append(_box(one, f"{file.name}, object {number}"))
+        labels.boxes.append(_box(one, f"{file}, object {number}"))
         labels.rows.append(number)
         classes.add(one.findtext("name", "without a name"))
     if root.tag != "annotation" and not labels.boxes:  # a camera's or a map's; it says nothing about heads
-        raise InputError(f"{file.name}: begins with <{root.tag}>, not with VOC's <annotation>; take it out")
+        raise InputError(f"{file}: begins with <{root.tag}>, not with VOC's <annotation>; take it out")
     return labels
 
 

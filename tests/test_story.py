@@ -99,13 +99,13 @@ def test_a_mean_of_runs_has_no_history(run: Path, field_photo: Path, tmp_path: P
 
 def test_an_unlabelled_strip_of_a_photo(run: Path, tmp_path: Path):
     noise = np.random.default_rng(0).integers(0, 255, (9, 400, 3), np.uint8)
-    Image.fromarray(noise).save(tmp_path / "noise & <b>.png")
-    sample = unlabelled(tmp_path / "noise & <b>.png")
+    Image.fromarray(noise).save(tmp_path / "noise & <b> $\\foo$.png")
+    sample = unlabelled(tmp_path / "noise & <b> $\\foo$.png")
     titles = list(story.tell(TrainedRun(run), sample, tmp_path / "out", [story.LABELS]))
     html = (tmp_path / "out" / "index.html").read_text("utf-8")
     assert len(titles) == len(story.STORY) - 4
     assert html.count("Left out: the boxes of the photo are not known; --data DIR finds them.") == 4
-    assert "noise &amp; &lt;b&gt;" in html
+    assert "noise &amp; &lt;b&gt; $\\foo$" in html
     assert "<b>" not in html
 
 

@@ -95,7 +95,9 @@ def legend(axes: Axes) -> None:
 def caption(figure: Figure, text: str) -> Figure:
     """Put a caption under a figure and return the figure."""
     width = round(figure.get_figwidth() * LETTERS_PER_INCH)
-    figure.supxlabel("\n".join(textwrap.wrap(text, width)), x=0.01, ha="left", fontsize=9, color=INK)
+    lines = "\n".join(textwrap.wrap(text, width))
+    # A photo's name may have dollar signs, which would begin a formula.
+    figure.supxlabel(lines, x=0.01, ha="left", fontsize=9, color=INK, parse_math=False)
     return figure
 
 

@@ -53,6 +53,18 @@ def test_it_says_what_it_is_the_mean_of(runs, tmp_path):
     assert card.data == facts
 
 
+def test_the_folder_one_is_in_can_be_a_run_or_the_mean(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(runs[0])
+    average([Path(), runs[1]], tmp_path / "mean")
+    facts = read_json(tmp_path / "mean" / "run.json")
+    assert [member["run"] for member in facts["mean_of"]] == ["a", "b"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    average(runs, Path())
+    assert read_json(Path("run.json"))["run"] == "here"
+    load_run(tmp_path / "here")
+
+
 @pytest.mark.parametrize(
     "fact",
     [

@@ -46,16 +46,17 @@ def average(runs: Sequence[Path], out: Path) -> Path:
     model = models[0]
     model.load_state_dict(mean_weights)
     stages = [stage.stage for stage in model.recipe.stages]
-    members = [{"run": run.name, **read_json(run / FACTS)} for run in runs]
-    make_folder(out.absolute().parent)
-    with whole_folder(out) as part:
+    members = [{"run": run.resolve().name, **read_json(run / FACTS)} for run in runs]
+    place = out.resolve()  # the folder one is in, ".", has no name of its own
+    make_folder(place.parent)
+    with whole_folder(place) as part:
         for stage in stages:
             (part / stage).mkdir()
         for stage in stages[:-1]:
             for name in (WEIGHTS, METRICS):
                 shutil.copyfile(runs[0] / stage / name, part / stage / name)
         save_parts(model, [model], part / stages[-1] / WEIGHTS)
-        write_json(part / FACTS, members[0] | {"run": out.name, "mean_of": members})
+        write_json(part / FACTS, members[0] | {"run": place.name, "mean_of": members})
         shutil.copyfile(runs[0] / IMAGES_CSV, part / IMAGES_CSV)
         write_json(part / stages[-1] / METRICS, {"runs": len(runs)})
         write_json(part / RECIPE, model.recipe.model_dump(mode="json"))

@@ -1,6 +1,7 @@
 """The drawn field: seeded, boxes exact, Kaggle's layout, heads of natural number and size."""
 
 import csv
+import errno
 import json
 from pathlib import Path
 
@@ -155,6 +156,29 @@ def test_broken_off_drawing_leaves_no_labels(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="disk gone"):
         draw_dataset(tmp_path, 1, size=64)
     assert not (tmp_path / "train.csv").exists()
+
+
+def test_a_full_disk_leaves_no_photo_with_the_labels_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_dataset(tmp_path, 2, size=64, seed=1)
+    with pytest.raises(InputError, match="63 px is too small"):
+        draw_dataset(tmp_path, 2, size=63)
+    assert (tmp_path / "train.csv").exists()  # nothing was drawn
+    save = Image.Image.save
+
+    def save_first(image: Image.Image, file: Path, **options: int) -> None:
+        if file.stem != "field_00000":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(image, file, **options)
+
+    with monkeypatch.context() as full:
+        full.setattr(Image.Image, "save", save_first)
+        with pytest.raises(OSError, match=r"No space left on device: .*field_00001\.jpg"):
+            draw_dataset(tmp_path, 2, size=64, seed=2)
+    assert not (tmp_path / "train.csv").exists()
+    draw_dataset(tmp_path, 2, size=64, seed=2)
+    assert rows_of(tmp_path / "train.csv")
 
 
 def test_strangers_among_the_photos_are_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from wheatear.data.synth_leaves import (
 )
 from wheatear.data.synth_look import OVERSAMPLE, Look, choose_look
 from wheatear.errors import InputError
+from wheatear.files import naming
 
 EMPTY_SHARE = 0.015  # 1-2 % of Kaggle's training photos have no heads
 MIN_VISIBLE = 0.25  # labellers leave out a head of which less is visible, behind others or beyond the edge
@@ -53,7 +54,8 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
     """Draw n photos into `folder` in Kaggle's layout: train/<image_id>.jpg and train.csv.
 
     Photo k depends only on the seed, the size and k, so a larger set begins with the smaller one. A photo
-    without heads has no row; n = 0 gives only the header. train.csv is written last, whole or not at all.
+    without heads has no row; n = 0 gives only the header. train.csv is written last, whole or not at all; an earlier
+    one is removed before the first photo.
     Raises InputError if n is negative, size is below SMALLEST_SIZE (for n > 0), train/ holds other files, which would
     count as photos without heads, or an existing train.csv names other photos.
     """
@@ -68,7 +70,10 @@ def draw_dataset(folder: str | Path, n: int, size: int = 1024, seed: int = 0) ->
     for k, name in enumerate(names):
         image, boxes = draw_field(np.random.default_rng([seed, k]), size)
         photo = folder / "train" / f"{name}.jpg"
-        Image.fromarray(image).save(photo, quality=JPEG_QUALITY)
+        # If the program is killed now, no photo has the labels of one that was drawn before.
+        (folder / "train.csv").unlink(missing_ok=True)
+        with naming(photo):
+            Image.fromarray(image).save(photo, quality=JPEG_QUALITY)
         samples.append(Sample(photo, boxes, size, size, source="drawn"))
     write_labels(samples, folder / "train.csv")
 

@@ -16,6 +16,7 @@ from test_api import TRAINING_ONLY, loaded_by
 from tiny_model import red_cells, write_tiny_model
 from untrained_run import tiny_recipe, write_untrained_run
 from wheatear.cli import app
+from wheatear.errors import InputError
 from wheatear.explain import __all__ as names
 from wheatear.explain import best_regions, box_regression, found_heads, page, pooled_crop, story
 from wheatear.explain.drawing import caption_of
@@ -76,6 +77,21 @@ def test_a_second_photo_leaves_no_picture_of_the_first(
     (tmp_path / "mine.png").write_text("mine")
     assert explain(field_photo, "--run", run, "--out", tmp_path)[0] == 0
     assert len(list(tmp_path.glob("*.png"))) == len(story.STORY) - 4 + 1
+
+
+def test_stopped_half_way_it_leaves_nothing_of_an_earlier_photo(run: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    for name in ("first", "second"):
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{name}.png")
+    list(story.tell(TrainedRun(run), unlabelled(tmp_path / "first.png"), out))
+    damaged = tmp_path / "first.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    with pytest.raises(InputError):
+        list(story.tell(TrainedRun(run), unlabelled(damaged), out))
+    assert (out / "index.html").exists()
+    telling = story.tell(TrainedRun(run), unlabelled(tmp_path / "second.png"), out)
+    assert [next(telling), next(telling)] == [step.title for step in story.STORY[:2]]
+    assert [path.name for path in out.iterdir()] == ["01-labelled_photo.png"]
 
 
 def test_somebody_elses_page_is_not_written_over(run: Path, field_photo: Path, tmp_path: Path):

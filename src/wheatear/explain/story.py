@@ -145,8 +145,9 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
     """Draw the story of a photo into OUT/NN-step.png and, last, OUT/index.html; yields each step's title as it begins.
 
     missing: those of NETWORK, HISTORY, CNN and LABELS that are not available; the steps that need them are
-    left out, and the page says why. Raises InputError if the photo cannot be read or OUT holds an index.html
-    that is not ours, and OSError if OUT cannot be written.
+    left out, and the page says why. What an earlier run left is removed before the first picture is written: if the
+    program is killed, no picture is beside those of another photo. Raises InputError if the photo cannot be read
+    or OUT holds an index.html that is not ours, and OSError if OUT cannot be written.
     """
     pictures: list[Picture] = []
     files = [out / f"{number:02d}-{step.name}.png" for number, step in enumerate(STORY, 1)]
@@ -156,12 +157,15 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
     for file, step in zip(files, STORY, strict=True):
         lacks = [need for need in step.needs if need in missing]
         if lacks:
-            file.unlink(missing_ok=True)  # it would be of another photo
             pictures.append(Picture(step.title, step.text, left_out=MISSING[lacks[0]]))
             continue
         yield step.title
         draw: Callable[[Finder, Sample], Figure] = getattr(steps, step.name)
-        pictures.append(_picture(step, draw(run, sample), file))
+        figure = draw(run, sample)
+        if step is STORY[0]:  # the photo can be read
+            for earlier in (out / PAGE, *files):
+                earlier.unlink(missing_ok=True)
+        pictures.append(_picture(step, figure, file))
     with whole(out / PAGE) as part:
         part.write_text(page(sample.name, pictures), "utf-8")
 

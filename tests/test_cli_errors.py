@@ -1,5 +1,6 @@
 """What goes wrong, in one line."""
 
+import errno
 import subprocess
 import sys
 
@@ -35,6 +36,13 @@ def test_what_else_helps_where_memory_lacks(capsys):
     with pytest.raises(typer.Exit), friendly_errors(", or take less"):
         too_large_for_numpy()
     assert capsys.readouterr().err.endswith("close other programs, or take less\n")
+
+
+def test_of_a_copy_that_does_not_fit_the_place_is_named(capsys):
+    """shutil.copyfile names both, first what is copied, which may be on another disk."""
+    with pytest.raises(typer.Exit), friendly_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "photo.jpg", None, "copy.jpg")
+    assert capsys.readouterr().err == "wheatear: copy.jpg: No space left on device; make room on that disk\n"
 
 
 def interrupted_while_it_is_loaded() -> None:

@@ -43,7 +43,9 @@ def friendly_errors(smaller: str = "") -> Iterator[None]:
 
 def _one_line(error: InputError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        # Where a copy does not fit, `filename` is what is copied.
+        place = error.filename2 if error.errno == errno.ENOSPC and error.filename2 else error.filename
+        text = f"{place}: {error.strerror}" if place else error.strerror
         text += MENDS.get(error.errno or 0, "")
     else:
         # torch puts the traceback of a process that reads photos before what was said there.

@@ -109,6 +109,18 @@ def test_the_data_sets_own_labels_are_never_overwritten(folder, model, tmp_path)
         assert Path(options[1]).read_text() == before
 
 
+@pytest.mark.parametrize("name", ["train.csv", "competition_denoised.csv", "images.csv"])
+def test_no_file_is_written_that_the_data_set_would_be_read_from(folder, model, name):
+    own = folder.with_name("coco")
+    write_dataset([replace(sample, split="") for sample in read_dataset(folder)], own, "coco")
+    result = denoise(own, "--out", own / name, "--model", model)
+    assert complaint_of(result) == (
+        f"{own / name}: would be read as the data set's own; name another file for --out"
+    )
+    assert denoise(own, "--out", own / "denoised.csv", "--model", model).exit_code == 0
+    assert len(read_dataset(own, own / "denoised.csv")) == 3
+
+
 def test_train_photos_are_denoised_and_val_keeps_its_labels(folder, model, tmp_path):
     out = tmp_path / "denoised.csv"
     result = denoise(folder, "--out", out, "--model", model)

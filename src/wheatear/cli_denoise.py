@@ -51,7 +51,7 @@ def denoise_command(
     exit code is then 1.
     """
     from wheatear.data import gwhd, kaggle
-    from wheatear.data.formats import read_dataset
+    from wheatear.data.formats import read_dataset, refuse_read
     from wheatear.data.splits import photos_of
     from wheatear.denoise import denoised
     from wheatear.detector import DEFAULT_MODEL, load
@@ -60,6 +60,7 @@ def denoise_command(
     size = parse_head_px(head_px)
     samples = read_dataset(folder, labels, images)
     refuse_own(folder, out, labels, images)
+    refuse_read(folder, out)
     todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
     # Kaggle's columns cannot say of a photo that it has no heads, where DIR's own labels give it some.
     empty = {sample.name for sample in samples if not len(sample.boxes)} if labels else set[str]()

@@ -91,6 +91,13 @@ def names_empty_photos(file: Path) -> bool:
     return bool({gwhd.BOXES, kaggle.PREDICTIONS} & set(read_table(file)[0]))
 
 
+def refuse_read(folder: Path, file: Path) -> None:
+    """InputError for a file to be written that `read_dataset` would from then on read as one of the folder's own."""
+    own = any(map(file.match, (kaggle.KAGGLE_CSV, gwhd.FILES, IMAGES_CSV)))
+    if own and file.resolve().parent == folder.resolve():
+        raise InputError(f"{file}: would be read as the data set's own; name another file for --out")
+
+
 def write_dataset(samples: Sequence[Sample], folder: str | Path, to: str, link: bool = False) -> None:
     """Write photos and labels in one of FORMATS into a new or empty folder; the labels come last.
 

@@ -24,6 +24,7 @@ from wheatear.data.labels import (
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 
+FILES = "competition_*.csv"
 PHOTOS = "images"
 BOXES = "BoxesString"
 COLUMNS = ("image_name", BOXES, "domain")
@@ -32,11 +33,11 @@ UNDIVIDED = "all"
 
 
 def is_here(folder: Path) -> bool:
-    return any(folder.glob("competition_*.csv"))
+    return any(folder.glob(FILES))
 
 
 def read(folder: Path) -> Labelled:
-    files = sorted(folder.glob("competition_*.csv"))
+    files = sorted(folder.glob(FILES))
     found = Labelled(photos_in(folder / PHOTOS, files[0].name), {})
     for file in files:
         header, table = read_table(file)

@@ -12,7 +12,7 @@ from one_line import complaint_of
 from wheatear import cli_data
 from wheatear.cli_data import app
 from wheatear.cli_errors import friendly_errors
-from wheatear.data.formats import read_dataset
+from wheatear.data.formats import read_dataset, write_dataset
 from wheatear.errors import InputError
 
 runner = CliRunner()
@@ -117,6 +117,17 @@ def test_split_overwrites_no_other_table(folder: Path) -> None:
     assert (folder / "train.csv").read_text() == before
     for _ in range(2):  # its own it does
         assert runner.invoke(app, ["split", str(folder), "--out", str(folder / "held.csv")]).exit_code == 0
+
+
+def test_split_writes_no_labels_into_the_folder(folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "coco"
+    write_dataset(read_dataset(folder), own, "coco")
+    result = runner.invoke(app, ["split", str(own), "--out", str(own / "train.csv")])
+    assert complaint_of(result) == (
+        f"{own / 'train.csv'}: would be read as the data set's own; name another file for --out"
+    )
+    assert not (own / "train.csv").exists()
+    assert runner.invoke(app, ["split", str(own), "--out", str(own / "split.csv")]).exit_code == 0
 
 
 def test_split_keeps_what_else_the_folders_own_file_says(

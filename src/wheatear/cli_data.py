@@ -102,7 +102,7 @@ def split(
     """
     from wheatear.csv_files import read_table
     from wheatear.data.field_photos import too_short
-    from wheatear.data.formats import IMAGES_CSV, read_dataset
+    from wheatear.data.formats import IMAGES_CSV, read_dataset, refuse_read
     from wheatear.data.splits import divided_photos, hold_out, split, write_images_csv, write_split
     from wheatear.files import make_way
 
@@ -112,6 +112,8 @@ def split(
     is_own = out.resolve() == (folder / IMAGES_CSV).resolve()
     if out.exists() and not is_own and not {"image_id", "split"} <= set(read_table(out)[0]):
         raise InputError(f"{out}: is there already and is no {IMAGES_CSV}; name another file for --out")
+    if not is_own:
+        refuse_read(folder, out)
     unread: list[Path] = []
     with _busy("Comparing the edges of the photos"):
         samples = hold_out(known, held, unread) if held else split(known, val, seed, unread)

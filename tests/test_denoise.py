@@ -179,6 +179,17 @@ def test_a_photo_that_cannot_be_read_is_named_and_left_out(folder, model, tmp_pa
     assert not out.exists()
 
 
+def test_labels_of_a_photo_of_another_size_are_told_of(folder, model, tmp_path):
+    text = (folder / "train.csv").read_text()
+    (folder / "train.csv").write_text(text.replace("a,120,80", "a,240,160"))
+    result = denoise(folder, "--out", tmp_path / "out.csv", "--model", model)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "wheatear: photos of another size than their labels say, whose boxes may lie elsewhere: 1; see "
+        "`wheatear data check`\n"
+    )
+
+
 def test_a_folder_without_photos_to_learn_from(folder, model, tmp_path):
     split = tmp_path / "split.csv"
     write_images_csv([replace(sample, split="val") for sample in read_dataset(folder)], split)

@@ -287,8 +287,10 @@ def test_split_says_which_photos_it_could_not_compare(folder: Path, held: list[s
 
 
 def test_names_in_brackets_are_shown_as_they_are(folder: Path) -> None:
-    (folder / "images.csv").write_text("image_id,session\nfield_00000,plot [/north]\nfield_00001,[red]x\n")
+    (folder / "images.csv").write_text(
+        "image_id,session\nfield_00000,plot [/north]\nfield_00001,[red]x:100:y\n"
+    )
     result = runner.invoke(app, ["check", str(folder)])
     assert result.exit_code == 0, result.output
     assert "plot [/north]" in result.stdout
-    assert "[red]x" in result.stdout
+    assert "[red]x:100:y" in result.stdout

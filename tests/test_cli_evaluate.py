@@ -296,11 +296,13 @@ def test_sessions_in_brackets_are_shown_as_they_are(
     field_dir: Path, detections: Path, tmp_path: Path
 ) -> None:
     names = [sample.name for sample in read_dataset(field_dir)]
-    rows = "".join(f"{name},,{'plot [/north]' if k else '[red]x'},,val\n" for k, name in enumerate(names))
+    rows = "".join(
+        f"{name},,{'plot [/north]' if k else '[red]x:100:y'},,val\n" for k, name in enumerate(names)
+    )
     (tmp_path / "images.csv").write_text("image_id,source,session,photo,split\n" + rows)
     result = run(
         field_dir, "--images", tmp_path / "images.csv", "--detections", detections, "--out", tmp_path / "out"
     )
     assert result.exit_code == 0, result.output
     assert "plot [/north]" in result.stdout
-    assert "[red]x" in result.stdout
+    assert "[red]x:100:y" in result.stdout

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wheatear import words
 from wheatear.cli_denoise import denoise_command
@@ -217,7 +217,7 @@ def _count_table(summaries: Iterable["Summary"]) -> Table:
     for summary in summaries:
         counts = (summary.photos, summary.photos_without_heads, summary.boxes)
         table.add_row(
-            escape(summary.name),
+            Text(summary.name),
             *(f"{count:,}" for count in counts),
             *map(_range, (summary.heads, summary.sizes)),
         )
@@ -259,7 +259,7 @@ def _show_anchors(samples: "Sequence[Sample]", recipe: str | None, anchors: "np.
     for name, each in rows.items():
         ious = best_iou(sides, each)
         shares = [f"{(ious >= least).mean():.1%}" for least in (0.5, 0.7)]
-        table.add_row(escape(name), f"{ious.mean():.3f}", *shares)
+        table.add_row(Text(name), f"{ious.mean():.3f}", *shares)
         typer.echo(f"anchors, {name}: {', '.join(f'{w:.0f}×{h:.0f}' for w, h in each)}")
     Console().print(table)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections, write_csv
@@ -67,7 +67,7 @@ def show(figures: Mapping[str, Evaluation]) -> None:
         for i, column in enumerate(header):
             table.add_column(column, justify="right" if i else "left")
         for row in rows[:-1]:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(Text, row))
         table.add_section()
         table.add_row(*rows[-1], style="bold")
         console.print(table)

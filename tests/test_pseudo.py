@@ -129,6 +129,10 @@ def test_what_is_refused_before_anything_is_done(photos, model, tmp_path):
     draw(photos / "sub" / "a.jpg", [])
     assert complaint(photos, "--out", out, "--model", model).endswith("share a name; rename one")
     assert complaint(photos, "--out", photos, "--model", model).endswith("name a new or an empty folder")
+    inside = photos / "labelled"
+    twice = f"{inside}: lies in {photos}, which would have every photo twice; name a folder elsewhere"
+    assert complaint(photos, "--out", inside, "--model", model) == twice
+    assert not inside.exists()
     assert not out.exists()
 
 

@@ -58,6 +58,11 @@ def pseudo_command(
 
     size = parse_head_px(head_px)
     refuse_filled(out)
+    for folder in photos:
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{out}: lies in {folder}, which would have every photo twice; name a folder elsewhere"
+            )
     todo = _photos(photos, out)
     if not link:
         refuse_full(out, todo)  # now, and not after all photos were looked at

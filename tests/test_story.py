@@ -94,6 +94,15 @@ def test_stopped_half_way_it_leaves_nothing_of_an_earlier_photo(run: Path, tmp_p
     assert [path.name for path in out.iterdir()] == ["01-labelled_photo.png"]
 
 
+def test_a_name_in_another_script_gives_no_warning(
+    run: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+):
+    Image.new("RGB", (40, 30)).save(tmp_path / "小麦.png")
+    telling = story.tell(TrainedRun(run), unlabelled(tmp_path / "小麦.png"), tmp_path / "out")
+    assert [next(telling), next(telling)] == [step.title for step in story.STORY[:2]]
+    assert not recwarn.list
+
+
 def test_somebody_elses_page_is_not_written_over(run: Path, field_photo: Path, tmp_path: Path):
     (tmp_path / "index.html").write_text("mine")
     code, output = explain(field_photo, "--run", run, "--out", tmp_path)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -165,7 +166,10 @@ def tell(run: Finder, sample: Sample, out: Path, missing: Sequence[str] = ()) ->
         if step is STORY[0]:  # the photo can be read
             for earlier in (out / PAGE, *files):
                 earlier.unlink(missing_ok=True)
-        pictures.append(_picture(step, figure, file))
+        with warnings.catch_warnings():
+            # In another script than matplotlib's font has; the page has the name as text.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            pictures.append(_picture(step, figure, file))
     with whole(out / PAGE) as part:
         part.write_text(page(sample.name, pictures), "utf-8")
 

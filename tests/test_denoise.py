@@ -197,6 +197,15 @@ def test_a_folder_without_photos_to_learn_from(folder, model, tmp_path):
     assert "no photo is in the split 'train'; there are: val" in complaint_of(result)
 
 
+def test_a_folder_without_any_photos(model, tmp_path):
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train.csv").write_text("image_id,bbox\n")
+    result = denoise(tmp_path / "set", "--out", tmp_path / "out.csv", "--model", model)
+    assert complaint_of(result) == (
+        f"{tmp_path / 'set'}: has no labelled photos; add some, or name another folder"
+    )
+
+
 def test_the_place_for_the_labels_is_made_before_the_work(folder, model, tmp_path):
     out = tmp_path / "new" / "denoised.csv"
     assert denoise(folder, "--out", out, "--model", model).exit_code == 0

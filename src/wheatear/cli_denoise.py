@@ -62,7 +62,7 @@ def denoise_command(
     samples = read_dataset(folder, labels, images)
     refuse_own(folder, out, labels, images)
     refuse_read(folder, out)
-    todo = photos_of(samples, "train", folder) if any(sample.split for sample in samples) else samples
+    todo = photos_of(samples, "train" if any(sample.split for sample in samples) else "all", folder)
     tell_other_sizes(samples)  # now, as the labels to be written give each photo the size that it has
     # Kaggle's columns cannot say of a photo that it has no heads, where DIR's own labels give it some.
     empty = {sample.name for sample in samples if not len(sample.boxes)} if labels else set[str]()

@@ -73,8 +73,10 @@ def usual_split(samples: Sequence[Sample]) -> str:
 def photos_of(samples: Sequence[Sample], split: str | None, folder: Path) -> list[Sample]:
     """The photos of a split; by default val, or all if the photos are not divided.
 
-    Raises InputError if no photo is in the split.
+    Raises InputError if no photo is in the split, or there is none at all.
     """
+    if not samples:
+        raise InputError(f"{folder}: has no labelled photos; add some, or name another folder")
     splits = {sample.split for sample in samples} - {""}
     wanted = split or usual_split(samples)
     chosen = [sample for sample in samples if wanted in ("all", sample.split)]

@@ -1,5 +1,6 @@
 """Every format into every other and back; what each refuses; what other programs read of it."""
 
+import errno
 import json
 import unicodedata
 from dataclasses import replace
@@ -476,6 +477,23 @@ def test_the_split_of_voc_s_own_lists_comes_before_that_of_a_folder(photos: Path
 def test_a_yolo_photo_without_a_text_file_has_no_heads(photos: Path, tmp_path: Path) -> None:
     write_all(tmp_path, photos, {"labels/a.txt": "0 .5 .5 1 1", "labels/classes.txt": "head"})
     assert [len(sample.boxes) for sample in read_dataset(tmp_path)] == [1, 0]
+
+
+def test_a_full_disk_leaves_no_yolo_photo_without_its_heads(
+    field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def write_first(path: Path, text: str, **options: str) -> int:
+        if path.suffix == ".txt" and path.stem != "field_00000":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_first)
+    with pytest.raises(OSError, match=r"No space left on device: .*labels"):
+        write_dataset(read_dataset(field_dir), tmp_path / "new", "yolo")
+    with pytest.raises(InputError, match="no labels here"):
+        read_dataset(tmp_path / "new")
 
 
 def test_the_command(field_dir: Path, tmp_path: Path) -> None:

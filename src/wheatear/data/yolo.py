@@ -27,7 +27,7 @@ from wheatear.data.labels import (
 )
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.files import whole
+from wheatear.files import whole, whole_folder
 from wheatear.images import photo_size
 from wheatear.words import composed
 
@@ -64,13 +64,14 @@ def place(sample: Sample) -> PurePath:
 
 
 def write(samples: Sequence[Sample], folder: Path) -> None:
-    (folder / TEXTS).mkdir(parents=True, exist_ok=True)
-    for sample in samples:
-        path = folder / TEXTS / (sample.split or UNDIVIDED) / f"{sample.path.stem}.txt"
-        path.parent.mkdir(exist_ok=True)
-        with whole(path) as part:
+    folder.mkdir(parents=True, exist_ok=True)
+    # All of them or none: a photo whose text file is missing has no heads.
+    with whole_folder(folder / TEXTS) as texts:
+        for sample in samples:
+            path = texts / (sample.split or UNDIVIDED) / f"{sample.path.stem}.txt"
+            path.parent.mkdir(exist_ok=True)
             text = "".join(f"{line(box, sample.width, sample.height)}\n" for box in sample.boxes.tolist())
-            part.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
     with whole(folder / "data.yaml") as part:
         part.write_text(_yaml({sample.split for sample in samples}), encoding="utf-8")
 

@@ -177,6 +177,20 @@ def test_the_best_threshold_is_chosen_and_kept_in_the_card(folder, model, tmp_pa
     assert card.known_failures == []  # all is found
 
 
+def test_thresholds_are_not_kept_in_the_card_of_a_model_that_came_meanwhile(
+    folder, model, tmp_path, monkeypatch
+):
+    card = model.with_suffix(".json").read_text()
+    # The table is shown after the work, before the card is written.
+    monkeypatch.setattr("wheatear.cli_evaluate_output.show", lambda _: model.write_bytes(b"exported anew"))
+    result = evaluate(folder, "--model", model, "--choose-threshold", "--out", tmp_path / "out")
+    assert complaint_of(result) == (
+        f"{model}: was replaced meanwhile, so its card stays as it is; evaluate it again"
+    )
+    assert model.with_suffix(".json").read_text() == card
+    assert (tmp_path / "out" / "evaluation.json").exists()
+
+
 def test_thresholds_chosen_for_a_shipped_detector_are_not_kept(folder, tmp_path):
     result = evaluate(
         folder, "--model", "tiny", "--choose-threshold", "--tta", "flips", "--out", tmp_path / "out"

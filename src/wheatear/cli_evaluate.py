@@ -94,6 +94,7 @@ def evaluate_command(
     from wheatear.detector import DEFAULT_MODEL, is_file_name, load
     from wheatear.evaluation import Thresholds, best_threshold
     from wheatear.evaluation_report import write_evaluation_report
+    from wheatear.files import sha256
 
     known, wanted = labelled_photos(folder, labels, images, split, model)
     prepare(out, report, detections, other_labels)
@@ -125,12 +126,14 @@ def evaluate_command(
         typer.echo(f"wheatear: {out}: still has {REPORT} of an earlier run", err=True)
     show(figures)
     typer.echo(f"Saved in {out}")
-    card = Path(model).with_suffix(".json") if choose_threshold and model and is_file_name(model) else None
+    file = Path(model) if choose_threshold and model and is_file_name(model) else None
     if unread:
-        stays = "; the card of the model stays as it was" if card else ""
+        stays = "; the card of the model stays as it was" if file else ""
         raise InputError(f"photos that cannot be read, and are in no figure: {unread:,}{stays}")
-    if card:
-        keep(card, chosen, found, figures, split or usual_split(known), views)
+    if file:
+        if sha256(file) != detector.sha256:  # its card is another model's, too
+            raise InputError(f"{file}: was replaced meanwhile, so its card stays as it is; evaluate it again")
+        keep(file.with_suffix(".json"), chosen, found, figures, split or usual_split(known), views)
     elif choose_threshold and not (detections or other_labels):
         options = f"--model {name} --threshold {thresholds.count:g}{f' --tta {tta}' if tta else ''}{sized}"
         stays = "is a shipped detector, whose card stays as it is"

@@ -2,6 +2,7 @@
 from elsewhere."""
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from wheatear.train.backbone import NotesCNN
 from wheatear.train.checkpoint import save_parts
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.pretrained import PretrainedCNN, classifier, stages
-from wheatear.train.published import load_backbone
+from wheatear.train.published import load_backbone, published
 from wheatear.train.recipe import NotesBackboneRecipe, PretrainedBackboneRecipe, load_recipe
 
 torch.set_num_threads(1)
@@ -186,3 +187,14 @@ def test_nothing_to_start_from():
     assert all(torch.equal(a, b) for a, b in zip(kept, before.state_dict().values(), strict=True))
     with pytest.raises(InputError, match="has no ImageNet weights"):
         load_backbone(NotesCNN(notes_recipe()), notes_recipe(), "imagenet")
+
+
+def test_a_download_that_was_cut_short_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "cut.pth").write_bytes(b"half of it")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda _: urlopen((tmp_path / "cut.pth").as_uri()))
+    with pytest.raises(
+        InputError, match=r"^resnet18: its weights cannot be downloaded \(invalid hash value .*by --weig"
+    ):
+        published("resnet18")
+    assert not list((tmp_path / "home").rglob("*.pth"))

@@ -9,6 +9,7 @@ import importlib.util
 import pickle
 import struct
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -85,9 +86,13 @@ def published(name: str) -> Weights:
         )
     try:
         return models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
+    except (
+        OSError,
+        HTTPException,
+        RuntimeError,
+    ) as error:  # the last where the file has another digest: it was cut
         raise InputError(
-            f"{name}: its weights cannot be downloaded ({error}); give a file by --weights"
+            f"{name}: its weights cannot be downloaded ({first_line(error)}); try again or give a file by --weights"
         ) from None
 
 

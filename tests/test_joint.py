@@ -1,7 +1,9 @@
 """The joint stage from photos to weights: it learns, it resumes, and several processes learn as one."""
 
 import csv
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -98,6 +100,27 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, samples, monkeypatch, wo
     for one, other in zip(unbroken, resumed, strict=True):
         assert one | {"seconds": ""} == other | {"seconds": ""}
     assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "resumed" / "joint")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal on this system")
+def test_a_process_that_is_killed_while_it_loads_photos_is_one_line(tmp_path, samples, monkeypatch):
+    getitem = TrainingPhotos.__getitem__
+
+    def killed(self: TrainingPhotos, item: int) -> Any:
+        if item >= len(self):  # in the second epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        return getitem(self, item)
+
+    recipe = tiny_recipe({"ema": 0.5})
+    with monkeypatch.context() as killing:
+        killing.setattr(TrainingPhotos, "__getitem__", killed)
+        with pytest.raises(
+            InputError, match=r"^--workers 1: one of these processes was killed, .*by --resume$"
+        ):
+            train(tmp_path / "killed", recipe, samples, workers=1)
+    train(tmp_path / "unbroken", recipe, samples)
+    train(tmp_path / "killed", recipe, samples, resume=True)
+    assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "killed" / "joint")
 
 
 def test_a_run_killed_before_its_weights_were_written_ends_with_the_averaged_ones(tmp_path, samples):

@@ -1,6 +1,7 @@
 """The data of the joint stages: photos, augmented for training, whole and unchanged for validation."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wheatear.data.sample import Sample
+from wheatear.errors import InputError
 from wheatear.images import open_photo
 from wheatear.train.augment import Picture, augment
 from wheatear.train.dataset import to_tensor
@@ -110,3 +112,17 @@ def photo_loaders(
         loader(train, batch_size, sampler=shuffle, collate_fn=collate, generator=torch.Generator()),
         loader(val, 1, collate_fn=list, generator=torch.Generator()),
     )
+
+
+@contextmanager
+def workers_may_die(workers: int) -> Iterator[None]:
+    """InputError where one of the processes that load photos was killed; the training can go on with fewer."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise InputError(
+            f"--workers {workers}: one of these processes was killed, as the system does when memory is short; "
+            "give fewer, and go on by --resume"
+        ) from None

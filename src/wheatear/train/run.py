@@ -19,7 +19,7 @@ from wheatear.train.dataset import FrozenPhotos, write_maps, write_proposals
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.fit import CHECKPOINT, PLAIN, Care, fit, write_csv
 from wheatear.train.joint import JointTraining
-from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders
+from wheatear.train.joint_data import TrainingPhotos, WholePhotos, photo_loaders, workers_may_die
 from wheatear.train.machine import first_process
 from wheatear.train.memory import keep_memory
 from wheatear.train.opening import Run, refuse_no_stage
@@ -54,7 +54,8 @@ def train_run(run: Run, only: str | None = None) -> None:
             load_parts(model, run.folder / name / WEIGHTS)
         elif only in (None, name):
             refuse_later(run.folder, name, list(stages))
-            train_stage(run, model, stage, name)
+            with workers_may_die(run.machine.workers):
+                train_stage(run, model, stage, name)
         else:
             raise InputError(f"--stage {only}: stage {name} is not finished in {run.folder}; run it first")
         if name == only:

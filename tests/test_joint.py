@@ -23,6 +23,7 @@ from wheatear.data.formats import read_dataset
 from wheatear.data.sample import Sample
 from wheatear.detections import Detections
 from wheatear.errors import InputError
+from wheatear.train import joint_data
 from wheatear.train.checkpoint import read_json
 from wheatear.train.faster_rcnn import FasterRCNN
 from wheatear.train.joint import JointTraining, lr_share
@@ -121,6 +122,19 @@ def test_a_process_that_is_killed_while_it_loads_photos_is_one_line(tmp_path, sa
     train(tmp_path / "unbroken", recipe, samples)
     train(tmp_path / "killed", recipe, samples, resume=True)
     assert_same_weights(tmp_path / "unbroken" / "joint", tmp_path / "killed" / "joint")
+
+
+def test_photos_that_do_not_fit_into_the_shared_memory_are_not_waited_for(tmp_path, samples, monkeypatch):
+    """An epoch has two batches of three crops of 128 px, which are 0.3 MB, and two photos of 256 px for validation."""
+    monkeypatch.setattr(joint_data, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=300_000))
+    with pytest.raises(
+        InputError, match=r"^--workers 9: load up to 1 MB ahead, and .* has room for 0 MB; give fewer"
+    ):
+        train(tmp_path / "run", tiny_recipe(), samples, workers=9)
+    assert not (tmp_path / "run" / "joint").exists()
+    joint_data.refuse_little_memory(150_000, 2, 9)
+    joint_data.refuse_little_memory(300_001, 2, 0)
 
 
 def test_a_run_killed_before_its_weights_were_written_ends_with_the_averaged_ones(tmp_path, samples):

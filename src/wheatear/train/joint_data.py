@@ -1,8 +1,11 @@
 """The data of the joint stages: photos, augmented for training, whole and unchanged for validation."""
 
+import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +21,9 @@ from wheatear.train.dataset import to_tensor
 from wheatear.train.order import EpochShuffle
 from wheatear.train.recipe_stages import AugmentRecipe
 from wheatear.train.rescale import scale_factor
+
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; through it processes hand over what they have loaded
+AHEAD = 2  # batches that each process loads ahead, torch's default
 
 
 class Batch(NamedTuple):
@@ -99,7 +105,13 @@ class WholePhotos(Dataset[tuple[int, Tensor]]):
 def photo_loaders(
     train: TrainingPhotos, val: WholePhotos, batch_size: int, workers: int
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches of augmented photos, each once per epoch; and whole photos; each loaded by `workers` processes."""
+    """Batches of augmented photos, each once per epoch; and whole photos; each loaded by `workers` processes.
+
+    Raises InputError if there is too little shared memory for that many processes.
+    """
+    largest = max(sample.width * sample.height for sample in val.samples)
+    refuse_little_memory(3 * batch_size * train.recipe.crop**2, math.ceil(len(train) / batch_size), workers)
+    refuse_little_memory(3 * largest, len(val), workers)
     shuffle = EpochItems(len(train), train.seed)
     loader = partial(
         DataLoader[Any],
@@ -112,6 +124,21 @@ def photo_loaders(
         loader(train, batch_size, sampler=shuffle, collate_fn=collate, generator=torch.Generator()),
         loader(val, 1, collate_fn=list, generator=torch.Generator()),
     )
+
+
+def refuse_little_memory(batch: int, batches: int, workers: int) -> None:
+    """InputError if the shared memory cannot hold what the processes load ahead: torch would wait for it forever.
+
+    batch: bytes of the largest of an epoch's batches. Containers often have 64 MB.
+    """
+    if not workers or not SHARED_MEMORY.is_dir():
+        return
+    needed, free = batch * min(AHEAD * workers + 1, batches), shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise InputError(
+            f"--workers {workers}: load up to {math.ceil(needed / 1e6):,} MB ahead, and {SHARED_MEMORY} has room for "
+            f"{free // 10**6:,} MB; give fewer, or more shared memory (docker run --shm-size)"
+        )
 
 
 @contextmanager

@@ -32,7 +32,7 @@ Tables 3 and 4 leave out numbers of photos for which a session is too small.
 
 import argparse
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.progress import track
 
 from levers import TRAIN, WHEATEAR, run_command, shortened, write_recipe
-from script import run_script
+from script import refuse_unknown, run_script
 from wheatear import Detections, Detector, load
 from wheatear.by_hand import threshold_for
 from wheatear.data.formats import read_dataset
@@ -82,6 +82,15 @@ def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
     sources = {sample.source for sample in samples if sample.session in sessions}
     unseen = [s.session in sessions or (not s.session and s.source in sources) for s in samples]
     return [replace(s, split="test") if out else s for s, out in zip(samples, unseen, strict=True)]
+
+
+def refuse_unknown_sessions(groups: Mapping[str, Sequence[str]], file: Path, folder: Path) -> None:
+    """Raise InputError for a session of the groups in a file that the data set in a folder lacks: its photos may be
+    there under another name, and would be trained on."""
+    there = {sample.session for sample in read_dataset(folder)} - {""}
+    refuse_unknown(
+        f"{file}: sessions of {folder}", (name for group in groups.values() for name in group), there
+    )
 
 
 def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
@@ -310,6 +319,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     content = tomllib.loads(given.groups.read_text("utf-8"))
+    refuse_unknown_sessions(content["groups"], given.groups, given.folder)
     recipe, judged = shortened(content), list[Judged]()
     for name, sessions in content["groups"].items():
         samples = without(split(read_dataset(given.folder)), sessions)

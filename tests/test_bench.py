@@ -119,6 +119,23 @@ def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:
     assert len(set(sessions)) == len(sessions) > 0
 
 
+@pytest.mark.parametrize("script", [unseen, pseudo])
+def test_a_session_that_is_not_there_is_not_trained_on(
+    script: Any, field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, groups = tmp_path / "data", tmp_path / "groups.toml"
+    samples = read_dataset(field_dir)
+    write_dataset([replace(s, session="Farm_1", split="train") for s in samples], data, "kaggle", link=True)
+    groups.write_text('base = "small"\n[groups]\nfarm = ["Farm_1"]\nother = ["farm_1"]\n')
+    options = ["--groups", str(groups), "--out", str(tmp_path / "out"), "--models", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["script", str(data), *options[: 4 if script is unseen else 6]])
+    monkeypatch.setattr("levers.subprocess", None)  # no training begins
+    with pytest.raises(
+        InputError, match=rf"^{groups}: sessions of {data}: there is no farm_1; there are Farm_1$"
+    ):
+        script.main()
+
+
 def sample(name: str, heads: int, source: str, session: str, split: str = "train") -> Sample:
     return Sample(Path(name), squares(heads), 100, 100, source, session, split=split)
 

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from script import run_script
+from script import refuse_unknown, run_script
 from wheatear.csv_files import write_table
 from wheatear.data.check import clean
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/levers"))
     given = parser.parse_args()
     recipe, levers = read_levers(given.levers, given.folder)
+    refuse_unknown("--only", given.only, [lever.name for lever in levers])
     given.out.mkdir(parents=True, exist_ok=True)
     samples = split(read_dataset(given.folder, images=given.images))
     write_images_csv(thinned(samples, given.share), given.out / IMAGES_CSV)

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from levers import TRAIN, run_command, write_recipe
-from script import run_script
+from script import refuse_unknown, run_script
 from unseen import HEADER, Judged, exported, file_name, judge, refuse_unknown_sessions, rows, without
 from wheatear import load
 from wheatear.data.formats import IMAGES_CSV, read_dataset
@@ -105,6 +105,7 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     groups = tomllib.loads(given.groups.read_text("utf-8"))["groups"]
+    refuse_unknown("--only", given.only or [], groups)
     refuse_unknown_sessions(groups, given.groups, given.folder)
     number = 2 if given.labels else 1
     print("| | session | photos | heads | thresholds |" + HEADER * number)

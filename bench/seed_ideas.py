@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from levers import BASE, Lever, describe, found_by, refuse_failed, shortened, thinned, train
-from script import run_script
+from script import refuse_unknown, run_script
 from wheatear.average_precision import average_precision
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.sample import Sample
@@ -132,6 +132,7 @@ def main() -> None:
     content = tomllib.loads(given.ideas.read_text("utf-8"))
     recipe = shortened(content)
     ideas = [Lever(BASE, {}, [])] + [Lever(name, keys, []) for name, keys in content["ideas"].items()]
+    refuse_unknown("--only", given.only, [idea.name for idea in ideas])
     ideas = [idea for idea in ideas if not given.only or idea.name in (BASE, *given.only)]
     given.out.mkdir(parents=True, exist_ok=True)
     samples = thinned(split(read_dataset(given.folder)), given.share)

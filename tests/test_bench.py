@@ -119,6 +119,18 @@ def test_the_groups_of_unseen_share_no_session_and_train_by_a_recipe() -> None:
     assert len(set(sessions)) == len(sessions) > 0
 
 
+@pytest.mark.parametrize("script", [levers, seed_ideas, pseudo])
+def test_a_name_that_is_not_in_the_file_is_refused(
+    script: Any, field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BENCH.parent)  # where the base of levers.toml is named from
+    options = ["--only", "farn", "--out", str(tmp_path / "out"), "--models", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["script", str(field_dir), *options[: 6 if script is pseudo else 4]])
+    monkeypatch.setattr("levers.subprocess", None)  # no training begins
+    with pytest.raises(InputError, match=r"^--only: there is no farn; there are "):
+        script.main()
+
+
 @pytest.mark.parametrize("script", [unseen, pseudo])
 def test_a_session_that_is_not_there_is_not_trained_on(
     script: Any, field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

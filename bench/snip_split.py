@@ -12,14 +12,21 @@ from pathlib import Path
 
 from script import run_script
 from wheatear.data.formats import read_dataset
+from wheatear.data.splits import split
+from wheatear.errors import InputError
 from wheatear.train.checkpoint import METRICS, read_json
 from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
 from wheatear.train.recipe import CNNStage, Recipe, load_recipe
 from wheatear.train.run import train_run
 
+FEWEST = 5  # epochs
+
 
 def shortened(val_by: str, max_per_class: int, epochs: int) -> Recipe:
+    """Return the seed recipe with the cnn stage alone. Raises InputError for fewer epochs than the rate needs."""
+    if epochs < FEWEST:
+        raise InputError(f"--epochs {epochs}: the learning rate falls twice; give {FEWEST} or more")
     recipe = load_recipe("seed")
     (stage,) = [s for s in recipe.stages if isinstance(s, CNNStage)]
     # The rate falls late, as in the recipe: at the initial rate the validation figures jump from epoch to epoch.
@@ -38,7 +45,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16-mixed")
     parser.add_argument("--runs", type=Path, default=Path("runs/snip_split"))
     given = parser.parse_args()
-    samples = read_dataset(given.folder)
+    samples = split(read_dataset(given.folder))
     machine = Machine(precision=given.precision)
     for val_by in ("photo", "snip"):
         recipe = shortened(val_by, given.max_per_class, given.epochs)

@@ -22,6 +22,7 @@ import seams
 import second_labels
 import seed_ideas
 import shared_error
+import snip_split
 import unseen
 from tiny_model import write_tiny_model
 from tiny_recipe import tiny_recipe
@@ -38,7 +39,7 @@ from wheatear.interval import CountingError
 from wheatear.train.checkpoint import METRICS, RECIPE, finished, read_json
 from wheatear.train.machine import Machine
 from wheatear.train.opening import open_run
-from wheatear.train.recipe import validated
+from wheatear.train.recipe import Recipe, validated
 from wheatear.train.recipe_changes import changed
 from wheatear.train.run import train_run
 
@@ -98,6 +99,29 @@ def test_an_idea_that_was_being_copied_from_the_base_is_copied_again(
         assert [finished(folder, stage) for stage in ("cnn", "rpn", "rcnn")] == [True, True, False]
         shutil.rmtree(folder)
     assert last
+
+
+def test_snips_of_photos_that_are_not_divided_yet(
+    field_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def tiny(val_by: str, *_: int) -> Recipe:
+        recipe = stages_recipe().model_dump(mode="json")
+        recipe["stages"] = [recipe["stages"][0] | {"val_by": val_by}]
+        return validated(recipe, "tiny")
+
+    monkeypatch.setattr(snip_split, "shortened", tiny)
+    options = ["--precision", "32-true", "--runs", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["snip_split.py", str(field_dir), *options])
+    snip_split.main()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("validation by")]
+    assert [line.split(":")[0] for line in lines] == ["validation by photo", "validation by snip"]
+
+
+def test_the_rate_of_the_snip_classifier_falls_twice() -> None:
+    with pytest.raises(InputError, match=r"^--epochs 4: the learning rate falls twice; give 5 or more$"):
+        snip_split.shortened("photo", 100, 4)
+    recipe = snip_split.shortened("photo", 100, 5)
+    assert validated(recipe.model_dump(mode="json"), "kept") == recipe
 
 
 def test_a_model_without_its_card_is_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,3 +182,15 @@ def test_a_snip_is_bytes_channels_first(folder):
     assert isinstance(label, int)
     snip.zero_()  # a copy: the file is as it was
     assert SnipDataset(folder, val=True)[0][0].any()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's full disk")
+@pytest.mark.parametrize("name", ["labels.npy", "val.npy", "photos.npy", "photos.txt"])
+def test_a_file_for_which_the_disk_has_no_room_is_named(samples, tmp_path, name):
+    (tmp_path / name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space") as raised:
+        write_snips(samples, tmp_path, STAGE, 1024, seed=1)
+    assert raised.value.filename == str(tmp_path / name)
+    (tmp_path / name).unlink()
+    write_snips(samples, tmp_path, STAGE, 1024, seed=1)
+    assert (tmp_path / "snips.json").exists()

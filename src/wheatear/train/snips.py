@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
-from wheatear.files import write_json
+from wheatear.files import naming, write_json
 from wheatear.train.checkpoint import read_array
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
@@ -182,10 +182,16 @@ def write_snips(
         )
     folder.mkdir(parents=True, exist_ok=True)
     cut(kept, samples, image_size, stage.snip_size, folder / "snips.npy")
-    np.save(folder / "labels.npy", np.array([w.label for w in kept], np.int64))
-    np.save(folder / "val.npy", held)
-    np.save(folder / "photos.npy", np.array([w.photo for w in kept], np.int64))
-    (folder / "photos.txt").write_text("".join(f"{s.name}\n" for s in samples), "utf-8")
+    arrays = {
+        "labels.npy": np.array([w.label for w in kept], np.int64),
+        "val.npy": held,
+        "photos.npy": np.array([w.photo for w in kept], np.int64),
+    }
+    for name, array in arrays.items():
+        with naming(folder / name):
+            np.save(folder / name, array)
+    with naming(folder / "photos.txt"):
+        (folder / "photos.txt").write_text("".join(f"{s.name}\n" for s in samples), "utf-8")
     heads = sum(w.label for w in found)
     counts = {"heads": heads, "backgrounds": len(found) - heads, "kept": len(kept), "val": int(held.sum())}
     write_json(done, counts)

@@ -1,7 +1,9 @@
 """Training as every stage does it: its history, going on after a stop, a loss that explodes."""
 
 import csv
+import errno
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor, nn
 
 from wheatear.errors import InputError
@@ -203,6 +206,25 @@ def test_a_checkpoint_for_which_the_disk_has_no_room(tmp_path):
     assert raised.value.filename == str(path)
     assert path.read_text() == "the last one"
     assert [file.name for file in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def test_curves_for_which_the_disk_has_no_room(tmp_path, monkeypatch, capfd):
+    """TensorBoard writes them in a thread."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    train(Line(), tmp_path, 1)
+    with monkeypatch.context() as disk:
+        disk.setattr(RecordWriter, "write", full)
+        with pytest.raises(OSError, match="No space") as raised:
+            train(Line(), tmp_path, 4, resume=True)
+    assert raised.value.filename == str(tmp_path / "tensorboard")
+    assert "Traceback" not in capfd.readouterr().err
+    unbroken, gone_on = Line(), Line()
+    train(unbroken, tmp_path / "unbroken", 4)
+    train(gone_on, tmp_path, 4, resume=True)
+    assert weights(gone_on) == weights(unbroken)
 
 
 def test_write_csv(tmp_path):

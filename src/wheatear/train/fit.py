@@ -5,6 +5,7 @@ epoch seeds torch and shuffles from (seed, epoch) (`order`), and the history is 
 """
 
 import logging
+import threading
 import time
 import warnings
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from wheatear.csv_files import write_table
 from wheatear.errors import InputError, first_line
-from wheatear.files import whole
+from wheatear.files import naming, whole
 from wheatear.train.checkpoint import HISTORY, NOT_LOADED
 from wheatear.train.machine import HERE, Machine, first_process
 from wheatear.train.order import EpochShuffle
@@ -78,6 +79,27 @@ class WholeCheckpoints(TorchCheckpointIO):
         except NOT_LOADED as error:
             what = f"cannot be read ({first_line(error)})"
             raise InputError(f"{path}: {what}; remove it, and the stage begins anew") from error
+
+
+class Curves(TensorBoardLogger):
+    """TensorBoard's files; an error in writing them, such as a full disk, names their folder."""
+
+    @property
+    def experiment(self) -> Any:
+        with naming(Path(self.log_dir)):
+            return super().experiment
+
+    def log_metrics(self, *arguments: Any, **options: Any) -> None:
+        with naming(Path(self.log_dir)):
+            super().log_metrics(*arguments, **options)
+
+    def save(self) -> None:
+        with naming(Path(self.log_dir)):
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        with naming(Path(self.log_dir)):
+            super().finalize(status)
 
 
 class History(Callback):
@@ -249,6 +271,13 @@ def hush() -> None:
     )
     for message in meant:
         warnings.filterwarnings("ignore", message)
+    threading.excepthook = hush_writer
+
+
+def hush_writer(error: threading.ExceptHookArgs) -> None:
+    """No traceback of TensorBoard's thread for an OSError, which comes up again when more is to be written."""
+    if not issubclass(error.exc_type, OSError):
+        threading.__excepthook__(error)
 
 
 def fit(
@@ -282,7 +311,7 @@ def fit(
     averaged = AveragedWeights(care.ema, care.ema_from) if care.ema else None
     if averaged:
         callbacks.insert(0, averaged)
-    logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    logger = Curves(folder, name="tensorboard", version="")
     try:
         trainer = L.Trainer(
             max_epochs=epochs,

@@ -194,3 +194,16 @@ def test_a_file_for_which_the_disk_has_no_room_is_named(samples, tmp_path, name)
     (tmp_path / name).unlink()
     write_snips(samples, tmp_path, STAGE, 1024, seed=1)
     assert (tmp_path / "snips.json").exists()
+
+
+def test_what_a_killed_run_has_cut_leaves_its_room(samples, folder, tmp_path, monkeypatch):
+    snips, disk_usage = tmp_path / "snips.npy", shutil.disk_usage
+
+    def small(path: Path) -> object:
+        taken = snips.stat().st_size if snips.exists() else 0
+        return disk_usage(path)._replace(free=(folder / snips.name).stat().st_size - taken)
+
+    snips.write_bytes(bytes(100_000))
+    monkeypatch.setattr(shutil, "disk_usage", small)
+    write_snips(samples, tmp_path, STAGE, 1024, seed=1)
+    assert contents(tmp_path) == contents(folder)

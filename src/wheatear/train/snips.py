@@ -203,6 +203,7 @@ def cut(kept: Sequence[Snip], samples: Sequence[Sample], image_size: int, size: 
 
     Raises OSError if there is not enough room on the disk.
     """
+    path.unlink(missing_ok=True)  # left by a run that was killed; it may take the room
     # The file is memory-mapped, so running out of room while writing would kill the process.
     if shutil.disk_usage(path.parent).free < len(kept) * size * size * 3:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

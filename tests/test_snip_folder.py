@@ -1,6 +1,7 @@
 """The folder that snips are kept in: what its files hold, when it is used again, and the data set read from it."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -207,3 +208,11 @@ def test_what_a_killed_run_has_cut_leaves_its_room(samples, folder, tmp_path, mo
     monkeypatch.setattr(shutil, "disk_usage", small)
     write_snips(samples, tmp_path, STAGE, 1024, seed=1)
     assert contents(tmp_path) == contents(folder)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(20), b'{"heads": 3'])
+def test_counts_that_are_damaged_are_one_line(samples, tmp_path, left):
+    (tmp_path / "snips.json").write_bytes(left)
+    said = f"{tmp_path / 'snips.json'}: is damaged or cut short; remove {tmp_path}, and it is computed anew"
+    with pytest.raises(InputError, match=f"^{re.escape(said)}$"):
+        write_snips(samples, tmp_path, STAGE, 1024, seed=1)

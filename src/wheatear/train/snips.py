@@ -157,11 +157,16 @@ def write_snips(
     """Cut a stage's snips and write them to `folder`, unless they are already there. -> counts.
 
     Raises InputError if the photos are all of one field photo, or do not give snips of both classes for both training
-    and validation.
+    and validation; and if snips.json is damaged, as after a power cut.
     """
     done = folder / "snips.json"
     if done.exists():
-        return dict(json.loads(done.read_text("utf-8")))
+        try:
+            return dict(json.loads(done.read_text("utf-8")))
+        except ValueError:
+            raise InputError(
+                f"{done}: is damaged or cut short; remove {folder}, and it is computed anew"
+            ) from None
     rng = np.random.default_rng(seed)
     if stage.val_by == "photo":
         samples = with_field_photos(samples)

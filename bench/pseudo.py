@@ -63,11 +63,14 @@ def learned(way: str, samples: Sequence[Sample], own: Sequence[Sample]) -> list[
 
 
 def data_set(photos: Sequence[Sample], folder: Path) -> None:
-    """Write a separate data set that links to the photos; a photo that is not in its csv has no heads."""
-    folder.mkdir(parents=True, exist_ok=True)
-    link = folder / PHOTOS
-    if not link.is_symlink():
-        link.symlink_to(photos[0].path.parent.resolve(), target_is_directory=True)
+    """Write a separate data set that links to these photos alone; one that is not in its csv has no heads."""
+    links = folder / PHOTOS
+    if links.is_symlink():  # to the folder of the photos, as it once was
+        links.unlink()
+    links.mkdir(parents=True, exist_ok=True)
+    for photo in photos:
+        if not (links / photo.path.name).exists():
+            (links / photo.path.name).symlink_to(photo.path.resolve())
     write_labels(photos, folder / KAGGLE_CSV)
     write_images_csv(photos, folder / IMAGES_CSV)
 

@@ -266,6 +266,25 @@ def test_pseudo_labels_take_the_place_of_true_ones() -> None:
     assert [len(photo.boxes) for photo in pseudo.learned("more", [*photos, *known], own)] == [1, 0, 1, 1]
 
 
+@pytest.mark.parametrize("to", ["kaggle", "yolo"])
+def test_pseudo_labels_are_of_photos_in_any_layout(to: str, field_dir: Path, tmp_path: Path) -> None:
+    """In YOLO's, those of train and of val lie apart; a photo that is not labelled stays out."""
+    read = read_dataset(field_dir)
+    samples = [replace(s, session="Farm_1", split="val" if i < 2 else "train") for i, s in enumerate(read)]
+    write_dataset(samples, tmp_path / "photos", to, link=True)
+    photos = read_dataset(tmp_path / "photos")[:-1]
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "train").symlink_to(photos[0].path.parent)
+    before = sorted(photos[0].path.parent.iterdir())
+    for _ in range(2):  # the same command goes on
+        pseudo.data_set(photos, tmp_path / "made")
+    made = read_dataset(tmp_path / "made")
+    assert [(s.name, s.split, len(s.boxes)) for s in made] == [
+        (s.name, s.split, len(s.boxes)) for s in photos
+    ]
+    assert sorted(photos[0].path.parent.iterdir()) == before
+
+
 def test_a_second_labelling_is_found_by_the_photos(field_dir: Path, tmp_path: Path) -> None:
     """They have other names, another order and were saved anew; one is not there, one is of another photo."""
     samples = read_dataset(field_dir)

@@ -85,12 +85,13 @@ def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
 
 
 def refuse_unknown_sessions(groups: Mapping[str, Sequence[str]], file: Path, folder: Path) -> None:
-    """Raise InputError for a session of the groups in a file that the data set in a folder lacks: its photos may be
-    there under another name, and would be trained on."""
+    """Raise InputError for a session in the file of groups that the data set in the folder lacks.
+
+    Its photos may be there under another name, and would be trained on.
+    """
     there = {sample.session for sample in read_dataset(folder)} - {""}
-    refuse_unknown(
-        f"{file}: sessions of {folder}", (name for group in groups.values() for name in group), there
-    )
+    named = [name for group in groups.values() for name in group]
+    refuse_unknown(f"{file}: sessions of {folder}", named, there)
 
 
 def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:

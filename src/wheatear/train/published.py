@@ -86,11 +86,7 @@ def published(name: str) -> Weights:
         )
     try:
         return models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-    except (
-        OSError,
-        HTTPException,
-        RuntimeError,
-    ) as error:  # the last where the file has another digest: it was cut
+    except (OSError, HTTPException, RuntimeError) as error:  # the last for a file of another digest
         raise InputError(
             f"{name}: its weights cannot be downloaded ({first_line(error)}); try again or give a file by --weights"
         ) from None

@@ -155,12 +155,9 @@ def convert(
     session and split are also written to DST/images.csv. Unlabelled photos are
     left out.
     """
-    from wheatear.data.formats import read_dataset, write_dataset
+    from wheatear.data.formats import read_dataset, refuse_inside, write_dataset
 
-    if folder.resolve().is_relative_to(source.resolve()):
-        raise InputError(
-            f"{folder}: lies in {source}, which would have every photo twice; name a folder elsewhere"
-        )
+    refuse_inside(source, folder)
     with _busy("Reading and writing photos"):
         samples = read_dataset(source)
         write_dataset(samples, folder, to.value, link)

@@ -51,7 +51,7 @@ def pseudo_command(
     split. A photo that cannot be read is reported and left out; the exit code is
     then 1.
     """
-    from wheatear.data.formats import refuse_filled, refuse_full, write_dataset
+    from wheatear.data.formats import refuse_filled, refuse_full, refuse_inside, write_dataset
     from wheatear.data.sample import Sample
     from wheatear.detector import DEFAULT_MODEL, load
     from wheatear.files import make_folder
@@ -59,10 +59,8 @@ def pseudo_command(
     size = parse_head_px(head_px)
     refuse_filled(out)
     for folder in photos:
-        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-            raise InputError(
-                f"{out}: lies in {folder}, which would have every photo twice; name a folder elsewhere"
-            )
+        if folder.is_dir():
+            refuse_inside(folder, out)
     todo = _photos(photos, out)
     if not link:
         refuse_full(out, todo)  # now, and not after all photos were looked at

@@ -129,6 +129,14 @@ def refuse_filled(folder: Path) -> None:
         raise InputError(f"{folder}: is there already; name a new or an empty folder")
 
 
+def refuse_inside(source: Path, out: Path) -> None:
+    """InputError if a folder to write photos into lies in the folder that they come from."""
+    if out.resolve().is_relative_to(source.resolve()):
+        raise InputError(
+            f"{out}: lies in {source}, which would have every photo twice; name a folder elsewhere"
+        )
+
+
 def refuse_full(folder: Path, photos: Sequence[Path]) -> None:
     """InputError if copies of these photos do not fit on the disk that the folder is, or will be, on."""
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())

@@ -94,6 +94,22 @@ def test_plots_are_counted(model, tmp_path):
     assert fields[0].tolist() == ["A1", "A2"]
 
 
+def test_plots_are_not_written_over(model, tmp_path):
+    """The map of an image has only those plots that lie on it, and of their fields only the name."""
+    image, out = geotiff(tmp_path / "a.tif", image=FIELD), tmp_path / "out"
+    plots = plots_file(tmp_path / "p.geojson", A1=(0, 0, 3, 4), B1=(100, 0, 110, 4))
+    count(model, out, image, "--plots", plots)
+    drawn = out / "maps" / "a_plots.gpkg"
+    before = drawn.read_bytes()
+    for more in ([], ["--resume"]):
+        result = count(model, out, image, "--plots", drawn, *more)
+        said = f"wheatear: {drawn}: would be written over; name another folder for --out"
+        assert (result.exit_code, lines_of(result)) == (1, [said])
+    assert drawn.read_bytes() == before
+    own = shutil.copy(drawn, out / "maps" / "own.gpkg")
+    assert count(model, out, image, "--plots", own).exit_code == 0
+
+
 def test_plots_that_are_elsewhere_are_one_line(model, tmp_path):
     image = geotiff(tmp_path / "a.tif", image=FIELD)
     plots = plots_file(tmp_path / "p.geojson", far=(100, 0, 110, 4))

@@ -17,6 +17,7 @@ from wheatear.cli_options import say_unchosen
 from wheatear.count import DETECTIONS, PLOTS, Options, count_photos, counted_before, counting_error_of
 from wheatear.count_outputs import (
     REPORT,
+    may_be_map,
     older_files,
     older_pictures,
     plots_counted,
@@ -39,6 +40,7 @@ from wheatear.photo_names import COUNTS, SETTINGS, Photo
 if TYPE_CHECKING:
     from wheatear.cli_count import Format
 
+WRITTEN_OVER = "would be written over; name another folder for --out"
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")  # in a warning
 
 
@@ -59,6 +61,8 @@ def run_count(
     """
     if by_hand:
         _refuse_written_over(by_hand, out)
+    if (plots := options.maps.plots) and may_be_map(plots.path, out, photos):
+        raise InputError(f"{plots.path}: {WRITTEN_OVER}")
     detector, options = _load(model, tta, options)
     if by_hand:
         options = _fitted(detector, by_hand, photos, options)
@@ -123,7 +127,7 @@ def _fitted(detector: Detector, by_hand: Path, photos: list[Photo], options: Opt
 def _refuse_written_over(by_hand: Path, out: Path) -> None:
     """InputError if the counts by hand are in a file that the run would overwrite."""
     if by_hand.resolve() in [(out / name).resolve() for name in (COUNTS, PLOTS)]:
-        raise InputError(f"{by_hand}: would be written over; name another folder for --out")
+        raise InputError(f"{by_hand}: {WRITTEN_OVER}")
 
 
 def _prepare(

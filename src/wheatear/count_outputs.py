@@ -105,6 +105,14 @@ def older_pictures(out: Path, photos: Sequence[Photo], drawn: bool) -> list[str]
     return [name for name, mine in kept.items() if not _places(out / name) <= mine]
 
 
+def may_be_map(file: Path, out: Path, photos: Sequence[Photo]) -> bool:
+    """Whether a file has the place of a GeoPackage in OUT that a run writes if these photos are GeoTIFFs."""
+    maps, place = (out / MAPS).resolve(), file.resolve()
+    if place.suffix != ".gpkg" or not place.is_relative_to(maps):
+        return False
+    return str(place.relative_to(maps).with_suffix("")) in _maps_of(photos)
+
+
 def _place(photo: Photo) -> str:
     return str(PurePath(photo.picture).with_suffix(""))
 

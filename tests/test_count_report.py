@@ -121,6 +121,12 @@ def test_every_photo_is_in_the_histogram(tmp_path: Path) -> None:
     assert sum(int(n) for n in re.findall(r"<title>(\d+)</title></rect>", text)) == 40
 
 
+def test_the_median_of_two_photos_is_their_mean(tmp_path: Path) -> None:
+    rows = [{"image": f"{heads}.jpg", "heads": heads} for heads in (10, 11)]
+    write_report(tmp_path / "report.html", rows, {}, CARD, {})
+    assert "mean 10.5, median 10.5, from 10 to 11 per photo" in check_page(tmp_path / "report.html")
+
+
 def test_one_photo_and_none(tmp_path: Path) -> None:
     write_report(tmp_path / "one.html", ROWS[:1], {}, CARD, {})
     assert "12 heads</strong> in 1 photo." in check_page(tmp_path / "one.html")

@@ -90,7 +90,8 @@ def _summary(rows: Sequence[Row]) -> str:
     heads = _numbers(rows, "heads")
     if not heads:
         return "<p>No photo was counted.</p>\n"
-    spread = f"mean {np.mean(heads):,.1f}, median {np.median(heads):,.0f}, from {min(heads):,.0f} to {max(heads):,.0f}"
+    middle = _text(float(np.median(heads)))
+    spread = f"mean {np.mean(heads):,.1f}, median {middle}, from {min(heads):,.0f} to {max(heads):,.0f}"
     each = f": {spread} per photo" if len(heads) > 1 else ""
     total = f"<strong>{sum(heads):,.0f} heads</strong> in {photos(len(heads))}{each}."
     return f"<p>{total}{_density(rows)}</p>\n"

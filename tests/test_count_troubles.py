@@ -1,8 +1,11 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
+import wheatear.count
 from count_runs import count, counted, draw, lines_of
 
 
@@ -40,6 +43,23 @@ def test_a_name_too_long_for_its_picture_is_one_photo_less(model, photos, tmp_pa
     assert result.exit_code == 1
     (line,) = lines_of(result)
     assert line.endswith("x.png: its name is too long for the files made of it; shorten it")
+    assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
+
+
+@pytest.mark.parametrize("step", ["detect_sized", "draw_picture"])
+def test_a_photo_too_large_for_the_memory_is_one_photo_less(model, photos, tmp_path, monkeypatch, step):
+    usual = getattr(wheatear.count, step)
+
+    def lacking(*given: Any) -> Any:
+        if any(getattr(each, "height", 0) == 1000 for each in given):
+            raise MemoryError
+        return usual(*given)
+
+    Image.new("RGB", (1000, 1000)).save(photos / "large.png")
+    monkeypatch.setattr(wheatear.count, step, lacking)
+    result = count(model, tmp_path / "out", photos)
+    said = "takes more memory than there is; close other programs, or make it smaller"
+    assert (result.exit_code, lines_of(result)) == (1, [f"wheatear: {photos / 'large.png'}: {said}"])
     assert counted(tmp_path / "out") == {"a.png": 2, "b.jpg": 0, "sub/c.tif": 1}
 
 

@@ -134,6 +134,16 @@ def test_a_full_disk_is_one_line(page, photo, monkeypatch):
     )
 
 
+def test_a_photo_too_large_for_the_memory_is_one_line(page, photo, monkeypatch):
+    def lacking(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(serve, "detect_sized", lacking)
+    said = ask(f"{page}/detect", photo.read_bytes())
+    line = "takes more memory than there is; close other programs, or make it smaller"
+    assert (said.status, said.json()) == (422, {"error": line})
+
+
 def test_the_error_of_counts_is_known_where_it_was_measured(tmp_path):
     write_tiny_model(tmp_path, "bare")
     with served(serve.create_app(load(tmp_path / "bare.onnx"))) as bare:

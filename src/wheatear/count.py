@@ -22,6 +22,7 @@ from wheatear.detections import HEADER, rows
 from wheatear.detector import Detector
 from wheatear.errors import InputError, refuse_line_break
 from wheatear.ground import ground_of, odd_scale, odd_size
+from wheatear.images import NO_MEMORY
 from wheatear.interval import FIGURES, CountingError, counting_error, figures
 from wheatear.outputs import Maps, PlotRow, draw_picture, write_maps
 from wheatear.photo_names import COUNTS, MAPS, PICTURES, Photo
@@ -205,6 +206,9 @@ def _detect(
     except InputError as error:
         pixels.close()
         return _Failed(photo, f"{photo.path}: {error}")
+    except MemoryError:
+        pixels.close()
+        return _Failed(photo, f"{photo.path}: {NO_MEMORY}")
 
 
 def _write(trained_px: float, out: Path, options: Options, found: _Found | _Failed) -> _Done | _Failed:
@@ -228,6 +232,8 @@ def _write(trained_px: float, out: Path, options: Options, found: _Found | _Fail
                 warnings.append("has no coordinates, so no plots are counted in it")
         except InputError as error:
             return _Failed(photo, f"{photo.path}: {error}")
+        except MemoryError:
+            return _Failed(photo, f"{photo.path}: {NO_MEMORY}")
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise

@@ -27,6 +27,8 @@ OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".bmp", ".gif", ".jp2", *RAW_SUFFIX
 # More than the 150 megapixels of the largest camera backs, and the limit at which Pillow itself refuses to continue.
 MAX_PIXELS = 178_956_970
 
+NO_MEMORY = "takes more memory than there is; close other programs, or make it smaller"
+
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _PLANES = 256, 257, 258, 262, 284  # TIFF 6.0, section 8
 _WHITE_IS_ZERO = 0
@@ -249,7 +251,7 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "may not be read; change its permissions"
     if isinstance(error, MemoryError):
-        return "takes more memory than there is; close other programs, or make it smaller"
+        return NO_MEMORY
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror}); copy it again"
     if path.stat().st_size == 0:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wheatear.errors import InputError, is_utf_8, refuse_name
-from wheatear.images import OTHER_SUFFIXES, is_too_large, is_turned, open_photo, quiet_libraries, tiff_tags
+from wheatear.images import (
+    NO_MEMORY,
+    OTHER_SUFFIXES,
+    is_too_large,
+    is_turned,
+    open_photo,
+    quiet_libraries,
+    tiff_tags,
+)
 from wheatear.pixels import InMemory, Pixels, Window
 
 if TYPE_CHECKING:
@@ -59,12 +67,14 @@ def open_pixels(path: str | Path) -> Pixels:
 
 @contextmanager
 def opened_pixels(path: str | Path) -> Iterator[Pixels]:
-    """open_pixels for a `with` block, which closes it; an InputError raised in the block names the file too."""
+    """open_pixels for a `with` block, which closes it; an InputError or a lack of memory in it names the file too."""
     with closing(open_pixels(path)) as pixels:
         try:
             yield pixels
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+        except MemoryError as error:
+            raise InputError(f"{path}: {NO_MEMORY}") from error
 
 
 def _as_raster(path: Path) -> "Raster | None":

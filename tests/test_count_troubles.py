@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ def test_out_that_is_there_and_may_not_be_written_is_one_line(model, photos, tmp
     result = count(model, out, photos)
     assert result.exit_code == 1
     assert lines_of(result) == [f"wheatear: {out}: Permission denied"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no such locks")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_out_on_a_disk_without_locks_is_one_line(model, photos, tmp_path, monkeypatch, number):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    result = count(model, tmp_path / "out", photos)
+    said = f"wheatear: {tmp_path / 'out'}: {os.strerror(number)}; name a folder on another disk"
+    assert (result.exit_code, lines_of(result)) == (1, [said])
 
 
 def test_the_same_photo_twice_is_counted_once(model, photos, tmp_path):

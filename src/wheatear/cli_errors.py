@@ -11,6 +11,8 @@ from wheatear.errors import InputError
 MENDS = {
     errno.ENOSPC: "; make room on that disk",
     errno.EROFS: "; name a folder on another disk",
+    errno.ENOLCK: "; name a folder on another disk",  # some network drives know no locks
+    errno.ENOTSUP: "; name a folder on another disk",
 }
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory")  # as torch says it, of a GPU and of a CPU
 

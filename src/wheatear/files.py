@@ -28,7 +28,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with naming(folder):
+            lock.acquire(timeout=0)
     except Timeout as error:
         wait = "wait for it, or name another folder for --out"
         raise InputError(f"{folder}: another run is writing there; {wait}") from error

@@ -63,6 +63,17 @@ def test_a_geotiff_gives_maps(model, tmp_path):
     assert np.argwhere(heads).tolist() == [[0, 0], [3, 5]]
 
 
+def test_the_sum_of_tiles_of_which_one_has_no_data_has_a_density(model, tmp_path):
+    (tmp_path / "tiles").mkdir()
+    north_up = Affine(0.001, 0, EAST, 0, -0.001, NORTH)  # 0.24 m²
+    geotiff(tmp_path / "tiles" / "a.tif", image=FIELD, transform=north_up)
+    geotiff(tmp_path / "tiles" / "b.tif", image=np.zeros_like(FIELD), transform=north_up, nodata=0)
+    result = count(model, tmp_path / "out", tmp_path / "tiles")
+    assert lines_of(result) == ["wheatear: b.tif: has no data"]
+    assert re.search(r"Total of 2 photos +2 +8 *$", result.stdout, re.MULTILINE)
+    assert re.search(r"Mean of 2 photos +1\.0 +8 *$", result.stdout, re.MULTILINE)
+
+
 def test_plots_are_drawn(model, tmp_path):
     """Those of the image: A1 is its left half, and of A2 a part lies beyond its edge."""
     image = geotiff(tmp_path / "a.tif", image=FIELD)

@@ -40,7 +40,7 @@ class Summary:
         self.counted += count.heads is not None
         self.heads += count.heads or 0
         self.resized += count.is_resized
-        if count.area_m2:
+        if count.area_m2 is not None:  # 0 where an image has no data, and so no heads
             self.measured += 1
             self.area_m2 += count.area_m2
 

@@ -227,6 +227,20 @@ def test_the_mean_of_all_photos_is_that_of_a_counts_folder(page, photos):
     expect(page.locator("#total")).to_contain_text(", 8.3 per m², ")  # nobody measured what it errs by
 
 
+def test_a_tile_without_data_leaves_the_mean_per_square_metre(page, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    profile = {"driver": "GTiff", "width": WIDTH, "height": HEIGHT, "count": 3, "dtype": "uint8", "nodata": 0}
+    profile |= {"crs": "EPSG:32631", "transform": rasterio.Affine(0.01, 0, 500_000, 0, -0.01, 5_538_630)}
+    for name, value in (("a.tif", 100), ("b.tif", 0), ("c.tif", 100)):
+        with rasterio.open(tmp_path / name, "w", **profile) as file:
+            file.write(np.full((3, HEIGHT, WIDTH), value, np.uint8))
+    add(page, sorted(tmp_path.glob("*.tif")))
+    low, high = folder_of(rows(saved(page, "#counts")[1])).per_m2.interval()
+    expect(page.locator("#total")).to_contain_text(f", 0.0 per m² (likely {low:.1f} to {high:.1f}), ")
+    page.click("#leave")  # so that one is left that shows any ground
+    expect(page.locator("#total")).to_have_text("0 heads in 2 photos, 0.0 per m², detector tiny")
+
+
 def folder_of(counts: list[dict[str, str]]) -> Folder:
     folder = Folder()
     for row in counts:

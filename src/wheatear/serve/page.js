@@ -92,14 +92,18 @@ function interval(photo) {
   return [Math.max(0, number - margin(number)), number + margin(number)];
 }
 
-// The mean of all photos, as `wheatear count` has it for a folder: heads per photo or, if all areas are known, per m².
-function meanOf(counted) {
+// The mean of photos, as `wheatear count` has it for a folder: heads per photo or, if all areas are known, per m² over
+// those that show any ground.
+function meanOf(all) {
+  const measured = all.filter(area);
+  const isPerArea = measured.length > 0 && all.every((photo) => area(photo) !== null);
+  const counted = isPerArea ? measured : all;
   const numbers = counted.map(count);
-  const [of, unit] = counted.every(area) ? [counted.map(area), "per m²"] : [counted.map(() => 1), "per photo"];
+  const [of, unit] = isPerArea ? [counted.map(area), "per m²"] : [counted.map(() => 1), "per photo"];
   const ratio = sum(numbers) / sum(of);
   const text = `${ratio.toFixed(1)} ${unit}`;
-  if (!isErrorKnown()) return text;
   const many = counted.length;
+  if (!isErrorKnown() || many < 2) return text;
   const squares = sum(numbers.map((number, i) => (number - ratio * of[i]) ** 2));
   const error = Math.sqrt((squares * many) / (many - 1)) / sum(of);
   const margins = sum(counted.map((photo, i) => (isChecked(photo) ? 0 : margin(numbers[i]))));

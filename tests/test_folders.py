@@ -176,6 +176,18 @@ def test_a_photo_that_has_gone_stays_in_its_folder_though_that_is_linked(
     assert [row[:2] for row in table(tmp_path / "out" / "folders.csv")[1:]] == [["a", "2"], ["b", "1"]]
 
 
+def test_a_photo_that_has_gone_stays_in_its_folder_whose_name_is_not_utf_8(
+    measured: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "R\udcfcben"  # as on an old disk of Windows
+    for name in ("1.png", "2.png"):
+        draw(photos / name, [(0, 0)])
+    assert count(measured, tmp_path / "out", photos).exit_code == 0
+    (photos / "1.png").unlink()
+    assert count(measured, tmp_path / "out", photos, "--resume").exit_code == 0
+    assert [row[:2] for row in table(tmp_path / "out" / "folders.csv")[1:]] == [[photos.name, "2"]]
+
+
 @pytest.mark.parametrize("linked", ["out", "p"])
 def test_folders_counted_one_after_the_other_have_their_names_behind_a_link(
     measured: Path, tmp_path: Path, linked: str

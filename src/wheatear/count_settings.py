@@ -108,10 +108,9 @@ def _were_moved(out: Path, done: Mapping[str, str], now: Mapping[str, str]) -> b
 def _place(photo: Path, out: Path) -> str:
     """Where a photo lies, relative to OUT, so that both can be moved together; an absolute path on another drive."""
     try:
-        place = os.path.relpath(os.path.realpath(photo), os.path.realpath(out))
+        return os.path.relpath(os.path.realpath(photo), os.path.realpath(out))
     except ValueError:  # it is on another Windows drive
-        place = os.path.realpath(photo)
-    return place.encode("utf-8", "backslashreplace").decode()
+        return os.path.realpath(photo)
 
 
 def _read(path: Path) -> dict[str, Any]:

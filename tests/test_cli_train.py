@@ -471,7 +471,8 @@ def test_an_export_does_not_write_over_what_is_no_card(fake, exported, tmp_path)
     foreign = tmp_path / "mine.json"
     foreign.write_text('{"plots": 12}')
     message = complaint("export", fake, "--out", tmp_path / "mine.onnx")
-    assert message.startswith(f"{foreign}: is there already, and no model's card; remove it, or ")
+    there = f"{foreign}: is there already, and no model's card"
+    assert message == f"{there}; remove it, or name another file for --out"
     assert foreign.read_text() == '{"plots": 12}'
     assert not (tmp_path / "mine.onnx").exists()
 

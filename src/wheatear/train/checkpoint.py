@@ -46,9 +46,12 @@ def read_array(path: Path, *, mapped: bool = False) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r" if mapped else None)
     except (EOFError, ValueError):
-        raise InputError(
-            f"{path}: is damaged or cut short; remove {path.parent}, and it is computed anew"
-        ) from None
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> InputError:
+    """What is said of a file, of a folder that can be computed anew, that cannot be read."""
+    return InputError(f"{path}: is damaged or cut short; remove {path.parent}, and it is computed anew")
 
 
 def save_parts(model: nn.Module, parts: Sequence[nn.Module], path: Path) -> None:

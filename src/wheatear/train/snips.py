@@ -22,7 +22,7 @@ from wheatear.data.field_photos import with_field_photos
 from wheatear.data.sample import Sample
 from wheatear.errors import InputError
 from wheatear.files import naming, write_json
-from wheatear.train.checkpoint import read_array
+from wheatear.train.checkpoint import damaged, read_array
 from wheatear.train.photo import scaled_boxes, scaled_photo, scaled_size
 from wheatear.train.recipe_stages import CNNStage
 from wheatear.words import photos
@@ -164,9 +164,7 @@ def write_snips(
         try:
             return dict(json.loads(done.read_text("utf-8")))
         except ValueError:
-            raise InputError(
-                f"{done}: is damaged or cut short; remove {folder}, and it is computed anew"
-            ) from None
+            raise damaged(done) from None
     rng = np.random.default_rng(seed)
     if stage.val_by == "photo":
         samples = with_field_photos(samples)

@@ -26,12 +26,12 @@ from pathlib import Path
 
 from levers import TRAIN, run_command, write_recipe
 from script import refuse_unknown, run_script
-from unseen import HEADER, Judged, exported, file_name, judge, refuse_unknown_sessions, rows, without
+from unseen import HEADER, Judged, divided, exported, file_name, judge, rows, without
 from wheatear import load
 from wheatear.data.formats import IMAGES_CSV, read_dataset
 from wheatear.data.kaggle import KAGGLE_CSV, PHOTOS, write_labels
 from wheatear.data.sample import Sample
-from wheatear.data.splits import split, write_images_csv
+from wheatear.data.splits import write_images_csv
 from wheatear.train.recipe import load_recipe, validated
 from wheatear.train.recipe_changes import changed
 
@@ -109,13 +109,13 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     groups = tomllib.loads(given.groups.read_text("utf-8"))["groups"]
     refuse_unknown("--only", given.only or [], groups)
-    refuse_unknown_sessions(groups, given.groups, given.folder)
+    photos = divided(given.folder, groups, given.groups)
     number = 2 if given.labels else 1
     print("| | session | photos | heads | thresholds |" + HEADER * number)
     print("|---|---|---|---|---|" + "---|---|---|---|---|" * number)
     for name in given.only or groups:
         sessions, model = groups[name], given.models / file_name(name, given.int8)
-        samples = without(split(read_dataset(given.folder)), sessions)
+        samples = without(photos, sessions)
         labellings = [samples]
         if given.labels:
             images = given.models / f"{name}.csv"

@@ -84,14 +84,15 @@ def without(samples: Sequence[Sample], sessions: Sequence[str]) -> list[Sample]:
     return [replace(s, split="test") if out else s for s, out in zip(samples, unseen, strict=True)]
 
 
-def refuse_unknown_sessions(groups: Mapping[str, Sequence[str]], file: Path, folder: Path) -> None:
-    """Raise InputError for a session in the file of groups that the data set in the folder lacks.
+def divided(folder: Path, groups: Mapping[str, Sequence[str]], file: Path) -> list[Sample]:
+    """Read and divide a data set. Raises InputError for a session in the file of groups that it lacks.
 
     Its photos may be there under another name, and would be trained on.
     """
-    there = {sample.session for sample in read_dataset(folder)} - {""}
+    samples = read_dataset(folder)
     named = [name for group in groups.values() for name in group]
-    refuse_unknown(f"{file}: sessions of {folder}", named, there)
+    refuse_unknown(f"{file}: sessions of {folder}", named, {sample.session for sample in samples} - {""})
+    return split(samples)
 
 
 def trained(name: str, recipe: dict[str, Any], samples: Sequence[Sample], given: argparse.Namespace) -> Path:
@@ -320,10 +321,10 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     content = tomllib.loads(given.groups.read_text("utf-8"))
-    refuse_unknown_sessions(content["groups"], given.groups, given.folder)
+    photos = divided(given.folder, content["groups"], given.groups)
     recipe, judged = shortened(content), list[Judged]()
     for name, sessions in content["groups"].items():
-        samples = without(split(read_dataset(given.folder)), sessions)
+        samples = without(photos, sessions)
         model = trained(name, recipe, samples, given)
         labellings = [samples]
         if given.labels:
